@@ -1,0 +1,124 @@
+"""Folders of a local store: listing them in the order of keys, and making sure that they survive a power cut."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+
+from prefect_registry.storage.workspace import TEMPORARY
+
+_REMEMBERED_FOLDERS = 20_000
+_QUIET_SECONDS = 2.0
+_MOST_RESCANS = 20
+
+
+def walk(root: str, prefix: str, start_after: str = "") -> Iterator[tuple[str, os.stat_result]]:
+    """Every regular file below ``root/prefix``, as key and status, ascending by key, greater than ``start_after``.
+
+    Symbolic links and the folder of temporary files are not shown. Inside one folder the listing is a state that
+    existed: a file never shows without those that were created before it.
+    """
+    folder = os.path.join(root, *prefix.split("/")) if prefix else root
+    for name, is_folder in _entries(folder):
+        key = prefix + name
+        if is_folder:
+            if not prefix and name == TEMPORARY:
+                continue
+            below = key + "/"
+            if start_after < below or start_after.startswith(below):
+                yield from walk(root, below, start_after)
+        elif key > start_after:
+            with contextlib.suppress(FileNotFoundError):
+                yield key, os.stat(os.path.join(folder, name), follow_symlinks=False)
+
+
+def _entries(folder: str) -> list[tuple[str, bool]]:
+    """Names in ``folder`` and whether each is a folder, in the order of the keys below it; none if it is missing.
+
+    A folder read while files are added may show the later of two files and not the earlier. So one that changed
+    lately is read until two readings agree: that set is what was there between them.
+    """
+    try:
+        found = _read(folder)
+        for _ in range(_MOST_RESCANS):
+            if _QUIET_SECONDS < time.time() - os.stat(folder).st_mtime:
+                break
+            before, found = found, _read(folder)
+            if before == found:
+                break
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    # "a.b" sorts before "a/c", so a folder sorts as its name with the slash.
+    return sorted(found, key=lambda entry: entry[0] + "/" if entry[1] else entry[0])
+
+
+def _read(folder: str) -> set[tuple[str, bool]]:
+    with os.scandir(folder) as entries:
+        return {
+            (entry.name, is_folder)
+            for entry in entries
+            if ((is_folder := entry.is_dir(follow_symlinks=False)) or entry.is_file(follow_symlinks=False))
+            and not _broken(entry.name)
+        }
+
+
+def _broken(name: str) -> bool:
+    return any("\ud800" <= c <= "\udfff" for c in name)
+
+
+class Durability:
+    """Which folders below a root this process has made durable in the folder above them.
+
+    A folder counts by its inode, so that one removed and made again is synced again.
+    """
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+        self._known: dict[str, int] = {}
+
+    def make(self, folder: str) -> None:
+        """Make ``folder`` and what is missing above it; :meth:`sync` makes them last."""
+        try:
+            os.mkdir(folder)
+        except FileNotFoundError:
+            self.make(os.path.dirname(folder))
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(folder)
+        except FileExistsError:
+            return
+        self._known.pop(folder, None)
+
+    def sync(self, folder: str) -> None:
+        """Make what was just placed in ``folder`` durable, with every ancestor not yet synced, whoever made it."""
+        _sync(folder)
+        while (above := os.path.dirname(folder)) != folder:
+            inode = os.stat(folder).st_ino
+            if self._known.get(folder) != inode:
+                if len(folder) > len(self._root):
+                    _sync(above)
+                else:  # above the root we may not be allowed to, and it is rarely new
+                    with contextlib.suppress(OSError):
+                        _sync(above)
+                if len(self._known) >= _REMEMBERED_FOLDERS:
+                    self._known.clear()
+                self._known[folder] = inode
+            folder = above
+
+    def prune(self, folder: str) -> None:
+        """Remove ``folder`` and those above it, below the root, as far as they are empty."""
+        with contextlib.suppress(OSError):
+            while len(folder) > len(self._root):
+                os.rmdir(folder)
+                folder = os.path.dirname(folder)
+
+
+def _sync(folder: str) -> None:
+    if os.name == "nt":  # Windows cannot open folders, and NTFS journals its names
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,230 @@
+"""A folder on a local disk, or on a shared one that has POSIX links (DESIGN.md 5).
+
+``create`` writes a temporary file, syncs it, links it to its final name (which fails when the name is taken) and
+syncs the folder: never torn, never overwriting, and still there after a power cut.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from typing import BinaryIO, TypeVar
+
+from prefect_registry.errors import InvalidInput, OutcomeUnknown, StorageError, StorageUnavailable, UnsupportedStorage
+from prefect_registry.storage import failures
+from prefect_registry.storage.base import (
+    Download,
+    ObjectInfo,
+    Progress,
+    Storage,
+    Stored,
+    Upload,
+    check_document,
+    check_key,
+    check_prefix,
+)
+from prefect_registry.storage.concurrency import in_parallel
+from prefect_registry.storage.folders import Durability, walk
+from prefect_registry.storage.transfer import opened, pump, save_stream, write_all
+from prefect_registry.storage.workspace import TEMPORARY, workspace_of
+
+T = TypeVar("T")
+Write = Callable[[bytes], None]
+
+THREADS = 8
+_MOST_TRIES = 20
+_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS}
+
+
+class LocalStorage(Storage):
+    """Objects as files below a folder, which is made on the first write.
+
+    Args:
+        path: The folder. It may be reached through symbolic links; below it they are refused, so that no key ever
+            leads out of it.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._path = os.path.abspath(os.path.expanduser(os.fspath(path)))
+        self._root = os.path.realpath(self._path)
+        self._durability = Durability(self._root)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (type(self), (self._path,))
+
+    @property
+    def url(self) -> str:
+        return self._path
+
+    def create(self, key: str, data: bytes) -> None:
+        check_document(data)
+        with self._errors(key):
+            temporary, _ = self._write(lambda write: write(data))
+            try:
+                self._place(key, temporary, os.link)
+            except FileExistsError:
+                raise failures.already_exists(self.url, key) from None
+            finally:
+                with contextlib.suppress(OSError):
+                    os.unlink(temporary)
+
+    def put(self, key: str, data: bytes) -> None:
+        with self._errors(key):
+            temporary, _ = self._write(lambda write: write(data))
+            self._move(key, temporary)
+
+    def get(self, key: str) -> bytes:
+        with self._errors(key), open(self._inside(key), "rb", buffering=0) as file:
+            return file.read()
+
+    def open(self, key: str) -> BinaryIO:
+        with self._errors(key):
+            return open(self._inside(key), "rb")
+
+    def upload(self, files: Sequence[Upload], progress: Progress | None = None) -> list[Stored]:
+        return self.concurrently([functools.partial(self._upload_one, file, progress) for file in files])
+
+    def _upload_one(self, file: Upload, progress: Progress | None) -> Stored:
+        with self._errors(file.key), opened(file.source) as source:
+            temporary, (size, sha256) = self._write(lambda write: pump(source, write, progress))
+            self._move(file.key, temporary)
+        return Stored(file.key, size, sha256)
+
+    def download(self, files: Sequence[Download], progress: Progress | None = None) -> None:
+        self.concurrently([functools.partial(self._download_one, file, progress) for file in files])
+
+    def _download_one(self, file: Download, progress: Progress | None) -> None:
+        save_stream(self.url, file, self.open(file.key), progress)
+
+    def concurrently(self, calls: Sequence[Callable[[], T]]) -> list[T]:
+        return in_parallel(calls, THREADS if len(calls) > 2 else 1)
+
+    def list(self, prefix: str, start_after: str = "") -> Iterator[ObjectInfo]:
+        with self._errors(check_prefix(prefix)):
+            for key, status in walk(self._root, prefix, start_after):
+                yield ObjectInfo(key, status.st_size, _utc(status))
+
+    def delete_many(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            with self._errors(key), contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                path = self._inside(key)
+                os.unlink(path)
+                self._durability.prune(os.path.dirname(path))
+
+    def info(self, key: str) -> ObjectInfo | None:
+        with self._errors(key):
+            try:
+                status = os.stat(self._inside(key))
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+            return ObjectInfo(key, status.st_size, _utc(status))
+
+    def fs(self) -> tuple[object, str]:
+        from fsspec.implementations.local import LocalFileSystem
+
+        return LocalFileSystem(auto_mkdir=True, skip_instance_cache=True), self._path
+
+    def _inside(self, key: str) -> str:
+        """The path of ``key``; an error if a symbolic link below the root would lead elsewhere."""
+        path = os.path.join(self._root, *check_key(key).split("/"))
+        if key.startswith(f"{TEMPORARY}/"):
+            raise InvalidInput(f"{key!r} lies in the folder of temporary files", committed="no")
+        if os.path.realpath(path) != path:
+            raise StorageError(
+                f"{key!r} in {self.url} is reached through a symbolic link",
+                why="A link could lead out of the store, so none is followed",
+                todo="Replace the link by what it points to, or make the folder itself a link",
+                key=key,
+            )
+        return path
+
+    def _write(self, fill: Callable[[Write], T]) -> tuple[str, T]:
+        """A temporary file with what ``fill`` writes, synced. Returns its path and the result of ``fill``."""
+        path, descriptor = self._temporary()
+        try:
+            try:
+                result = fill(write_all(functools.partial(os.write, descriptor)))
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+            raise
+        return path, result
+
+    def _temporary(self) -> tuple[str, int]:
+        workspace = workspace_of(self._root)
+        while True:
+            path = workspace.new_path()
+            try:
+                return path, os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+            except FileNotFoundError:  # somebody tidied up
+                workspace = workspace_of(self._root, renew=workspace)
+
+    def _move(self, key: str, temporary: str) -> None:
+        try:
+            self._place(key, temporary, os.replace)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            raise
+
+    def _place(self, key: str, temporary: str, how: Callable[[str, str], None]) -> None:
+        """Give the temporary file its final name, and make that name durable."""
+        path = self._inside(key)
+        folder = os.path.dirname(path)
+        for _ in range(_MOST_TRIES):
+            try:
+                how(temporary, path)
+                break
+            except FileNotFoundError:  # no folder yet, or one that was just pruned
+                if not os.path.exists(temporary):
+                    raise StorageUnavailable(
+                        f"The temporary file for {key!r} in {self.url} vanished",
+                        why=f"Somebody emptied {TEMPORARY!r} while it was written",
+                        todo="Try again",
+                        key=key,
+                    ) from None
+                self._durability.make(folder)
+            except OSError as error:
+                if how is os.link and error.errno in _NO_LINKS:
+                    raise self._no_links(error) from error
+                raise
+        else:
+            raise StorageUnavailable(f"The folder of {key!r} in {self.url} keeps vanishing", todo="Try again", key=key)
+        self._make_durable(key, folder)
+
+    def _make_durable(self, key: str, folder: str) -> None:
+        try:
+            self._durability.sync(folder)
+        except OSError as error:
+            raise OutcomeUnknown(
+                f"{key!r} was written to {self.url} but its folder could not be synced",
+                why=f"The operating system said: {error.strerror or error}",
+                todo="Check the disk, then look whether the object is there",
+                committed="unknown",
+                key=key,
+            ) from error
+
+    def _no_links(self, error: OSError) -> UnsupportedStorage:
+        return UnsupportedStorage(
+            f"{self.url} cannot create a file only if it is absent",
+            why=f"Its filesystem has no hard links: {error.strerror}",
+            todo="Use a folder on a POSIX filesystem (ext4, xfs, btrfs, apfs, ntfs, nfs), or an object store",
+        )
+
+    @contextlib.contextmanager
+    def _errors(self, key: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise failures.of_os_error(self.url, key, error) from error
+
+
+def _utc(status: os.stat_result) -> datetime:
+    return datetime.fromtimestamp(status.st_mtime, tz=UTC)

@@ -1,0 +1,123 @@
+"""Whole files on their way in and out: streaming, hashed beside the input and output, verified before they count."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from pathlib import Path
+from typing import BinaryIO
+
+from prefect_registry.errors import StorageError
+from prefect_registry.ids import random_token
+from prefect_registry.storage import failures
+from prefect_registry.storage.base import Download, Progress
+from prefect_registry.storage.concurrency import beside
+
+CHUNK_BYTES = 2 << 20
+
+
+def digest_of(data: bytes) -> str:
+    """sha256 of ``data`` as hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
+@contextlib.contextmanager
+def opened(source: Path | BinaryIO | bytes) -> Iterator[BinaryIO]:
+    """An open file over any upload source; closed afterwards only if it was opened here."""
+    if isinstance(source, Path):
+        with open(source, "rb", buffering=0) as file:
+            yield file
+    elif isinstance(source, bytes):
+        yield io.BytesIO(source)
+    else:
+        yield source
+
+
+class Digest:
+    """sha256 computed in another thread while the caller reads or writes the next chunk. At most one chunk waits."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+        self._running: Future[object] | None = None
+        self.size = 0
+
+    def update(self, chunk: bytes) -> None:
+        self.settle()
+        self.size += len(chunk)
+        if len(chunk) < 1 << 16:
+            self._hash.update(chunk)
+        else:
+            self._running = beside(lambda: self._hash.update(chunk))
+
+    def settle(self) -> None:
+        if self._running is not None:
+            self._running.result()
+            self._running = None
+
+    def hexdigest(self) -> str:
+        self.settle()
+        return self._hash.hexdigest()
+
+
+def pump(source: BinaryIO, write: Callable[[bytes], object], progress: Progress | None = None) -> tuple[int, str]:
+    """Copy ``source`` to ``write``. Returns how many bytes passed and their sha256."""
+    digest = Digest()
+    while chunk := source.read(CHUNK_BYTES):
+        digest.update(chunk)
+        write(chunk)
+        if progress:
+            progress(len(chunk))
+    return digest.size, digest.hexdigest()
+
+
+def verify(url: str, file: Download, size: int, sha256: str) -> None:
+    """Raise ``IntegrityError`` unless what came is what ``file`` expects."""
+    if file.size is not None and size != file.size:
+        raise failures.corrupt(url, file.key, f"It has {size:,} bytes instead of {file.size:,}")
+    if file.sha256 is not None and sha256 != file.sha256:
+        raise failures.corrupt(url, file.key, f"Its sha256 is {sha256} instead of {file.sha256}")
+
+
+@contextlib.contextmanager
+def landing(target: Path) -> Iterator[Path]:
+    """A temporary path beside ``target`` that is moved onto it when the block succeeds, and removed when it fails."""
+    part = target.with_name(f".{random_token()}.part")
+    try:
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            yield part
+            os.replace(part, target)
+        except OSError as error:
+            raise StorageError(
+                f"{target} could not be written",
+                why=f"The operating system said: {error.strerror or error}",
+                todo="Check the folder, its permissions and the free space, and download again",
+            ) from error
+    except BaseException:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise
+
+
+def save_stream(url: str, file: Download, source: BinaryIO, progress: Progress | None = None) -> None:
+    """Write ``source`` to ``file.target`` by way of a temporary file that is verified first."""
+    with source, landing(file.target) as part:
+        with open(part, "xb", buffering=0) as out:
+            size, sha256 = pump(source, write_all(out.write), progress)
+        verify(url, file, size, sha256)
+
+
+def write_all(write: Callable[[bytes], int | None]) -> Callable[[bytes], None]:
+    """``write`` of an unbuffered file, which may take less than it is given, repeated until all is taken."""
+
+    def write_until_taken(chunk: bytes) -> None:
+        taken = write(chunk)
+        while taken is not None and taken < len(chunk):
+            chunk = chunk[taken:]
+            taken = write(chunk)
+
+    return write_until_taken
