@@ -1,0 +1,57 @@
+"""A storage around another one: everything passes through, and a subclass changes what it is about."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import BinaryIO, TypeVar
+
+from prefect_registry.storage.base import Download, ObjectInfo, Progress, Storage, Stored, Upload
+
+T = TypeVar("T")
+
+
+class WrapperStorage(Storage):
+    """Passes every call to ``inner``."""
+
+    def __init__(self, inner: Storage) -> None:
+        self.inner = inner
+
+    @property
+    def url(self) -> str:
+        return self.inner.url
+
+    def create(self, key: str, data: bytes) -> None:
+        self.inner.create(key, data)
+
+    def put(self, key: str, data: bytes) -> None:
+        self.inner.put(key, data)
+
+    def get(self, key: str) -> bytes:
+        return self.inner.get(key)
+
+    def open(self, key: str) -> BinaryIO:
+        return self.inner.open(key)
+
+    def upload(self, files: Sequence[Upload], progress: Progress | None = None) -> list[Stored]:
+        return self.inner.upload(files, progress)
+
+    def download(self, files: Sequence[Download], progress: Progress | None = None) -> None:
+        self.inner.download(files, progress)
+
+    def concurrently(self, calls: Sequence[Callable[[], T]]) -> list[T]:
+        return self.inner.concurrently(calls)
+
+    def list(self, prefix: str, start_after: str = "") -> Iterator[ObjectInfo]:
+        return self.inner.list(prefix, start_after)
+
+    def delete_many(self, keys: Iterable[str]) -> None:
+        self.inner.delete_many(keys)
+
+    def info(self, key: str) -> ObjectInfo | None:
+        return self.inner.info(key)
+
+    def fs(self) -> tuple[object, str]:
+        return self.inner.fs()
+
+    def storage_options(self) -> dict[str, object]:
+        return self.inner.storage_options()
