@@ -1,0 +1,33 @@
+"""A transactional registry for Prefect flows, in your own bucket. See ``docs/`` and DESIGN words in the README.
+
+Names are imported on first use, so that ``import prefect_registry`` is cheap and a notebook without Prefect's engine
+never loads it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from prefect_registry.registry import Registry, RegistryProtocol
+
+_LAZY = {
+    "Registry": "registry",
+    "RegistryProtocol": "registry",
+}
+__all__ = ["Registry", "RegistryProtocol"]
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    module = _LAZY.get(name)
+    if module is None:
+        raise AttributeError(f"module 'prefect_registry' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"prefect_registry.{module}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

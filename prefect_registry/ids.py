@@ -1,0 +1,122 @@
+"""Identifiers that are addresses: a run id tells the hour it began in, hence where it lies (DESIGN.md 3).
+
+``run_`` + 26 characters of Crockford base32 of a UUIDv7 (TypeID specification 0.3); ids made inside a run carry the
+run's 26 characters and 16 random ones.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import threading
+from collections.abc import Callable
+from datetime import datetime, timezone
+
+from prefect_registry.errors import InvalidInput
+
+ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_VALUES = {c: i for i, c in enumerate(ALPHABET)}
+_RUN = re.compile(r"^(run|op)_[0-7][0-9a-hjkmnp-tv-z]{25}$")
+_INNER = re.compile(r"^([a-z]+)_([0-7][0-9a-hjkmnp-tv-z]{25})_([0-9a-hjkmnp-tv-z]{16})$")
+
+RandomBytes = Callable[[int], bytes]
+
+
+def encode(value: int, length: int) -> str:
+    """Crockford base32 of ``value`` in exactly ``length`` lower-case characters, most significant first."""
+    chars = []
+    for _ in range(length):
+        chars.append(ALPHABET[value & 31])
+        value >>= 5
+    return "".join(reversed(chars))
+
+
+def decode(text: str) -> int:
+    """The number that :func:`encode` wrote."""
+    value = 0
+    for char in text:
+        value = value << 5 | _VALUES[char]
+    return value
+
+
+class IdFactory:
+    """Mints ids. Within one factory they ascend strictly, also inside one millisecond (RFC 9562 6.2, method 2).
+
+    Args:
+        random_bytes: Source of randomness: ``os.urandom`` in production.
+    """
+
+    def __init__(self, random_bytes: RandomBytes = os.urandom) -> None:
+        self._random = random_bytes
+        self._lock = threading.Lock()
+        self._last = (0, 0)
+        self._pid = os.getpid()
+
+    def __getstate__(self) -> dict[str, RandomBytes]:
+        return {"random_bytes": self._random}
+
+    def __setstate__(self, state: dict[str, RandomBytes]) -> None:
+        self.__init__(state["random_bytes"])  # type: ignore[misc]
+
+    def typeid(self, prefix: str, now: datetime) -> str:
+        """A new TypeID: ``prefix`` + ``_`` + UUIDv7 of ``now`` in 26 characters."""
+        if self._pid != os.getpid():  # a fork must not continue its parent's sequence, nor wait on its lock
+            self.__init__(self._random)  # type: ignore[misc]
+        millis = int(now.timestamp() * 1000)
+        with self._lock:
+            last_millis, last_tail = self._last
+            if millis > last_millis:
+                tail = int.from_bytes(self._random(10), "big") & ((1 << 74) - 1) >> 1
+            else:
+                millis = last_millis
+                tail = last_tail + 1 + int.from_bytes(self._random(4), "big")
+            self._last = (millis, tail)
+        rand_a, rand_b = tail >> 62 & 0xFFF, tail & ((1 << 62) - 1)
+        return f"{prefix}_{encode(millis << 80 | 0x7 << 76 | rand_a << 64 | 0b10 << 62 | rand_b, 26)}"
+
+    def inner(self, prefix: str, run_id: str) -> str:
+        """A new id of something made inside ``run_id``: 80 random bits behind the run's own 26 characters."""
+        return f"{prefix}_{run_id.partition('_')[2]}_{self.suffix()}"
+
+    def suffix(self) -> str:
+        """80 random bits in 16 characters."""
+        return encode(int.from_bytes(self._random(10), "big"), 16)
+
+    def write_id(self) -> str:
+        """Names one logical write, so that every re-send of it carries the same bytes (DESIGN.md 3)."""
+        return self.suffix()
+
+
+def began_at(run_id: str) -> datetime:
+    """When the run began, by the clock that minted its id, to the millisecond."""
+    millis = decode(run_id.partition("_")[2][:26]) >> 80
+    return datetime.fromtimestamp(millis / 1000, tz=timezone.utc)
+
+
+def parse_run_id(value: object) -> str:
+    """``value`` if it has the form of a run id, else :class:`InvalidInput`."""
+    if not isinstance(value, str) or not _RUN.match(value):
+        raise InvalidInput(
+            f"{value!r:.80} is not a run id",
+            why="A run id is 'run_' and 26 characters, as insert_run returned it",
+            committed="no",
+        )
+    return value
+
+
+def parse_inner_id(value: object, prefix: str, noun: str) -> tuple[str, str]:
+    """The run id and the suffix inside an id such as ``ds_<26>_<16>``, else :class:`InvalidInput`."""
+    match = _INNER.match(value) if isinstance(value, str) else None
+    if match is None or match.group(1) != prefix:
+        raise InvalidInput(
+            f"{value!r:.80} is not a {noun} id",
+            why=f"A {noun} id is '{prefix}_', 26 characters of its run, '_' and 16 more",
+            committed="no",
+        )
+    return f"run_{match.group(2)}", match.group(3)
+
+
+def random_token() -> str:
+    """128 random bits as hexadecimal, for temporary names."""
+    return secrets.token_hex(16)

@@ -1,0 +1,1 @@
+"""The protocol: runs, cells, decisions, visibility, leases, reaping, collection (DESIGN.md 4)."""

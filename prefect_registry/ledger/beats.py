@@ -1,0 +1,97 @@
+"""Heartbeats of the runs this process owns, from a thread of their own (DESIGN.md P7)."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+import time
+
+from prefect_registry.errors import RegistryError
+from prefect_registry.ledger import paths
+from prefect_registry.ledger.store import Store
+from prefect_registry.records.runs import Begin, Heartbeat
+
+log = logging.getLogger("prefect_registry")
+
+
+class Beats:
+    """Beats every lease/3 for each open run; a beat that finds its run decided stops it.
+
+    The thread is a daemon and belongs to one process: after a fork the child beats for nothing, since the runs are
+    its parent's.
+    """
+
+    def __init__(self, store: Store, enabled: bool = True) -> None:
+        self._store = store
+        self._enabled = enabled
+        self._reset()
+
+    def _reset(self) -> None:
+        self._pid = os.getpid()
+        self._due: dict[str, tuple[float, float, int]] = {}
+        self._wake = threading.Condition()
+        self._thread: threading.Thread | None = None
+
+    def __getstate__(self) -> dict[str, object]:
+        return {"_store": self._store, "_enabled": self._enabled}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        self.__dict__.update(state)
+        self._reset()
+
+    def start(self, begin: Begin) -> None:
+        """Keep ``begin``'s run alive until :meth:`stop`, or until it is found decided."""
+        if not self._enabled:
+            return
+        if self._pid != os.getpid():
+            self._reset()
+        every = begin.lease_seconds / 3
+        with self._wake:
+            self._due[begin.run_id] = (time.monotonic() + every, every, 1)
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._run, name="registry-heartbeats", daemon=True)
+                self._thread.start()
+            self._wake.notify()
+
+    def stop(self, run_id: str) -> None:
+        """No more beats for that run."""
+        if self._pid == os.getpid():
+            with self._wake:
+                self._due.pop(run_id, None)
+                self._wake.notify()
+
+    def _run(self) -> None:
+        while True:
+            with self._wake:
+                if not self._due:
+                    self._wake.wait(timeout=10)
+                    if not self._due:
+                        self._thread = None
+                        return
+                run_id, (due, every, beat) = min(self._due.items(), key=lambda item: item[1][0])
+                pause = due - time.monotonic()
+                if pause > 0:
+                    self._wake.wait(timeout=pause)
+                    continue
+                self._due[run_id] = (time.monotonic() + every, every, beat + 1)
+            self._beat(run_id, beat)
+
+    def _beat(self, run_id: str, beat: int) -> None:
+        try:
+            if self._store.decision(run_id) is not None:
+                self.stop(run_id)
+                return
+            document = Heartbeat(
+                write_id=self._store.ids.write_id(),
+                run_id=run_id,
+                beat=beat,
+                at=self._store.clock.now(),
+                holder=self._store.holder(),
+            )
+            self._store.storage.put(paths.heartbeat_key(run_id), document.encode())
+        except RegistryError as error:
+            # A missed beat is no failure of the run: the next one comes in a third of the lease.
+            with contextlib.suppress(Exception):
+                log.warning("The heartbeat of %s failed and will be tried again: %s", run_id, error)

@@ -1,0 +1,282 @@
+"""Named cells: sequences of immutable generations, written by compare-and-create (DESIGN.md P2 to P5, P9)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+from prefect_registry.errors import AlreadyExists, IntegrityError, RevisionConflict, UndecidedConflict
+from prefect_registry.ledger import paths
+from prefect_registry.ledger.leases import Leases
+from prefect_registry.ledger.outcomes import GenerationState, Outcomes
+from prefect_registry.ledger.runs import Runs
+from prefect_registry.ledger.store import Store
+from prefect_registry.names import key_of
+from prefect_registry.records.cells import CellGeneration, CellRef
+
+
+class _Any:
+    def __repr__(self) -> str:
+        return "ANY"
+
+
+ANY: Final = _Any()
+"""Write on top of whatever is there: last writer wins, and the history keeps both."""
+
+Expected = int | None | _Any
+Change = Callable[[Mapping[str, Any] | None], Mapping[str, Any] | None]
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a cell showed: ``newest`` number in it (-1: empty), ``base`` the newest visible generation,
+    ``undecided`` the run that must be decided before anything can be written."""
+
+    newest: int
+    base: CellGeneration | None
+    undecided: str | None = None
+
+    @property
+    def base_gen(self) -> int | None:
+        return self.base.gen if self.base is not None else None
+
+
+class Cells:
+    """Reads and writes cells, in a run or outside any."""
+
+    def __init__(self, store: Store, outcomes: Outcomes, runs: Runs, leases: Leases) -> None:
+        self._store = store
+        self._outcomes = outcomes
+        self._runs = runs
+        self._leases = leases
+        self._known: dict[CellRef, int] = {}
+
+    # -- reading -------------------------------------------------------------------------------------------------
+
+    def latest(self, type_: str, name: str, run_id: str | None = None) -> CellGeneration | None:
+        """The newest visible generation, tombstones included, or None. Inside ``run_id``, its own count (P3)."""
+        cell = CellRef(type_, key_of(name))
+        newest = self._newest(cell)
+        gen: int | None = newest if newest >= 0 else None
+        while gen is not None:
+            document = self._generation(cell, gen, name)
+            if self._outcomes.state_of(document.tx, cell, gen, run_id) == "visible":
+                return document
+            gen = document.base
+        return None
+
+    def generation(self, type_: str, name: str, gen: int, run_id: str | None = None) -> CellGeneration | None:
+        """One generation, if it exists and is visible."""
+        cell = CellRef(type_, key_of(name))
+        document = self._store.peek(paths.cell_key(cell, gen), CellGeneration)
+        if document is None or document.name != name:
+            return None
+        visible = self._outcomes.state_of(document.tx, cell, gen, run_id) == "visible"
+        return document if visible else None
+
+    def history(self, type_: str, name: str, run_id: str | None = None) -> list[CellGeneration]:
+        """Every visible generation, oldest first, tombstones included."""
+        cell = CellRef(type_, key_of(name))
+        keys = [o.key for o in self._store.storage.list(paths.cell_prefix(cell))]
+        found = self._store.read_many(keys, CellGeneration) if keys else []
+        return [
+            d
+            for d in found
+            if d is not None
+            and d.name == name
+            and self._outcomes.state_of(d.tx, cell, d.gen, run_id) == "visible"
+        ]
+
+    def state(self, cell: CellRef, document: CellGeneration, run_id: str | None = None) -> GenerationState:
+        return self._outcomes.state_of(document.tx, cell, document.gen, run_id)
+
+    # -- writing -------------------------------------------------------------------------------------------------
+
+    def write(
+        self,
+        type_: str,
+        name: str,
+        value: Mapping[str, Any],
+        *,
+        run_id: str | None = None,
+        expected: Expected = ANY,
+        deleted: bool = False,
+        reason: str | None = None,
+        blind: bool = False,
+    ) -> CellGeneration:
+        """Create the cell's next generation.
+
+        Args:
+            run_id: The run the write belongs to; None makes it visible at once (P2).
+            expected: The generation ``value`` was computed from (None: the cell has none), or ``ANY``.
+            blind: Try generation 0 without looking first: one round trip for what is probably new.
+
+        Raises:
+            RevisionConflict: The visible generation is not ``expected``, or became another one meanwhile (P5).
+            UndecidedConflict: Another run holds the cell and stayed undecided (P4).
+        """
+        cell = CellRef(type_, key_of(name))
+        draft = CellGeneration(
+            write_id=self._store.ids.write_id(),
+            type=type_,
+            name=name,
+            gen=0,
+            tx=run_id,
+            base=None,
+            at=self._store.clock.now(),
+            deleted=deleted,
+            reason=reason,
+            value=dict(value),
+        )
+        if blind and (expected is ANY or expected is None):
+            written = self._try(cell, draft, run_id)
+            if written is not None:
+                return written
+        return self._write_at_the_end(cell, draft, run_id, expected)
+
+    def update(
+        self, type_: str, name: str, change: Change, *, run_id: str | None = None, reason: str | None = None
+    ) -> CellGeneration:
+        """Compute the next generation from the visible one: ``change(value or None)`` returns the new value, or None
+        for a tombstone; computed afresh whenever the visible one has changed meanwhile."""
+        for attempt in range(20):
+            base = self.latest(type_, name, run_id)
+            current = base.value if base is not None and not base.deleted else None
+            value = change(current)
+            try:
+                return self.write(
+                    type_,
+                    name,
+                    value if value is not None else {},
+                    run_id=run_id,
+                    expected=base.gen if base is not None else None,
+                    deleted=value is None,
+                    reason=reason,
+                )
+            except RevisionConflict:
+                if attempt == 19:
+                    raise
+                self._store.clock.sleep(self._store.settings.poll_seconds * self._store.random())
+        raise AssertionError("unreachable")
+
+    def _write_at_the_end(
+        self, cell: CellRef, draft: CellGeneration, run_id: str | None, expected: Expected
+    ) -> CellGeneration:
+        pinned: Expected = expected
+        while True:
+            look = self._look_until_decided(cell, draft.name, run_id)
+            if pinned is not ANY and look.base_gen != pinned:
+                raise self._conflict(draft, look, expected)
+            if expected is ANY:
+                pinned = ANY
+            candidate = draft.model_copy(update={"gen": look.newest + 1, "base": look.base_gen})
+            written = self._try(cell, candidate, run_id)
+            if written is not None:
+                return written
+
+    def _try(self, cell: CellRef, candidate: CellGeneration, run_id: str | None) -> CellGeneration | None:
+        """Create one generation beside its touch (P9); None when the number is taken by another write."""
+        owner = run_id or self._store.ids.typeid("op", self._store.clock.now())
+        touch = partial(self._store.storage.put, paths.touch_key(owner, cell, candidate.gen), b"")
+        calls: list[Callable[[], object]] = [partial(self._create, cell, candidate), touch]
+        if run_id is not None:
+            created = self._runs.within(run_id, calls, f"write {cell.type} {candidate.name!r}")[0]
+        else:
+            created = self._store.together(calls)[0]
+        if created:
+            self._known[cell] = max(candidate.gen, self._known.get(cell, -1))
+            return candidate
+        return None
+
+    def _create(self, cell: CellRef, candidate: CellGeneration) -> bool:
+        try:
+            self._store.create(paths.cell_key(cell, candidate.gen), candidate)
+        except AlreadyExists:
+            return False
+        return True
+
+    # -- looking -------------------------------------------------------------------------------------------------
+
+    def _look_until_decided(self, cell: CellRef, name: str, run_id: str | None) -> Look:
+        """Look at the cell; while another run's undecided generation is in the way, wait, abort it or give up (P4)."""
+        settings = self._store.settings
+        started = self._store.clock.monotonic()
+        while True:
+            look = self._look(cell, name, run_id)
+            if look.undecided is None:
+                return look
+            if self._leases.abort_if_over(look.undecided, f"its lease was over and {cell.type} {name!r} was wanted"):
+                continue
+            younger = run_id is not None and run_id > look.undecided
+            allowed = settings.younger_wait_seconds if younger else settings.undecided_wait_seconds
+            waited = self._store.clock.monotonic() - started
+            if waited >= allowed * (0.8 + 0.2 * self._store.random() if younger else 1.0):
+                raise self._undecided(cell, name, look.undecided, waited)
+            self._store.clock.sleep(min(settings.poll_seconds * (1 + self._store.random()) * (1 + waited), 1.0))
+
+    def _look(self, cell: CellRef, name: str, run_id: str | None) -> Look:
+        newest = self._newest(cell)
+        gen: int | None = newest if newest >= 0 else None
+        while gen is not None:
+            document = self._generation(cell, gen, name)
+            state = self._outcomes.state_of(document.tx, cell, gen, run_id)
+            if state == "visible":
+                return Look(newest, document)
+            if state == "undecided":
+                assert document.tx is not None
+                return Look(newest, None, self._outcomes.outermost_undecided(document.tx) or document.tx)
+            gen = document.base
+        return Look(newest, None)
+
+    def _newest(self, cell: CellRef) -> int:
+        """The highest generation number; lists only behind the highest that this process has seen."""
+        known = self._known.get(cell, -1)
+        after = paths.cell_key(cell, known) if known >= 0 else ""
+        for found in self._store.storage.list(paths.cell_prefix(cell), after):
+            known = max(known, paths.gen_of_key(found.key))
+        if known >= 0:
+            if len(self._known) > 50_000:
+                self._known.clear()
+            self._known[cell] = max(known, self._known.get(cell, -1))
+        return known
+
+    def _generation(self, cell: CellRef, gen: int, name: str) -> CellGeneration:
+        key = paths.cell_key(cell, gen)
+        document = self._store.peek(key, CellGeneration)
+        if document is None or document.name != name:
+            raise IntegrityError(
+                f"Generation {gen} of {cell.type} {name!r} " + ("is missing" if document is None else "has another name"),
+                why=f"Generations are never deleted or replaced, yet {key} is not what the cell needs",
+                todo="Check the store (fsck) and restore the object from a backup",
+                key=key,
+            )
+        return document
+
+    # -- errors --------------------------------------------------------------------------------------------------
+
+    def _conflict(self, draft: CellGeneration, look: Look, expected: Expected) -> RevisionConflict:
+        found = "there is none" if look.base is None else f"generation {look.base.gen} is there now"
+        wanted = "none was expected" if expected is None else f"generation {expected} was expected"
+        return RevisionConflict(
+            f"{draft.type} {draft.name!r} changed meanwhile",
+            why=f"{found}; {wanted}",
+            todo="Read it again and repeat the change",
+            committed="no",
+            type=draft.type,
+            name=draft.name,
+            found=look.base_gen,
+        )
+
+    def _undecided(self, cell: CellRef, name: str, run_id: str, waited: float) -> UndecidedConflict:
+        holder = self._leases.describe(run_id)
+        return UndecidedConflict(
+            f"{cell.type} {name!r} is held by run {run_id}, which is neither committed nor aborted",
+            why=f"{holder.text}; waited {waited:.1f} s",
+            todo=f"Try again when that run is closed. If it is dead, it can be taken after {holder.available_after}",
+            committed="no",
+            run_id=run_id,
+            holder=holder.text,
+            available_after=holder.available_after,
+        )

@@ -1,0 +1,318 @@
+"""Deciding a run: one create-if-absent of ``end.json``, and never a wrong word about it (DESIGN.md P6, P10, P11)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Literal
+
+import orjson
+
+from prefect_registry.errors import (
+    AlreadyExists,
+    InvalidState,
+    OutcomeUnknown,
+    RunAborted,
+    RunAlreadyClosed,
+    StorageError,
+    StorageUnavailable,
+)
+from prefect_registry.ledger import paths
+from prefect_registry.ledger.outcomes import Outcomes
+from prefect_registry.ledger.runs import FLOW_RUN, Runs, refusal
+from prefect_registry.ledger.store import Store
+from prefect_registry.records.base import as_json, json_problems
+from prefect_registry.records.cells import CellGeneration, CellRef
+from prefect_registry.records.runs import Begin, Decision, Failure, LeftOut, Members, MembersDocument, Reference
+from prefect_registry.storage.base import ObjectInfo
+
+Visible = Literal["yes", "staged"]
+MOST_INLINE_BYTES = 900_000
+MOST_RESULT_BYTES = 16 * 1024
+UNSET: Any = object()
+
+
+@dataclass(frozen=True)
+class Closed:
+    """A decided run. ``visible`` is ``staged`` for a nested run whose outer run is still undecided (P11)."""
+
+    decision: Decision
+    visible: Visible = "yes"
+
+
+@dataclass
+class Listing:
+    """What one LIST of a run's prefix shows."""
+
+    end: bool = False
+    begin: ObjectInfo | None = None
+    datasets: dict[str, int] = field(default_factory=dict)
+    events: list[str] = field(default_factory=list)
+    touched: list[tuple[CellRef, int]] = field(default_factory=list)
+    nested: list[str] = field(default_factory=list)
+    incidents: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, objects: Iterable[ObjectInfo]) -> Listing:
+        found = cls()
+        for info in objects:
+            parsed = paths.parse_run_object(info.key)
+            if parsed is None:
+                continue
+            kind, rest = parsed.kind, parsed.rest
+            if kind == "end.json":
+                found.end = True
+            elif kind == "begin.json":
+                found.begin = info
+            elif kind == "datasets" and len(rest) == 2:
+                gen = paths.gen_of_key(info.key)
+                found.datasets[rest[0]] = max(gen, found.datasets.get(rest[0], -1))
+            elif kind == "events":
+                name = rest[0].removesuffix(".json")
+                (found.incidents if name.startswith("i") else found.events).append(name)
+            elif kind == "touch" and len(rest) == 3:
+                found.touched.append((CellRef(rest[0], rest[1]), paths.gen_of_key(info.key)))
+            elif kind == "nested":
+                found.nested.append(rest[0])
+        return found
+
+
+class Closing:
+    """Commits and aborts runs."""
+
+    def __init__(self, store: Store, outcomes: Outcomes, runs: Runs) -> None:
+        self._store = store
+        self._outcomes = outcomes
+        self._runs = runs
+
+    # -- commit --------------------------------------------------------------------------------------------------
+
+    def commit(
+        self,
+        run_id: str,
+        *,
+        notes: str | None = None,
+        result: Any = UNSET,
+        refuse_pending: bool = False,
+    ) -> Closed:
+        """Publish everything that is staged in the run, by one object, or learn who decided it otherwise.
+
+        Args:
+            result: The flow's return value; recorded when it is JSON of at most 16 KiB (P14).
+            refuse_pending: Raise ``InvalidState`` instead of leaving out datasets that were begun and never committed.
+
+        Raises:
+            RunAborted: Somebody aborted the run, or the run around it does not list it. Committed: no.
+            OutcomeUnknown: The store gave no certain answer. Nothing may be cleaned up.
+        """
+        begin = self._runs.known(run_id)
+        listing = Listing.of(self._store.storage.list(paths.run_prefix(run_id)))
+        self._learn_time(begin, listing)
+        if listing.end:
+            return self._join(begin, self._decided(run_id))
+        members, left_out = self._members(begin, listing)
+        if left_out.pending and refuse_pending:
+            raise InvalidState(
+                f"Run {run_id} has {len(left_out.pending)} dataset(s) that were begun and never committed",
+                why="A run publishes everything or nothing",
+                todo="Commit or roll back every dataset before the run ends",
+                committed="no",
+                run_id=run_id,
+                pending=[f"ds_{run_id[4:]}_{suffix}" for suffix in left_out.pending],
+            )
+        self._mark_late_begin(begin, listing)
+        inline, more = self._split(run_id, members)
+        has_result, value = _recordable(result)
+        decision = Decision(
+            write_id=self._store.ids.write_id(),
+            run_id=run_id,
+            outcome="committed",
+            success=True,
+            notes=notes,
+            closed_at=self._store.clock.decision_time(),
+            closed_by=self._store.holder(),
+            ancestors=begin.ancestors,
+            members=inline,
+            more_members=more,
+            left_out=left_out,
+            has_result=has_result,
+            result=value,
+        )
+        return self._join(begin, self._decide(decision))
+
+    def _join(self, begin: Begin, decision: Decision) -> Closed:
+        """What the closer may say of the run after its decision, the runs around it taken into account (P11)."""
+        if not decision.committed:
+            raise refusal(decision, "commit the run")
+        if not begin.ancestors:
+            return Closed(decision)
+        outcome = self._outcomes.effective(begin.run_id)
+        if outcome == "aborted":
+            raise RunAborted(
+                f"Run {begin.run_id} is committed, but the run around it does not publish it",
+                why=f"{begin.ancestors[-1]} was decided without it",
+                todo="Nothing of it is visible; do the work again in a new run",
+                committed="no",
+                run_id=begin.run_id,
+            )
+        return Closed(decision, "yes" if outcome == "committed" else "staged")
+
+    # -- members (P6) --------------------------------------------------------------------------------------------
+
+    def _members(self, begin: Begin, listing: Listing) -> tuple[Members, LeftOut]:
+        run_id = begin.run_id
+        touched = [(cell, gen) for cell, gen in listing.touched if cell.type != FLOW_RUN]
+        reads: list[Callable[[], object]] = [
+            partial(self._store.peek, paths.cell_key(cell, gen), CellGeneration) for cell, gen in touched
+        ]
+        aborts: list[Callable[[], object]] = [partial(self._decide_nested, child, run_id) for child in listing.nested]
+        answers = self._store.together([*reads, *aborts]) if reads or aborts else []
+        kept: dict[tuple[CellRef, int], CellGeneration] = {}
+        for (cell, gen), document in zip(touched, answers, strict=False):
+            if isinstance(document, CellGeneration) and document.tx == run_id:
+                kept[(cell, gen)] = document
+        self._add_bases(run_id, kept)
+        children = [d for d in answers[len(touched) :] if isinstance(d, Decision)]
+        pending = sorted(suffix for suffix, gen in listing.datasets.items() if gen == 0)
+        members = Members(
+            datasets={s: g for s, g in sorted(listing.datasets.items()) if g > 0},
+            events=sorted(listing.events),
+            cells=sorted((cell.type, cell.key, gen) for cell, gen in kept),
+            runs=sorted(d.run_id for d in children if d.committed),
+        )
+        return members, LeftOut(pending=pending, runs=sorted(d.run_id for d in children if not d.committed))
+
+    def _add_bases(self, run_id: str, kept: dict[tuple[CellRef, int], CellGeneration]) -> None:
+        """Keep also the run's own generations that a kept one was computed from: they landed before it did."""
+        todo = list(kept.items())
+        while todo:
+            (cell, _), document = todo.pop()
+            base = document.base
+            if base is None or (cell, base) in kept:
+                continue
+            below = self._store.peek(paths.cell_key(cell, base), CellGeneration)
+            if below is not None and below.tx == run_id:
+                kept[(cell, base)] = below
+                todo.append(((cell, base), below))
+
+    def _decide_nested(self, child: str, parent: str) -> Decision:
+        """Abort a nested run that is still undecided; if it has committed meanwhile, that decision (P11)."""
+        return self.abort(child, Failure(cls="ParentClosed", message=f"{parent} was closed first", kind="cancelled"))
+
+    def _split(self, run_id: str, members: Members) -> tuple[Members, list[Reference]]:
+        """Members for ``end.json`` itself, and references to the parts that do not fit it."""
+        if len(orjson.dumps(members.model_dump())) <= MOST_INLINE_BYTES:
+            return members, []
+        parts = [Members(cells=c) for c in _chunks(members.cells, 2_000)]
+        parts += [Members(datasets=dict(d)) for d in _chunks(list(members.datasets.items()), 20_000)]
+        parts += [Members(events=e) for e in _chunks(members.events, 20_000)]
+        parts += [Members(runs=r) for r in _chunks(members.runs, 20_000)]
+        return Members(), self._store.together([partial(self._store_part, run_id, part) for part in parts])
+
+    def _store_part(self, run_id: str, part: Members) -> Reference:
+        document = MembersDocument(write_id=self._store.ids.write_id(), run_id=run_id, members=part)
+        key = paths.members_key(run_id, document.write_id)
+        self._store.create(key, document)
+        data = document.encode()
+        return Reference(key=key, size=len(data), sha256=hashlib.sha256(data).hexdigest())
+
+    # -- abort ---------------------------------------------------------------------------------------------------
+
+    def abort(self, run_id: str, failure: Failure | None = None, notes: str | None = None) -> Decision:
+        """Create the aborted decision, or learn the one that is there. Anyone may call it with the proof of P7."""
+        begin = self._store.begin(run_id)
+        decision = Decision(
+            write_id=self._store.ids.write_id(),
+            run_id=run_id,
+            outcome="aborted",
+            success=False,
+            notes=notes,
+            failure=failure,
+            closed_at=self._store.clock.decision_time(),
+            closed_by=self._store.holder(),
+            ancestors=begin.ancestors if begin is not None else [],
+        )
+        try:
+            self._store.create(paths.end_key(run_id), decision)
+        except AlreadyExists as error:
+            return self._existing(run_id, error)
+        return decision
+
+    def fail(self, run_id: str, failure: Failure | None, notes: str | None) -> Decision:
+        """``close_run(success=False)``: aborted now or before; refused when the run has committed."""
+        self._runs.known(run_id)
+        decision = self.abort(run_id, failure, notes)
+        if decision.committed:
+            raise RunAlreadyClosed(
+                f"Run {run_id} cannot be rolled back: it is committed",
+                why="A decided run never changes",
+                todo=f"Un-publish it with revert({run_id!r})",
+                committed="yes",
+                run_id=run_id,
+            )
+        return decision
+
+    # -- the one conditional write -------------------------------------------------------------------------------
+
+    def _decide(self, decision: Decision) -> Decision:
+        """Create the decision; the winner's decision is returned, ours or another's (P10)."""
+        try:
+            return self._store.create(paths.end_key(decision.run_id), decision)
+        except AlreadyExists as error:
+            return self._existing(decision.run_id, error)
+        except (OutcomeUnknown, StorageUnavailable) as unsure:
+            return self._resolve(decision, unsure)
+
+    def _resolve(self, decision: Decision, unsure: StorageError) -> Decision:
+        """A closer that cannot tell creates the aborted decision: winning means no, finding our commit means yes."""
+        failure = Failure(cls=type(unsure).__name__, message=unsure.what, kind="error")
+        try:
+            return self.abort(decision.run_id, failure, "the store did not confirm the commit")
+        except StorageError as error:
+            raise OutcomeUnknown(
+                f"It is not known whether run {decision.run_id} was committed",
+                why=f"The store gave no certain answer: {error.what}",
+                todo="Do not clean anything up. Read the run when the store answers again; closing it again is safe",
+                committed="unknown",
+                run_id=decision.run_id,
+            ) from error
+
+    def _existing(self, run_id: str, error: AlreadyExists) -> Decision:
+        if error.existing is not None:
+            return self._store.remember(paths.end_key(run_id), error.existing, Decision)
+        return self._decided(run_id)
+
+    def _decided(self, run_id: str) -> Decision:
+        return self._store.read(paths.end_key(run_id), Decision)
+
+    # -- store time (P12) ----------------------------------------------------------------------------------------
+
+    def _learn_time(self, begin: Begin, listing: Listing) -> None:
+        """The LIST shows when the store received our own begin: that measures this process's clock for free."""
+        if listing.begin is not None and begin.holder == self._store.holder():
+            clock = self._store.clock
+            sent = begin.created_at - clock.offset
+            clock.measure(listing.begin.modified, sent, clock.local())
+
+    def _mark_late_begin(self, begin: Begin, listing: Listing) -> None:
+        """Leave a ``see`` marker when the begin landed long after its hour, so that no sealed hour hides it."""
+        if listing.begin is None:
+            return
+        end_of_hour = begin.created_at.replace(minute=0, second=0, microsecond=0).timestamp() + 3600
+        landed = listing.begin.modified.timestamp()
+        if landed > end_of_hour + self._store.settings.grace_seconds / 2:
+            self._store.storage.put(paths.see_key(begin.run_id, listing.begin.modified), b"")
+
+
+def _chunks(items: list[Any], size: int) -> Iterable[list[Any]]:
+    return (items[i : i + size] for i in range(0, len(items), size))
+
+
+def _recordable(result: Any) -> tuple[bool, Any]:
+    """Whether a flow's result can be kept in the decision (P14), and its JSON value."""
+    if result is UNSET or next(json_problems(result, "result"), None) is not None:
+        return False, None
+    value = as_json(result)
+    return (True, value) if len(orjson.dumps(value)) <= MOST_RESULT_BYTES else (False, None)

@@ -1,0 +1,108 @@
+"""The journal: the ``runs/`` tree read in time order: what happened.
+
+Reading it whole costs one LIST page per 1,000 small objects; the catalog makes that incremental.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from prefect_registry.ledger import paths
+from prefect_registry.ledger.outcomes import Outcomes
+from prefect_registry.ledger.store import Store
+from prefect_registry.records.runs import Begin, Decision
+
+MOST_PASSES = 6
+
+
+@dataclass
+class RunEntry:
+    """What a listing shows of one run (or ``op_``): which documents it has; ``datasets`` are suffixes with their
+    highest generation; ``events`` and ``incidents`` are suffixes."""
+
+    run_id: str
+    begun: bool = False
+    decided: bool = False
+    datasets: dict[str, int] = field(default_factory=dict)
+    events: list[str] = field(default_factory=list)
+    incidents: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class PublishedRun:
+    """An effectively committed run. ``order`` sorts by the root decision's time: later means published later."""
+
+    begin: Begin
+    decision: Decision
+    order: tuple[str, str]
+
+
+class Journal:
+    """Walks the journal."""
+
+    def __init__(self, store: Store, outcomes: Outcomes) -> None:
+        self._store = store
+        self._outcomes = outcomes
+
+    def entries(self) -> dict[str, RunEntry]:
+        """Everything in the journal, oldest begin first."""
+        found: dict[str, RunEntry] = {}
+        for info in self._store.storage.list(paths.RUNS):
+            parsed = paths.parse_run_object(info.key)
+            if parsed is None:
+                continue
+            entry = found.setdefault(parsed.run_id, RunEntry(parsed.run_id))
+            if parsed.kind == "begin.json":
+                entry.begun = True
+            elif parsed.kind == "end.json":
+                entry.decided = True
+            elif parsed.kind == "datasets" and len(parsed.rest) == 2:
+                gen = paths.gen_of_key(info.key)
+                entry.datasets[parsed.rest[0]] = max(gen, entry.datasets.get(parsed.rest[0], -1))
+            elif parsed.kind == "events" and parsed.rest:
+                name = parsed.rest[0].removesuffix(".json")
+                (entry.incidents if name.startswith("i") else entry.events).append(name)
+        return found
+
+    def consistent_entries(self) -> dict[str, RunEntry]:
+        """Entries of a state that existed: read until two passes see the same decisions (a double collect).
+
+        Decisions only ever appear, so two equal passes mean that the set was whole between them. Under a stream of
+        commits that never pauses the last of a few passes is returned; each run in it is still whole.
+        """
+        before = self.entries()
+        for _ in range(MOST_PASSES):
+            now = self.entries()
+            if {r for r, e in now.items() if e.decided} == {r for r, e in before.items() if e.decided}:
+                return now
+            before = now
+        return before
+
+    def undecided(self) -> Iterator[str]:
+        """Runs without a decision, oldest first."""
+        return (r for r, e in self.entries().items() if e.begun and not e.decided and r.startswith("run_"))
+
+    def published(self, entries: dict[str, RunEntry] | None = None) -> list[PublishedRun]:
+        """Every effectively committed run, newest publication first (P15's order)."""
+        entries = self.consistent_entries() if entries is None else entries
+        decided = [r for r, e in entries.items() if e.decided and e.begun]
+        ends = self._store.read_many([paths.end_key(r) for r in decided], Decision)
+        committed = [d for d in ends if d is not None and d.committed and self._is_published(d, entries)]
+        begins = self._store.read_many([paths.begin_key(d.run_id) for d in committed], Begin)
+        runs = [
+            PublishedRun(begin, decision, self._order(decision))
+            for begin, decision in zip(begins, committed, strict=True)
+            if begin is not None
+        ]
+        return sorted(runs, key=lambda run: run.order, reverse=True)
+
+    def _is_published(self, decision: Decision, entries: dict[str, RunEntry]) -> bool:
+        """Effectively committed *in the state that was listed*: a root decided after the listing does not count."""
+        if decision.ancestors and any(a not in entries or not entries[a].decided for a in decision.ancestors):
+            return False
+        return self._outcomes.effective(decision.run_id) == "committed"
+
+    def _order(self, decision: Decision) -> tuple[str, str]:
+        root = self._outcomes.root_decision(decision.run_id) or decision
+        return (root.closed_at.isoformat(timespec="microseconds"), decision.run_id)

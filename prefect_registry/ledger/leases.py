@@ -1,0 +1,153 @@
+"""How long a run may stay silent, who holds it, and when anyone may abort it (DESIGN.md P7)."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Literal
+
+from prefect_registry.clock import iso
+from prefect_registry.errors import NotFound
+from prefect_registry.ledger import paths
+from prefect_registry.ledger.outcomes import Outcomes
+from prefect_registry.ledger.store import Store
+from prefect_registry.records.runs import Begin, Decision, Failure, Heartbeat, Holder
+from prefect_registry.storage.base import ObjectInfo
+
+Verdict = Literal["decided", "alive", "suspect", "over", "gone"]
+Abort = Callable[[str, Failure, str], Decision]
+
+
+@dataclass(frozen=True)
+class Pulse:
+    """The last sign of life of a run: which beat, when by the store's clock, and whose."""
+
+    beat: int
+    at: datetime
+    holder: Holder | None
+    lease_seconds: float
+
+
+@dataclass(frozen=True)
+class HolderNote:
+    """Who holds a run, in words, and when others may take it (ISO 8601), if it stays silent."""
+
+    text: str
+    available_after: str
+
+
+class Leases:
+    """Judges undecided runs. Age is only a suspicion; proof is a dead process of this host and boot, or a heartbeat
+    that stood unchanged for half a lease of this process's own monotonic clock, remembered between calls."""
+
+    def __init__(self, store: Store, outcomes: Outcomes) -> None:
+        self._store = store
+        self._outcomes = outcomes
+        self._seen: dict[str, tuple[int, float]] = {}
+        self._lock = threading.Lock()
+        self.abort: Abort | None = None
+
+    def pulse(self, run_id: str) -> Pulse | None:
+        """The newest sign of life, read from the store now; None when not even a begin exists."""
+        calls: list[Callable[[], object]] = [
+            partial(self._store.begin, run_id),
+            partial(self._heartbeat, run_id),
+            partial(self._store.storage.info, paths.heartbeat_key(run_id)),
+            partial(self._store.storage.info, paths.begin_key(run_id)),
+        ]
+        begin, beat, beat_info, begin_info = self._store.together(calls)
+        if not isinstance(begin, Begin):
+            return None
+        lease = begin.lease_seconds
+        if isinstance(beat, Heartbeat) and isinstance(beat_info, ObjectInfo):
+            return Pulse(beat.beat, beat_info.modified, beat.holder, lease)
+        began = begin_info.modified if isinstance(begin_info, ObjectInfo) else begin.created_at
+        return Pulse(0, began, begin.holder, lease)
+
+    def _heartbeat(self, run_id: str) -> Heartbeat | None:
+        key = paths.heartbeat_key(run_id)
+        try:
+            return Heartbeat.decode(self._store.storage.get(key), key)
+        except NotFound:
+            return None
+
+    def judge(self, run_id: str, reported_ended: bool = False) -> Verdict:
+        """Whether an undecided run may be aborted by others.
+
+        ``gone``: proven dead. ``over``: silent for its lease, or reported by Prefect as ended, and its heartbeat has
+        not changed for half a lease while this process watched. ``suspect``: the same, but not watched for long
+        enough yet: judge again later. ``alive``: neither.
+        """
+        if self._store.decision(run_id) is not None:
+            return "decided"
+        pulse = self.pulse(run_id)
+        if pulse is None:
+            return self._judge_without_begin(run_id)
+        if pulse.holder is not None and self._store.is_gone(pulse.holder):
+            return "gone"
+        silent = (self._store.clock.now() - pulse.at).total_seconds() > pulse.lease_seconds
+        stood = self._stood_for(run_id, pulse.beat)
+        if not (silent or reported_ended):
+            return "alive"
+        return "over" if stood >= pulse.lease_seconds / 2 else "suspect"
+
+    def _judge_without_begin(self, run_id: str) -> Verdict:
+        """Something refers to a run whose begin is not there (yet): watched for half a default lease."""
+        stood = self._stood_for(run_id, -1)
+        return "over" if stood >= self._store.settings.lease_seconds / 2 else "suspect"
+
+    def _stood_for(self, run_id: str, beat: int) -> float:
+        """For how many seconds this process has seen the run at this very beat."""
+        now = self._store.clock.monotonic()
+        with self._lock:
+            known = self._seen.get(run_id)
+            if known is None or known[0] != beat:
+                self._seen[run_id] = known = (beat, now)
+            return now - known[1]
+
+    def forget(self, run_id: str) -> None:
+        with self._lock:
+            self._seen.pop(run_id, None)
+
+    def stopped(self, run_id: str) -> bool:
+        """Whether the owner of a *decided* run is known to have stopped: it closed the run itself, its process is
+        gone, or its heartbeat has stood for half a lease while this process watched (P8)."""
+        end = self._store.decision(run_id)
+        pulse = self.pulse(run_id)
+        if pulse is None or pulse.holder is None:
+            return end is not None and self._stood_for(run_id, -1) >= self._store.settings.lease_seconds / 2
+        if end is not None and end.closed_by == pulse.holder:
+            return True
+        return self._store.is_gone(pulse.holder) or self._stood_for(run_id, pulse.beat) >= pulse.lease_seconds / 2
+
+    def abort_if_over(self, run_id: str, note: str) -> bool:
+        """Abort an undecided run that :meth:`judge` finds dead. True when it is decided now, by whomever."""
+        verdict = self.judge(run_id)
+        if verdict == "decided":
+            return True
+        if verdict not in ("over", "gone"):
+            return False
+        assert self.abort is not None
+        self.abort(run_id, reaped(verdict), note)
+        self.forget(run_id)
+        return True
+
+    def describe(self, run_id: str) -> HolderNote:
+        """Who holds an undecided run and when it can be taken, for error messages."""
+        pulse = self.pulse(run_id)
+        if pulse is None:
+            return HolderNote("its begin cannot be found", "unknown")
+        after = max(pulse.at, self._store.clock.now() - timedelta(seconds=pulse.lease_seconds / 2))
+        after += timedelta(seconds=pulse.lease_seconds)
+        holder = pulse.holder
+        who = f"process {holder.pid} on {holder.host}" if holder else "an unknown process"
+        return HolderNote(f"It is held by {who}, last heard of at {iso(pulse.at)}", iso(after))
+
+
+def reaped(verdict: Verdict) -> Failure:
+    """The failure that a reaped run's decision carries."""
+    why = "its process is gone" if verdict == "gone" else "its lease was over and its heartbeat stood still"
+    return Failure(cls="Reaped", message=why, kind="reaped")

@@ -1,0 +1,126 @@
+"""The protocol in one object: what the domains build on (DESIGN.md 4)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from prefect_registry.ledger.beats import Beats
+from prefect_registry.ledger.cells import Cells
+from prefect_registry.ledger.closing import UNSET, Closed, Closing
+from prefect_registry.ledger.events import Events
+from prefect_registry.ledger.journal import Journal
+from prefect_registry.ledger.leases import Leases
+from prefect_registry.ledger.outcomes import Outcomes
+from prefect_registry.ledger.reaping import Housekeeping
+from prefect_registry.ledger.runs import Attempt, Runs, RunSpec
+from prefect_registry.ledger.store import Store
+from prefect_registry.records.runs import Decision, Failure
+
+active_run: ContextVar[tuple[str, str] | None] = ContextVar("prefect_registry_active_run", default=None)
+"""The run that surrounds this code in this process: (store URL, run id)."""
+
+
+class Ledger:
+    """Runs, cells, events, decisions, leases and housekeeping of one store.
+
+    Args:
+        heartbeats: False for tests that drive every call themselves.
+    """
+
+    def __init__(self, store: Store, heartbeats: bool = True) -> None:
+        self.store = store
+        self.heartbeats = heartbeats
+        self._compose()
+
+    def _compose(self) -> None:
+        store = self.store
+        self.outcomes = Outcomes(store)
+        self.leases = Leases(store, self.outcomes)
+        self.runs = Runs(store, self.outcomes, self._abort_superseded)
+        self.closing = Closing(store, self.outcomes, self.runs)
+        self.leases.abort = self.closing.abort
+        self.journal = Journal(store, self.outcomes)
+        self.cells = Cells(store, self.outcomes, self.runs, self.leases)
+        self.events = Events(store, self.outcomes, self.runs, self.journal)
+        self.housekeeping = Housekeeping(store, self.outcomes, self.closing, self.leases, self.journal)
+        self.beats = Beats(store, self.heartbeats)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"store": self.store, "heartbeats": self.heartbeats}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._compose()
+
+    def _abort_superseded(self, run_id: str, why: str) -> Decision:
+        return self.closing.abort(run_id, Failure(cls="Superseded", message=why, kind="cancelled"), why)
+
+    # -- runs ----------------------------------------------------------------------------------------------------
+
+    def begin(self, spec: RunSpec) -> Attempt:
+        """Begin a run and keep its lease from this process."""
+        attempt = self.runs.start(spec)
+        if attempt.published is None:
+            self.beats.start(attempt.begin)
+        else:
+            self.closing.abort(
+                attempt.begin.run_id,
+                Failure(cls="AlreadyPublished", message=f"{attempt.published.run_id} has published", kind="cancelled"),
+                "an earlier attempt of this flow run is committed",
+            )
+        return attempt
+
+    def commit(
+        self, run_id: str, *, notes: str | None = None, result: Any = UNSET, refuse_pending: bool = False
+    ) -> Closed:
+        """Commit a run; see :meth:`Closing.commit`. Heartbeats end with the decision, whatever it is."""
+        closed = self.closing.commit(run_id, notes=notes, result=result, refuse_pending=refuse_pending)
+        self.beats.stop(run_id)
+        return closed
+
+    def abort(self, run_id: str, failure: Failure | None = None, notes: str | None = None) -> Decision:
+        """Abort a run, or learn that it is decided; never raises because it has committed."""
+        decision = self.closing.abort(run_id, failure, notes)
+        self.beats.stop(run_id)
+        return decision
+
+    def fail(self, run_id: str, failure: Failure | None = None, notes: str | None = None) -> Decision:
+        """``close_run(success=False)``; see :meth:`Closing.fail`."""
+        decision = self.closing.fail(run_id, failure, notes)
+        self.beats.stop(run_id)
+        return decision
+
+    @contextmanager
+    def implicit_run(self, purpose: str, run_id: str | None) -> Iterator[str]:
+        """``run_id`` itself, or a run that is opened for this block alone, committed at its end (DESIGN.md 2)."""
+        if run_id is not None:
+            yield run_id
+            return
+        own = self.begin(RunSpec(purpose=purpose, implicit=True)).begin.run_id
+        try:
+            yield own
+        except BaseException as error:
+            self.abort(own, failure_of(error))
+            raise
+        self.commit(own)
+
+    def surrounding(self) -> str | None:
+        """The run of this store that surrounds the calling code in this process, if any."""
+        active = active_run.get()
+        return active[1] if active is not None and active[0] == self.store.storage.url else None
+
+
+def failure_of(error: BaseException, kind: str | None = None) -> Failure:
+    """An exception as a decision records it: class, message (at most 4,000 characters), kind."""
+    if kind is None:
+        cancelled = isinstance(error, (KeyboardInterrupt, asyncio.CancelledError, SystemExit, GeneratorExit))
+        named = type(error).__name__ in ("TerminationSignal", "CancelledRun")
+        kind = "cancelled" if cancelled or named else "error"
+    return Failure.model_validate({"class": type(error).__name__, "message": str(error)[:4_000], "kind": kind})
+
+
+__all__ = ["Closed", "Ledger", "RunSpec", "active_run", "failure_of"]

@@ -1,0 +1,105 @@
+"""Where everything lies: the one place that spells keys of store format 1 (DESIGN.md 3).
+
+Nothing ever decodes a user's name back out of a key; ids, numbers and types are read from them.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import NamedTuple
+
+from prefect_registry.ids import began_at
+from prefect_registry.records.cells import CellRef
+
+REGISTRY = "registry.json"
+RUNS = "runs/"
+DATA = "data/"
+
+
+def gen_name(gen: int) -> str:
+    """Ten digits, so that a paged LIST is a true prefix of history."""
+    return f"{gen:010d}"
+
+
+def hour_of(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%d/%H")
+
+
+def run_prefix(run_id: str) -> str:
+    """The run's own small objects; ``run_id`` may be an ``op_`` id."""
+    return f"runs/{hour_of(began_at(run_id))}/{run_id}/"
+
+
+def begin_key(run_id: str) -> str:
+    return run_prefix(run_id) + "begin.json"
+
+
+def end_key(run_id: str) -> str:
+    return run_prefix(run_id) + "end.json"
+
+
+def heartbeat_key(run_id: str) -> str:
+    return run_prefix(run_id) + "heartbeat.json"
+
+
+def nested_key(parent: str, child: str) -> str:
+    return f"{run_prefix(parent)}nested/{child}"
+
+
+def members_key(run_id: str, write_id: str) -> str:
+    return f"{run_prefix(run_id)}members-{write_id}.json"
+
+
+def dataset_key(run_id: str, suffix: str, gen: int) -> str:
+    return f"{run_prefix(run_id)}datasets/{suffix}/{gen_name(gen)}.json"
+
+
+def event_key(run_id: str, suffix: str) -> str:
+    return f"{run_prefix(run_id)}events/{suffix}.json"
+
+
+def touch_key(run_id: str, cell: CellRef, gen: int) -> str:
+    return f"{run_prefix(run_id)}touch/{cell.type}/{cell.key}/{gen_name(gen)}"
+
+
+def see_key(run_id: str, now: datetime) -> str:
+    """A marker in the present hour that points at a run whose begin landed after its own hour (DESIGN.md 6)."""
+    return f"runs/{hour_of(now)}/{run_id}/see"
+
+
+def data_prefix(run_id: str) -> str:
+    return f"data/{hour_of(began_at(run_id))}/{run_id}/"
+
+
+def dataset_prefix(run_id: str, suffix: str) -> str:
+    """The folder of a dataset's bytes."""
+    return f"{data_prefix(run_id)}{suffix}/"
+
+
+def cell_prefix(cell: CellRef) -> str:
+    return f"cells/{cell.type}/{cell.key}/"
+
+
+def cell_key(cell: CellRef, gen: int) -> str:
+    return f"{cell_prefix(cell)}{gen_name(gen)}.json"
+
+
+def gen_of_key(key: str) -> int:
+    """The generation number that a dataset's, cell's or touch's key ends in."""
+    return int(key.rpartition("/")[2].partition(".")[0])
+
+
+class RunObject(NamedTuple):
+    """A key below ``runs/``, taken apart: ``kind`` is the first segment below the run, ``rest`` what follows."""
+
+    run_id: str
+    kind: str
+    rest: tuple[str, ...]
+
+
+def parse_run_object(key: str) -> RunObject | None:
+    """What an object below ``runs/`` is, or None for a key that is none of ours."""
+    parts = key.split("/")
+    if len(parts) < 5 or parts[0] != "runs":
+        return None
+    return RunObject(parts[3], parts[4], tuple(parts[5:]))

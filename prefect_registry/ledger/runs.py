@@ -1,0 +1,290 @@
+"""Beginning a run, and refusing calls on one that is decided (DESIGN.md P6, P11, P14)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+from prefect_registry.errors import (
+    AlreadyExists,
+    InvalidInput,
+    InvalidState,
+    NotFound,
+    OutcomeUnknown,
+    RunAborted,
+    RunAlreadyClosed,
+)
+from prefect_registry.ids import parse_run_id
+from prefect_registry.ledger import paths
+from prefect_registry.ledger.outcomes import Outcomes
+from prefect_registry.ledger.store import Store
+from prefect_registry.names import key_of
+from prefect_registry.records.cells import CellGeneration, CellRef
+from prefect_registry.records.runs import Begin, Decision, Publish
+
+T = TypeVar("T")
+FLOW_RUN = "flow_run"
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """What insert_run records of a run; values are checked by the caller."""
+
+    purpose: str
+    model_id: str | None = None
+    revision: str | None = None
+    config: Mapping[str, Any] | None = None
+    publish: Publish = "on_close"
+    lease_seconds: float | None = None
+    parent: str | None = None
+    isolated: bool = False
+    implicit: bool = False
+    flow_run: str | None = None
+    prefect: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """The outcome of beginning a run for a Prefect flow run.
+
+    ``published`` is the decision of an earlier attempt that committed: then the body must not run again (P14).
+    """
+
+    begin: Begin
+    published: Decision | None = None
+
+
+class Runs:
+    """Begins runs and guards calls on them."""
+
+    def __init__(self, store: Store, outcomes: Outcomes, abort: Callable[[str, str], Decision]) -> None:
+        self._store = store
+        self._outcomes = outcomes
+        self._abort = abort
+
+    # -- begin ---------------------------------------------------------------------------------------------------
+
+    def new(self, spec: RunSpec) -> Begin:
+        """The begin document of a new run, not stored yet. Looks up the chain of runs around a nested one."""
+        now = self._store.clock.now()
+        ancestors: list[str] = []
+        if spec.parent is not None:
+            above = self.known(spec.parent)
+            ancestors = [] if spec.isolated else [*above.ancestors, above.run_id]
+        return Begin(
+            write_id=self._store.ids.write_id(),
+            run_id=self._store.ids.typeid("run", now),
+            purpose=spec.purpose,
+            model_id=spec.model_id,
+            revision=spec.revision,
+            config=dict(spec.config or {}),
+            created_at=now,
+            lease_seconds=spec.lease_seconds or self._store.settings.lease_seconds,
+            publish=spec.publish,
+            implicit=spec.implicit,
+            parent=spec.parent,
+            isolated=spec.isolated,
+            ancestors=ancestors,
+            flow_run=spec.flow_run,
+            prefect=dict(spec.prefect or {}),
+            holder=self._store.holder(),
+        )
+
+    def start(self, spec: RunSpec) -> Attempt:
+        """Begin a run: one round trip; a nested one looks at its parent after its marker has landed (P11)."""
+        begin = self.new(spec)
+        calls: list[Callable[[], object]] = [partial(self.create_begin, begin)]
+        nested = begin.parent is not None and not begin.isolated
+        if nested:
+            assert begin.parent is not None
+            calls.append(partial(self._store.storage.put, paths.nested_key(begin.parent, begin.run_id), b""))
+        if spec.flow_run is not None:
+            calls.append(partial(self._claim, begin, spec.flow_run, 0))
+            calls.append(partial(self._touch_claim, begin, spec.flow_run, 0))
+        self._store.together(calls)
+        if nested:
+            self._refuse_decided_parent(begin)
+        if spec.flow_run is not None:
+            return Attempt(begin, self._supersede(begin, spec.flow_run))
+        return Attempt(begin)
+
+    def create_begin(self, begin: Begin) -> None:
+        """Store ``begin.json``. Its id is new, so a lost answer that stays lost harms nobody: nothing refers to it."""
+        try:
+            self._store.create(paths.begin_key(begin.run_id), begin)
+        except OutcomeUnknown as error:
+            raise OutcomeUnknown(
+                "The run could not be begun",
+                why=error.why or error.what,
+                todo="Try again when the store answers; nothing was published",
+                committed="no",
+                run_id=begin.run_id,
+            ) from error
+
+    def _refuse_decided_parent(self, begin: Begin) -> None:
+        for above in reversed(begin.ancestors):
+            decided = self._store.decision(above)
+            if decided is not None:
+                self._abort(begin.run_id, f"the run around it, {above}, is {decided.outcome}")
+                raise refusal(decided, "begin a run inside it")
+
+    # -- attempts of a flow run (P14) ----------------------------------------------------------------------------
+
+    def _claim(self, begin: Begin, flow_run: str, gen: int) -> bool:
+        """Create generation ``gen`` of the flow run's cell; False when another attempt has that number."""
+        cell = flow_run_cell(flow_run)
+        document = CellGeneration(
+            write_id=begin.write_id,
+            type=cell.type,
+            name=flow_run,
+            gen=gen,
+            tx=None,
+            base=gen - 1 if gen else None,
+            at=begin.created_at,
+            value={"run_id": begin.run_id},
+        )
+        try:
+            self._store.create(paths.cell_key(cell, gen), document)
+        except AlreadyExists:
+            return False
+        return True
+
+    def _touch_claim(self, begin: Begin, flow_run: str, gen: int) -> None:
+        self._store.storage.put(paths.touch_key(begin.run_id, flow_run_cell(flow_run), gen), b"")
+
+    def _supersede(self, begin: Begin, flow_run: str) -> Decision | None:
+        """Make this the newest attempt of the flow run, and abort every lower one that is undecided.
+
+        Returns the decision of a lower attempt that has published, if there is one.
+        """
+        cell = flow_run_cell(flow_run)
+        own = self._store.peek(paths.cell_key(cell, 0), CellGeneration)
+        if own is not None and own.value.get("run_id") == begin.run_id:
+            return None
+        while True:
+            attempts = self.attempts(flow_run)
+            if any(a.value.get("run_id") == begin.run_id for a in attempts):
+                break
+            gen = attempts[-1].gen + 1 if attempts else 0
+            self._store.together([partial(self._claim, begin, flow_run, gen),
+                                  partial(self._touch_claim, begin, flow_run, gen)])  # fmt: skip
+        mine = next(a.gen for a in attempts if a.value.get("run_id") == begin.run_id)
+        lower = [str(a.value["run_id"]) for a in attempts if a.gen < mine]
+        calls = [partial(self._abort, run, f"superseded by {begin.run_id}, a newer attempt") for run in lower]
+        decisions = self._store.together(calls) if calls else []
+        return next((d for d in decisions if d.committed), None)
+
+    def attempts(self, flow_run: str) -> list[CellGeneration]:
+        """The attempts of a Prefect flow run, oldest first; each names its run."""
+        cell = flow_run_cell(flow_run)
+        keys = [o.key for o in self._store.storage.list(paths.cell_prefix(cell))]
+        found = self._store.read_many(keys, CellGeneration) if keys else []
+        return [a for a in found if a is not None and a.name == flow_run]
+
+    # -- calls on a run ------------------------------------------------------------------------------------------
+
+    def known(self, run_id: str) -> Begin:
+        """The begin document of a run. Raises ``InvalidInput`` for a malformed id, ``NotFound`` for an unknown one."""
+        begin = self._store.begin(parse_run_id(run_id))
+        if begin is None:
+            raise unknown_run(run_id)
+        return begin
+
+    def within(self, run_id: str, calls: Sequence[Callable[[], T]], doing: str) -> list[T]:
+        """Run storage calls of an undecided run, looking at its decision beside them: no sequential trip (P6).
+
+        The first call of this process on a run reads its begin and decision before anything is written.
+        """
+        first = self._first_look(run_id, doing)
+        if first:
+            return self._store.together(calls) if calls else []
+        looked: list[Decision | None] = []
+        look: Callable[[], Any] = partial(self._look, run_id, looked)
+        try:
+            results = self._store.together([look, *calls])
+        except Exception as error:
+            self._refuse(looked, doing, error)
+            raise
+        self._refuse(looked, doing, None)
+        return results[1:]
+
+    def _first_look(self, run_id: str, doing: str) -> bool:
+        """Read begin and decision if this process has not met the run; True when it did so now."""
+        if self.is_known(run_id):
+            return False
+        parse_run_id(run_id)
+        begin, end = self._store.together(
+            [partial(self._store.begin, run_id), partial(self._store.decision, run_id)]
+        )
+        if begin is None:
+            raise unknown_run(run_id)
+        if isinstance(end, Decision):
+            raise refusal(end, doing)
+        return True
+
+    def is_known(self, run_id: str) -> bool:
+        """Whether this process has read or written the run's begin before."""
+        return self._store.has(paths.begin_key(run_id))
+
+    def _look(self, run_id: str, looked: list[Decision | None]) -> None:
+        looked.append(self._store.decision(run_id))
+
+    def _refuse(self, looked: Sequence[Decision | None], doing: str, cause: Exception | None) -> None:
+        if looked and looked[0] is not None:
+            raise refusal(looked[0], doing) from cause
+
+    def check_open(self, run_id: str, doing: str) -> Begin:
+        """Refuse an unknown or decided run; one round trip."""
+        self.within(run_id, [], doing)
+        return self.known(run_id)
+
+
+def flow_run_cell(flow_run: str) -> CellRef:
+    return CellRef(FLOW_RUN, key_of(flow_run))
+
+
+def unknown_run(run_id: str) -> NotFound:
+    return NotFound(
+        f"There is no run {run_id} in this registry",
+        todo="Check the id, and that it is the same registry that insert_run was called on",
+        committed="no",
+        run_id=run_id,
+    )
+
+
+def refusal(decision: Decision, doing: str) -> InvalidState:
+    """The error of a call on a decided run."""
+    at = decision.closed_at.isoformat(timespec="seconds")
+    if decision.committed:
+        return RunAlreadyClosed(
+            f"Cannot {doing}: run {decision.run_id} is committed since {at}",
+            why="A decided run never changes",
+            todo="Begin a new run",
+            committed="yes",
+            run_id=decision.run_id,
+        )
+    failure = decision.failure
+    return RunAborted(
+        f"Cannot {doing}: run {decision.run_id} was aborted at {at}",
+        why=f"{failure.cls}: {failure.message}" if failure else (decision.notes or ""),
+        todo="Nothing of it is visible; begin a new run and do the work again",
+        committed="no",
+        run_id=decision.run_id,
+    )
+
+
+def lease_problems(seconds: object, remote: bool) -> list[str]:
+    """Why ``seconds`` cannot be a lease (DESIGN.md P7)."""
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
+        return [f"lease must be a number of seconds, not {type(seconds).__name__}"]
+    smallest = 60 if remote else 1
+    if not smallest <= seconds <= 7 * 86_400:
+        return [f"lease must be {smallest} seconds to 7 days on this store, not {seconds}"]
+    return []
+
+
+def problems_or_raise(subject: str, problems: list[str]) -> None:
+    if problems:
+        raise InvalidInput.of(subject, problems)

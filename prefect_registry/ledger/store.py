@@ -1,0 +1,180 @@
+"""One store as the protocol sees it: typed documents under keys, time, ids and the identity of this process."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeVar
+
+from prefect_registry.clock import StoreClock, SystemClock
+from prefect_registry.errors import IntegrityError, NotFound
+from prefect_registry.ids import IdFactory
+from prefect_registry.ledger import paths
+from prefect_registry.ledger.holder import is_gone, this_process
+from prefect_registry.records.base import Document
+from prefect_registry.records.runs import Begin, Decision, Holder, Members, MembersDocument, Reference
+from prefect_registry.storage.base import Storage, Upload
+
+D = TypeVar("D", bound=Document)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class LedgerSettings:
+    """The protocol's waits, in seconds.
+
+    ``undecided_wait`` is how long a writer waits for another run's undecided generation; a younger run than the one
+    it waits for gives way after ``younger_wait`` (DESIGN.md P4). ``grace`` is how late a write may land and still be
+    found by readers that sealed its hour (DESIGN.md 6).
+    """
+
+    lease_seconds: float = 900.0
+    undecided_wait_seconds: float = 10.0
+    younger_wait_seconds: float = 5.0
+    grace_seconds: float = 600.0
+    poll_seconds: float = 0.05
+
+
+class _Cache:
+    """The most recently used immutable documents: what was read once never changes (DESIGN.md P1)."""
+
+    def __init__(self, capacity: int = 20_000) -> None:
+        self._capacity = capacity
+        self._items: OrderedDict[str, Document] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: str) -> Document | None:
+        with self._lock:
+            found = self._items.get(key)
+            if found is not None:
+                self._items.move_to_end(key)
+            return found
+
+    def add(self, key: str, document: Document) -> None:
+        with self._lock:
+            self._items[key] = document
+            if len(self._items) > self._capacity:
+                self._items.popitem(last=False)
+
+
+@dataclass
+class Store:
+    """Storage, clock, ids and process identity: what every part of the ledger works with."""
+
+    storage: Storage
+    clock: StoreClock = field(default_factory=lambda: StoreClock(SystemClock()))
+    ids: IdFactory = field(default_factory=IdFactory)
+    settings: LedgerSettings = field(default_factory=LedgerSettings)
+    holder: Callable[[], Holder] = this_process
+    is_gone: Callable[[Holder], bool] = is_gone
+    random: Callable[[], float] = lambda: 0.5
+
+    def __post_init__(self) -> None:
+        self._cache = _Cache()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in self.__dict__.items() if k != "_cache"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._cache = _Cache()
+
+    # -- documents -----------------------------------------------------------------------------------------------
+
+    def read(self, key: str, model: type[D]) -> D:
+        """An immutable document. Raises ``NotFound`` (of the key), ``FormatError``."""
+        cached = self._cache.get(key)
+        if isinstance(cached, model):
+            return cached
+        document = model.decode(self.storage.get(key), key)
+        self._remember(key, document)
+        return document
+
+    def peek(self, key: str, model: type[D]) -> D | None:
+        """Like :meth:`read`, None when it does not exist (yet)."""
+        try:
+            return self.read(key, model)
+        except NotFound:
+            return None
+
+    def read_many(self, keys: Sequence[str], model: type[D]) -> list[D | None]:
+        """Documents in the order of ``keys``, fetched concurrently; None for those that do not exist."""
+        return self.together([partial(self.peek, key, model) for key in keys])
+
+    def create(self, key: str, document: D) -> D:
+        """Create an immutable document. ``AlreadyExists`` carries what is there; see ``Storage.create``."""
+        self.storage.create(key, document.encode())
+        self._remember(key, document)
+        return document
+
+    def has(self, key: str) -> bool:
+        """Whether this process has the document already."""
+        return self._cache.get(key) is not None
+
+    def remember(self, key: str, data: bytes, model: type[D]) -> D:
+        """Decode bytes that a lost create found, and keep them."""
+        document = model.decode(data, key)
+        self._remember(key, document)
+        return document
+
+    def _remember(self, key: str, document: Document) -> None:
+        self._cache.add(key, document)
+        if isinstance(document, Decision):
+            self.clock.met(document.closed_at)
+
+    def together(self, calls: Sequence[Callable[[], T]]) -> list[T]:
+        """Calls at the same time; one alone runs in place."""
+        return [calls[0]()] if len(calls) == 1 else self.storage.concurrently(calls)
+
+    # -- the two documents that everything looks at -------------------------------------------------------------
+
+    def begin(self, run_id: str) -> Begin | None:
+        return self.peek(paths.begin_key(run_id), Begin)
+
+    def decision(self, run_id: str) -> Decision | None:
+        """The decision of a run, or None while it is undecided. A present one is cached for ever."""
+        return self.peek(paths.end_key(run_id), Decision)
+
+    def members(self, decision: Decision) -> Members:
+        """All members of a committed run, the parts that did not fit ``end.json`` included."""
+        if not decision.more_members:
+            return decision.members
+        parts = [decision.members]
+        parts += [self._members_part(ref).members for ref in decision.more_members]
+        return Members(
+            datasets={k: v for p in parts for k, v in p.datasets.items()},
+            events=[e for p in parts for e in p.events],
+            cells=[c for p in parts for c in p.cells],
+            runs=[r for p in parts for r in p.runs],
+        )
+
+    def _members_part(self, ref: Reference) -> MembersDocument:
+        cached = self._cache.get(ref.key)
+        if isinstance(cached, MembersDocument):
+            return cached
+        part = MembersDocument.decode(self.fetch_reference(ref), ref.key)
+        self._remember(ref.key, part)
+        return part
+
+    # -- larger objects that belong to a document ---------------------------------------------------------------
+
+    def fetch_reference(self, ref: Reference) -> bytes:
+        """The bytes of a referenced object, verified against its document."""
+        data = self.storage.get(ref.key)
+        if len(data) != ref.size or hashlib.sha256(data).hexdigest() != ref.sha256:
+            raise IntegrityError(
+                f"{ref.key} is not what its document says",
+                why=f"It should have {ref.size:,} bytes with sha256 {ref.sha256[:12]}…",
+                todo="Restore the object from a backup; nothing was changed",
+                key=ref.key,
+            )
+        return data
+
+    def store_reference(self, key: str, data: bytes) -> Reference:
+        """Store an object of any size that a document is about to name."""
+        stored = self.storage.upload([Upload(key, data)])[0]
+        return Reference(key=key, size=stored.size, sha256=stored.sha256)

@@ -1,0 +1,146 @@
+"""What every document of the store has in common, and the limits that hold for all (DESIGN.md 3)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Annotated, Any, ClassVar, TypeVar
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, ValidationError
+
+from prefect_registry.clock import iso
+from prefect_registry.errors import FormatError, InvalidInput
+
+LARGEST_DOCUMENT_BYTES = 1 << 20
+DEEPEST = 32
+SMALLEST_INTEGER, LARGEST_INTEGER = -(2**63), 2**64 - 1
+
+Moment = Annotated[datetime, PlainSerializer(iso, return_type=str)]
+Json = Any
+"""A JSON value: None, bool, 64-bit int, finite float, str, list of these, dict of str to these."""
+
+D = TypeVar("D", bound="Document")
+
+
+class Record(BaseModel):
+    """A part of a document. Unknown fields are kept and never interpreted, so that newer writers lose nothing."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, populate_by_name=True, protected_namespaces=())
+
+
+class Document(Record):
+    """One immutable JSON object in the store: ``schema`` says what it is, ``write_id`` which logical write made it."""
+
+    SCHEMA: ClassVar[str] = ""
+
+    schema_: str = Field(default="", alias="schema")
+    write_id: str
+
+    def model_post_init(self, context: Any, /) -> None:
+        if not self.schema_:
+            object.__setattr__(self, "schema_", self.SCHEMA)
+
+    def encode(self) -> bytes:
+        """The document as UTF-8 JSON of at most 1 MiB, else :class:`InvalidInput`."""
+        data = orjson.dumps(self.model_dump(by_alias=True))
+        if len(data) > LARGEST_DOCUMENT_BYTES:
+            raise InvalidInput(
+                f"a {self.SCHEMA} document has {len(data):,} bytes",
+                why=f"A document holds at most {LARGEST_DOCUMENT_BYTES:,} bytes",
+                todo="Store large values as files and refer to them",
+                committed="no",
+            )
+        return data
+
+    @classmethod
+    def decode(cls: type[D], data: bytes, key: str) -> D:
+        """The document in ``data``; ``key`` is for the error message."""
+        try:
+            document = cls.model_validate(orjson.loads(data))
+        except (orjson.JSONDecodeError, ValidationError, TypeError) as error:
+            raise FormatError(
+                f"{key} is not a {cls.SCHEMA} document",
+                why=f"{type(error).__name__}: {_first_line(error)}",
+                todo="It was damaged, or written by something else; nothing was changed",
+                key=key,
+            ) from error
+        family, _, version = cls.SCHEMA.partition("/")
+        if document.schema_ != cls.SCHEMA:
+            found_family, _, found = document.schema_.partition("/")
+            newer = found_family == family
+            raise FormatError(
+                f"{key} is a {document.schema_!r} document, not {cls.SCHEMA!r}",
+                why=f"This version of prefect-registry reads version {version} of {family}" if newer else "",
+                todo="Upgrade prefect-registry" if newer else "The store is damaged",
+                key=key,
+            )
+        return document
+
+
+def _first_line(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False, include_input=False)[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return str(error).partition("\n")[0][:200]
+
+
+def json_problems(value: object, where: str, depth: int = 2) -> Iterator[str]:
+    """Why ``value`` cannot be stored as JSON and come back equal; nothing yielded means it can.
+
+    NaN and infinities have no JSON form; integers must fit 64 bits; keys must be strings; depth at most 32 with the
+    document around it.
+    """
+    if depth > DEEPEST:
+        yield f"{where} is nested deeper than {DEEPEST} levels"
+    elif value is None or isinstance(value, bool):
+        return
+    elif isinstance(value, str):
+        if any(0xD800 <= ord(c) <= 0xDFFF for c in value):
+            yield f"{where} is not valid Unicode"
+    elif isinstance(value, int):
+        if not SMALLEST_INTEGER <= value <= LARGEST_INTEGER:
+            yield f"{where} is an integer of more than 64 bits"
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            yield f"{where} is {value}, which JSON does not have"
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                yield f"{where} has the key {key!r:.60}, which is {type(key).__name__}, not str"
+            else:
+                yield from json_problems(item, f"{where}.{key}", depth + 1)
+    elif isinstance(value, (list, tuple)):
+        for i, item in enumerate(value):
+            yield from json_problems(item, f"{where}[{i}]", depth + 1)
+    else:
+        yield f"{where} is {type(value).__name__}, which JSON does not have"
+
+
+def as_json(value: object) -> Json:
+    """``value`` with mappings as dict and tuples as list; call :func:`json_problems` first."""
+    if isinstance(value, Mapping):
+        return {str(k): as_json(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [as_json(v) for v in value]
+    if isinstance(value, str):
+        return str(value)
+    return value
+
+
+def checked_json(value: object, where: str) -> Json:
+    """``value`` ready to be stored, else :class:`InvalidInput` with every problem."""
+    problems = list(json_problems(value, where))
+    if problems:
+        raise InvalidInput.of(where, problems, todo="Give JSON values: str, int, float, bool, None, list, dict")
+    return as_json(value)
+
+
+def checked_json_object(value: object, where: str) -> dict[str, Json]:
+    """Like :func:`checked_json`, and it must be a mapping. None is an empty one."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise InvalidInput.of(where, [f"{where} must be a mapping, not {type(value).__name__}"])
+    return checked_json(value, where)  # type: ignore[no-any-return]

@@ -1,0 +1,65 @@
+"""Documents of a dataset (DESIGN.md 2, 3)."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+
+from prefect_registry.records.base import Document, Moment, Record
+from prefect_registry.records.runs import Reference
+
+Mode = Literal["replace", "append", "replace_partitions"]
+DatasetStep = Literal["begun", "staged", "rolled_back"]
+Partition = dict[str, Any]
+
+
+class FileEntry(Record):
+    """One file of a manifest. ``path`` is relative to the dataset's folder; ``rows`` and ``row_groups`` for Parquet."""
+
+    path: str
+    size: int
+    sha256: str
+    rows: int | None = None
+    row_groups: int | None = None
+
+
+class ManifestDocument(Document):
+    """A manifest too large for its generation, in an object of its own."""
+
+    SCHEMA: ClassVar[str] = "manifest/1"
+
+    files: list[FileEntry]
+
+
+class DatasetGeneration(Document):
+    """One step of a dataset: generation 0 is ``begun``; then ``staged`` with its manifest, or ``rolled_back``.
+
+    ``root`` is the URL that commit_dataset was given; ``external`` when it lies outside the run's own data folder.
+    ``own_run`` marks a dataset whose isolated run is closed by its commit (DESIGN.md P13).
+    """
+
+    SCHEMA: ClassVar[str] = "dataset/1"
+
+    dataset_id: str
+    run_id: str
+    kind: str
+    gen: int
+    step: DatasetStep
+    mode: Mode
+    partition: Partition | None = None
+    key: str | None = None
+    own_run: bool = False
+    parent_run: str | None = None
+    at: Moment
+    begun_at: Moment
+    root: str = ""
+    external: bool = False
+    rows: int | None = None
+    bytes: int = 0
+    file_count: int = 0
+    files: list[FileEntry] = Field(default_factory=list)
+    manifest: Reference | None = None
+    tags: dict[str, str] = Field(default_factory=dict)
+    task_run: str | None = None
+    reason: str | None = None
