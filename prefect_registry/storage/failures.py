@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 
 from prefect_registry.errors import (
     AccessDenied,
@@ -59,18 +60,72 @@ def corrupt(url: str, key: str, why: str) -> IntegrityError:
     )
 
 
+def no_bucket(url: str, bucket: str) -> StorageError:
+    """The bucket or container itself is missing, which is never "not found"."""
+    return StorageError(
+        f"The bucket {bucket!r} of {url} does not exist",
+        why="The store knows the credentials but not this bucket, or it is in another account or region",
+        todo="Create the bucket, or correct its name",
+        bucket=bucket,
+    )
+
+
+def unavailable(url: str, key: str, said: str) -> StorageUnavailable:
+    """No certain answer: what was sent may have landed."""
+    return StorageUnavailable(
+        f"{url} gave no answer" + (f" for {key!r}" if key else ""),
+        why=said,
+        todo="Check that the store can be reached, and try again",
+        key=key,
+    )
+
+
+def denied(url: str, key: str, said: str) -> AccessDenied:
+    """The credentials are missing, wrong, expired, or not allowed to do it."""
+    return AccessDenied(
+        f"Access to {url} was denied" + (f" for {key!r}" if key else ""),
+        why=said,
+        todo="Check the credentials, and that their policy allows to read, write, list and delete below this URL",
+        key=key,
+    )
+
+
+def full(url: str, key: str, said: str) -> StorageError:
+    """No room is left."""
+    return StorageError(
+        f"{key!r} could not be written to {url}",
+        why=f"The disk, the quota or the size limit is full. {said}",
+        todo="Free some space and run again; nothing of this object was stored",
+        key=key,
+    )
+
+
+def refused(url: str, key: str, said: str) -> StorageError:
+    """The store understood and refused, for none of the reasons above."""
+    return StorageError(
+        f"{url} refused the request" + (f" for {key!r}" if key else ""),
+        why=said,
+        todo="Check the settings of the storage against what the store said",
+        key=key,
+    )
+
+
+def of_local_target(target: os.PathLike[str], error: OSError) -> StorageError:
+    """A download could not be written to this machine's disk."""
+    return StorageError(
+        f"{os.fspath(target)} could not be written",
+        why=f"The operating system said: {error.strerror or error}",
+        todo="Check the folder, its permissions and the free space, and download again",
+    )
+
+
 def of_os_error(url: str, key: str, error: OSError) -> StorageError | NotFound:
     """What an operating system's error means for ``key`` (local disks and mounted network folders)."""
     said = f"The operating system said: {error.strerror or error}"
     if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR):
         return not_found(url, key)
     if error.errno in _FULL:
-        return StorageError(
-            f"{key!r} could not be written to {url}",
-            why=f"The disk, the quota or the file size limit is full. {said}",
-            todo="Free some space and run again; nothing of this object was stored",
-            key=key,
-        )
+        return full(url, key, said)
     if error.errno in _DENIED:
         return AccessDenied(
             f"Access to {key!r} in {url} was denied",

@@ -11,7 +11,6 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import BinaryIO
 
-from prefect_registry.errors import StorageError
 from prefect_registry.ids import random_token
 from prefect_registry.storage import failures
 from prefect_registry.storage.base import Download, Progress
@@ -87,27 +86,45 @@ def landing(target: Path) -> Iterator[Path]:
     """A temporary path beside ``target`` that is moved onto it when the block succeeds, and removed when it fails."""
     part = target.with_name(f".{random_token()}.part")
     try:
-        try:
+        with _local_errors(target):
             target.parent.mkdir(parents=True, exist_ok=True)
-            yield part
+        yield part
+        with _local_errors(target):
             os.replace(part, target)
-        except OSError as error:
-            raise StorageError(
-                f"{target} could not be written",
-                why=f"The operating system said: {error.strerror or error}",
-                todo="Check the folder, its permissions and the free space, and download again",
-            ) from error
     except BaseException:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
         raise
 
 
+@contextlib.contextmanager
+def writer(target: Path, part: Path) -> Iterator[Callable[[bytes], None]]:
+    """A function that appends to ``part``, a new file; errors are told of ``target``."""
+    with contextlib.ExitStack() as stack:
+        with _local_errors(target):
+            out = stack.enter_context(open(part, "xb", buffering=0))
+        write = write_all(out.write)
+
+        def append(chunk: bytes) -> None:
+            with _local_errors(target):
+                write(chunk)
+
+        yield append
+
+
+@contextlib.contextmanager
+def _local_errors(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise failures.of_local_target(target, error) from error
+
+
 def save_stream(url: str, file: Download, source: BinaryIO, progress: Progress | None = None) -> None:
     """Write ``source`` to ``file.target`` by way of a temporary file that is verified first."""
     with source, landing(file.target) as part:
-        with open(part, "xb", buffering=0) as out:
-            size, sha256 = pump(source, write_all(out.write), progress)
+        with writer(file.target, part) as append:
+            size, sha256 = pump(source, append, progress)
         verify(url, file, size, sha256)
 
 

@@ -1,0 +1,139 @@
+"""Google Cloud Storage, over gcsfs (its JSON API). ``create`` is ``ifGenerationMatch=0`` in a single request."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from prefect_registry.storage import failures
+from prefect_registry.storage.base import ObjectInfo
+from prefect_registry.storage.remote import CONNECT_SECONDS, READ_SECONDS, RemoteStorage, each
+
+_OBJECT = "b/{}/o/{}"
+_BINARY = "application/octet-stream"
+_PAGE_FIELDS = "nextPageToken,items(name,size,updated)"
+
+
+class GCSStorage(RemoteStorage):
+    """A bucket, or a prefix of one: ``gs://bucket/prefix``.
+
+    Args:
+        url: Where.
+        storage_options: Those of ``gcsfs.GCSFileSystem``: ``token`` (a path, a dict, or how to find credentials),
+            ``project``, ``endpoint_url``, ``requester_pays`` …
+    """
+
+    part_bytes = 32 << 20
+    parts_in_order = True
+
+    def new_client(self) -> Any:
+        if str(self._options.get("endpoint_url", "")).startswith("http://"):
+            # An emulator: gcsfs would ask it for the bucket's type over TLS, and hang.
+            os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+        import aiohttp
+        from gcsfs.core import GCSFileSystem
+
+        client = GCSFileSystem(**self._options, use_listings_cache=False, skip_instance_cache=True)
+        client.requests_timeout = aiohttp.ClientTimeout(sock_connect=CONNECT_SECONDS, sock_read=READ_SECONDS)
+        once = getattr(GCSFileSystem._request, "__wrapped__", None)
+        if once is not None:  # gcsfs would try six times, for half a minute
+            client._request = functools.partial(once, client)
+        return client
+
+    async def send(self, client: Any, name: str, data: bytes, create: bool) -> None:
+        from gcsfs.core import simple_upload
+
+        mode = "create" if create else "overwrite"
+        await simple_upload(client, self.bucket, name, data, content_type=_BINARY, mode=mode)
+
+    async def fetch(self, client: Any, name: str, start: int = 0, end: int | None = None) -> bytes:
+        limits = {} if start == 0 and end is None else {"Range": f"bytes={start}-{'' if end is None else end - 1}"}
+        _, data = await client._call("GET", _OBJECT, self.bucket, name, headers=limits, alt="media")
+        return bytes(data)
+
+    async def head(self, client: Any, name: str) -> ObjectInfo | None:
+        try:
+            found = await client._call("GET", _OBJECT, self.bucket, name, json_out=True, fields="name,size,updated")
+        except FileNotFoundError:
+            return None
+        return _info(found)
+
+    async def page(self, client: Any, prefix: str, start_after: str, token: str) -> tuple[list[ObjectInfo], str]:
+        options = {"prefix": prefix, "maxResults": 1000, "fields": _PAGE_FIELDS}
+        if token:
+            options["pageToken"] = token
+        if start_after:
+            options["startOffset"] = start_after  # inclusive; the caller leaves it out
+        answer = await client._call("GET", "b/{}/o", self.bucket, json_out=True, **options)
+        return [_info(item) for item in answer.get("items", ())], answer.get("nextPageToken", "")
+
+    async def remove(self, client: Any, names: Sequence[str]) -> None:
+        await each(self._remove_one(client, name) for name in names)
+
+    async def _remove_one(self, client: Any, name: str) -> None:
+        try:
+            await client._call("DELETE", _OBJECT, self.bucket, name)
+        except FileNotFoundError:
+            pass
+
+    async def begin(self, client: Any, name: str) -> Any:
+        from gcsfs.core import initiate_upload
+
+        return await initiate_upload(client, self.bucket, name, _BINARY)
+
+    async def part(self, client: Any, upload: Any, number: int, offset: int, data: bytes, total: int | None) -> Any:
+        end = offset + len(data) - 1
+        headers = {"Content-Range": f"bytes {offset}-{end}/{'*' if total is None else total}", "Content-Type": _BINARY}
+        answer, _ = await client._call("POST", upload, headers=headers, data=data)
+        kept = answer.get("Range")  # the store may take less than it was given
+        if total is None and kept and int(kept.rpartition("-")[2]) < end:
+            begin = int(kept.rpartition("-")[2]) + 1
+            await self.part(client, upload, number, begin, data[begin - offset :], total)
+
+    async def complete(self, client: Any, upload: Any, parts: Sequence[Any]) -> None:
+        """Nothing to do: the last part says that it is the last."""
+
+    async def abandon(self, client: Any, upload: Any) -> None:
+        await client._call("DELETE", upload)
+
+    def explain(self, error: Exception, key: str) -> Exception:
+        said = self.said(error)
+        status = _status_of(error)
+        if isinstance(error, FileNotFoundError) or status == 404:
+            return failures.not_found(self.url, key)
+        if isinstance(error, FileExistsError) or status == 412:
+            return failures.already_exists(self.url, key)
+        if status == 416:
+            return failures.corrupt(self.url, key, "It is shorter than was recorded")
+        if status in (401, 403) or str(error).startswith("Forbidden") or _is_credentials(error):
+            return failures.denied(self.url, key, said)
+        if status == 507:
+            return failures.full(self.url, key, said)
+        if status and status < 500 and status not in (408, 409, 429):
+            return failures.refused(self.url, key, said)
+        if isinstance(error, (TypeError, ValueError)) and not isinstance(error, json.JSONDecodeError):
+            return failures.refused(self.url, key, said)
+        return failures.unavailable(self.url, key, said)
+
+
+def _info(item: dict[str, Any]) -> ObjectInfo:
+    updated = datetime.fromisoformat(item["updated"])
+    return ObjectInfo(item["name"], int(item.get("size", 0)), updated)
+
+
+def _status_of(error: Exception) -> int:
+    """The HTTP status in one of gcsfs's or aiohttp's errors, 0 without an answer."""
+    code = getattr(error, "code", None) or getattr(error, "status", None)
+    return int(code) if isinstance(code, (int, str)) and str(code).isdigit() else 0
+
+
+def _is_credentials(error: Exception) -> bool:
+    """Google's library could not get a token, and trying again will not help."""
+    module, name = type(error).__module__, type(error).__name__
+    if module.startswith("google.auth"):
+        return name != "TransportError" and not getattr(error, "retryable", False)
+    return name == "FileNotFoundError" and "credentials" in str(error)
