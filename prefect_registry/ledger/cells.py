@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from typing import Any, Final
 
@@ -55,17 +56,28 @@ class Cells:
 
     # -- reading -------------------------------------------------------------------------------------------------
 
-    def latest(self, type_: str, name: str, run_id: str | None = None) -> CellGeneration | None:
-        """The newest visible generation, tombstones included, or None. Inside ``run_id``, its own count (P3)."""
+    def latest(
+        self, type_: str, name: str, run_id: str | None = None, as_of: datetime | None = None
+    ) -> CellGeneration | None:
+        """The newest visible generation, tombstones included, or None.
+
+        Inside ``run_id`` what it staged counts too (P3); with ``as_of``, only what was visible at that time.
+        """
         cell = CellRef(type_, key_of(name))
         newest = self._newest(cell)
         gen: int | None = newest if newest >= 0 else None
         while gen is not None:
             document = self._generation(cell, gen, name)
-            if self._outcomes.state_of(document.tx, cell, gen, run_id) == "visible":
+            if self._outcomes.state_of(document.tx, cell, gen, run_id) == "visible" and (
+                as_of is None or self._visible_since(document) <= as_of
+            ):
                 return document
             gen = document.base
         return None
+
+    def _visible_since(self, document: CellGeneration) -> datetime:
+        root = self._outcomes.root_decision(document.tx) if document.tx is not None else None
+        return root.closed_at if root is not None else document.at
 
     def generation(self, type_: str, name: str, gen: int, run_id: str | None = None) -> CellGeneration | None:
         """One generation, if it exists and is visible."""
@@ -84,9 +96,7 @@ class Cells:
         return [
             d
             for d in found
-            if d is not None
-            and d.name == name
-            and self._outcomes.state_of(d.tx, cell, d.gen, run_id) == "visible"
+            if d is not None and d.name == name and self._outcomes.state_of(d.tx, cell, d.gen, run_id) == "visible"
         ]
 
     def state(self, cell: CellRef, document: CellGeneration, run_id: str | None = None) -> GenerationState:
@@ -105,6 +115,7 @@ class Cells:
         deleted: bool = False,
         reason: str | None = None,
         blind: bool = False,
+        guarded: bool = True,
     ) -> CellGeneration:
         """Create the cell's next generation.
 
@@ -112,6 +123,7 @@ class Cells:
             run_id: The run the write belongs to; None makes it visible at once (P2).
             expected: The generation ``value`` was computed from (None: the cell has none), or ``ANY``.
             blind: Try generation 0 without looking first: one round trip for what is probably new.
+            guarded: Look at the run's decision beside the write; False when the caller does that for many writes.
 
         Raises:
             RevisionConflict: The visible generation is not ``expected``, or became another one meanwhile (P5).
@@ -131,10 +143,10 @@ class Cells:
             value=dict(value),
         )
         if blind and (expected is ANY or expected is None):
-            written = self._try(cell, draft, run_id)
+            written = self._try(cell, draft, run_id, guarded)
             if written is not None:
                 return written
-        return self._write_at_the_end(cell, draft, run_id, expected)
+        return self._write_at_the_end(cell, draft, run_id, expected, guarded)
 
     def update(
         self, type_: str, name: str, change: Change, *, run_id: str | None = None, reason: str | None = None
@@ -162,26 +174,25 @@ class Cells:
         raise AssertionError("unreachable")
 
     def _write_at_the_end(
-        self, cell: CellRef, draft: CellGeneration, run_id: str | None, expected: Expected
+        self, cell: CellRef, draft: CellGeneration, run_id: str | None, expected: Expected, guarded: bool
     ) -> CellGeneration:
-        pinned: Expected = expected
         while True:
             look = self._look_until_decided(cell, draft.name, run_id)
-            if pinned is not ANY and look.base_gen != pinned:
+            if expected is not ANY and look.base_gen != expected:
                 raise self._conflict(draft, look, expected)
-            if expected is ANY:
-                pinned = ANY
             candidate = draft.model_copy(update={"gen": look.newest + 1, "base": look.base_gen})
-            written = self._try(cell, candidate, run_id)
+            written = self._try(cell, candidate, run_id, guarded)
             if written is not None:
                 return written
 
-    def _try(self, cell: CellRef, candidate: CellGeneration, run_id: str | None) -> CellGeneration | None:
+    def _try(
+        self, cell: CellRef, candidate: CellGeneration, run_id: str | None, guarded: bool
+    ) -> CellGeneration | None:
         """Create one generation beside its touch (P9); None when the number is taken by another write."""
         owner = run_id or self._store.ids.typeid("op", self._store.clock.now())
         touch = partial(self._store.storage.put, paths.touch_key(owner, cell, candidate.gen), b"")
         calls: list[Callable[[], object]] = [partial(self._create, cell, candidate), touch]
-        if run_id is not None:
+        if run_id is not None and guarded:
             created = self._runs.within(run_id, calls, f"write {cell.type} {candidate.name!r}")[0]
         else:
             created = self._store.together(calls)[0]
@@ -247,7 +258,8 @@ class Cells:
         document = self._store.peek(key, CellGeneration)
         if document is None or document.name != name:
             raise IntegrityError(
-                f"Generation {gen} of {cell.type} {name!r} " + ("is missing" if document is None else "has another name"),
+                f"Generation {gen} of {cell.type} {name!r} "
+                + ("is missing" if document is None else "has another name"),
                 why=f"Generations are never deleted or replaced, yet {key} is not what the cell needs",
                 todo="Check the store (fsck) and restore the object from a backup",
                 key=key,

@@ -36,9 +36,7 @@ class Events:
         visible = immediate or run_id is None
         return self._write("ev", run_id, visible, event_name, subject_id, payload=dict(payload))
 
-    def incident(
-        self, event: str, subject_id: str, error_class: str, message: str, run_id: str | None
-    ) -> Event:
+    def incident(self, event: str, subject_id: str, error_class: str, message: str, run_id: str | None) -> Event:
         """Record an incident, visible at once, also when its run fails, and also after it."""
         return self._write(
             "inc", run_id, True, event, subject_id, record="incident", error_class=error_class, message=message
@@ -99,8 +97,6 @@ class Events:
     def visible(self, entries: dict[str, RunEntry] | None = None) -> Iterator[Event]:
         """Every visible event and incident, oldest first (by time, then id)."""
         entries = self._journal.consistent_entries() if entries is None else entries
-        keys = [
-            paths.event_key(r, n) for r, e in entries.items() for n in [*e.events, *e.incidents]
-        ]
+        keys = [paths.event_key(r, n) for r, e in entries.items() for n in [*e.events, *e.incidents]]
         found = [d for d in self._store.read_many(keys, Event) if d is not None] if keys else []
         return iter(sorted((d for d in found if self._visible(d)), key=lambda d: (d.created_at, d.event_id)))

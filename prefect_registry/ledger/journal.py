@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from prefect_registry.clock import iso
 from prefect_registry.ledger import paths
 from prefect_registry.ledger.outcomes import Outcomes
 from prefect_registry.ledger.store import Store
@@ -31,11 +32,17 @@ class RunEntry:
 
 @dataclass(frozen=True)
 class PublishedRun:
-    """An effectively committed run. ``order`` sorts by the root decision's time: later means published later."""
+    """An effectively committed run. ``order`` sorts by the decision that published it, that of the outermost run:
+    its time, its run; then the run itself."""
 
     begin: Begin
     decision: Decision
-    order: tuple[str, str]
+    order: tuple[str, str, str]
+
+    @property
+    def publication(self) -> tuple[str, str]:
+        """The same for all runs that one decision published together."""
+        return self.order[:2]
 
 
 class Journal:
@@ -103,6 +110,6 @@ class Journal:
             return False
         return self._outcomes.effective(decision.run_id) == "committed"
 
-    def _order(self, decision: Decision) -> tuple[str, str]:
+    def _order(self, decision: Decision) -> tuple[str, str, str]:
         root = self._outcomes.root_decision(decision.run_id) or decision
-        return (root.closed_at.isoformat(timespec="microseconds"), decision.run_id)
+        return (iso(root.closed_at), root.run_id, decision.run_id)

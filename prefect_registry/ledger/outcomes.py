@@ -92,5 +92,3 @@ class Outcomes:
                 return False
             tx = above[-1]
         return True
-
-

@@ -42,9 +42,7 @@ class CollectReport:
 class Housekeeping:
     """Reaper and collector. Both may run anywhere, any number of times, at the same time as everything else."""
 
-    def __init__(
-        self, store: Store, outcomes: Outcomes, closing: Closing, leases: Leases, journal: Journal
-    ) -> None:
+    def __init__(self, store: Store, outcomes: Outcomes, closing: Closing, leases: Leases, journal: Journal) -> None:
         self._store = store
         self._outcomes = outcomes
         self._closing = closing
@@ -135,4 +133,6 @@ class Housekeeping:
     def _fence(self, run_id: str) -> None:
         """A nested run is dead with the run around it: give it a decision of its own, so that its calls are refused."""
         if self._store.decision(run_id) is None:
-            self._closing.abort(run_id, Failure(cls="ParentClosed", message="the run around it ended", kind="cancelled"))
+            self._closing.abort(
+                run_id, Failure(cls="ParentClosed", message="the run around it ended", kind="cancelled")
+            )

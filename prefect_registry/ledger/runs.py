@@ -215,9 +215,7 @@ class Runs:
         if self.is_known(run_id):
             return False
         parse_run_id(run_id)
-        begin, end = self._store.together(
-            [partial(self._store.begin, run_id), partial(self._store.decision, run_id)]
-        )
+        begin, end = self._store.together([partial(self._store.begin, run_id), partial(self._store.decision, run_id)])
         if begin is None:
             raise unknown_run(run_id)
         if isinstance(end, Decision):

@@ -1,0 +1,75 @@
+"""Taking in what another program wrote (DESIGN.md 8)."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from prefect_registry.datasets.service import Datasets
+from prefect_registry.datasets.writing import DatasetWriter
+from prefect_registry.errors import AccessDenied, InvalidInput, NotFound, StorageUnavailable
+from prefect_registry.storage.base import Progress
+
+How = Literal["copy", "reference"]
+
+
+def adopt(
+    datasets: Datasets,
+    dataset_id: str,
+    kind: str,
+    url: str,
+    how: How,
+    rows: int | None,
+    storage_options: dict[str, Any] | None,
+    progress: Progress | None,
+) -> None:
+    """Stage the files under ``url`` as a begun dataset: copied into it, or named by their URL and never touched."""
+    if how not in ("copy", "reference"):
+        raise InvalidInput.of("how", [f"how must be 'copy' or 'reference', not {how!r}"])
+    fs, base, files = _source(url, storage_options)
+    if how == "reference":
+        datasets.commit(dataset_id, url, _count(fs, files) if rows is None else rows)
+        return
+    with DatasetWriter(datasets, dataset_id, kind) as writer:
+        if rows is not None:
+            writer.set_rows(rows)
+        for path in files:
+            name = path[len(base) :].lstrip("/") or path.rpartition("/")[2]
+            with fs.open(path, "rb") as source, writer.open(name) as target:
+                while chunk := source.read(4 << 20):
+                    target.write(chunk)
+                    if progress is not None:
+                        progress(len(chunk))
+
+
+def _source(url: str, storage_options: dict[str, Any] | None) -> tuple[Any, str, list[str]]:
+    """The filesystem, the base path, and every member file under a URL that names a file or a folder."""
+    import fsspec
+
+    if not isinstance(url, str) or not url:
+        raise InvalidInput.of("url", ["url must be a non-empty URL or path"])
+    try:
+        fs, base = fsspec.core.url_to_fs(url, **(storage_options or {}))
+        files = sorted(fs.find(base))
+    except PermissionError as error:
+        raise AccessDenied(f"{url} may not be read", why=type(error).__name__, committed="no") from error
+    except (OSError, ValueError, ImportError) as error:
+        raise StorageUnavailable(f"{url} cannot be read", why=str(error)[:200], committed="no") from error
+    from prefect_registry.datasets.manifest import is_member
+
+    files = [f for f in files if is_member(f[len(base) :].lstrip("/"))] or [f for f in files if f == base]
+    if not files:
+        raise NotFound(f"There is no file at {url}", todo="Check the URL", committed="no")
+    return fs, base, files
+
+
+def _count(fs: Any, files: list[str]) -> int | None:
+    """Rows by the Parquet footers, or None when some file is not Parquet."""
+    import pyarrow.parquet as pq
+
+    if not all(f.endswith(".parquet") for f in files):
+        return None
+    total = 0
+    for path in files:
+        with fs.open(path, "rb") as file:
+            total += pq.ParquetFile(file).metadata.num_rows
+    return total

@@ -1,0 +1,126 @@
+"""Runs, events and incidents as readers see them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+from prefect_registry.ledger.ledger import Ledger
+from prefect_registry.records.events import Event as EventDocument
+from prefect_registry.records.runs import Begin, Decision, Failure
+
+RunState = Literal["RUNNING", "COMMITTED", "ABORTED"]
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """A run: what insert_run recorded, and how it ended.
+
+    ``state`` is the effective one: a nested run is RUNNING until the outermost run around it is decided; then
+    ``staged`` tells that its own decision is made. Times are UTC.
+    """
+
+    id: str
+    purpose: str
+    state: RunState
+    model_id: str | None
+    revision: str | None
+    config: Mapping[str, Any]
+    started_at: datetime
+    finished_at: datetime | None
+    success: bool | None
+    notes: str | None
+    failure: Failure | None
+    parent: str | None
+    isolated: bool
+    publish: str
+    implicit: bool
+    lease_seconds: float
+    flow_run: str | None
+    staged: bool = False
+    left_out: tuple[str, ...] = ()
+    prefect: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def status(self) -> RunState:
+        """``state``, by the name that reference system 1 uses."""
+        return self.state
+
+
+def run_info(ledger: Ledger, begin: Begin, decision: Decision | None) -> RunInfo:
+    """A begin and the decision there is of it, as one."""
+    outcome = ledger.outcomes.effective(begin.run_id)
+    states: dict[str | None, RunState] = {None: "RUNNING", "committed": "COMMITTED", "aborted": "ABORTED"}
+    return RunInfo(
+        id=begin.run_id,
+        purpose=begin.purpose,
+        state=states[outcome],
+        model_id=begin.model_id,
+        revision=begin.revision,
+        config=begin.config,
+        started_at=begin.created_at,
+        finished_at=decision.closed_at if decision is not None else None,
+        success=None if outcome is None else outcome == "committed",
+        notes=decision.notes if decision is not None else None,
+        failure=decision.failure if decision is not None else None,
+        parent=begin.parent,
+        isolated=begin.isolated,
+        publish=begin.publish,
+        implicit=begin.implicit,
+        lease_seconds=begin.lease_seconds,
+        flow_run=begin.flow_run,
+        staged=outcome is None and decision is not None,
+        left_out=tuple(f"ds_{begin.run_id[4:]}_{s}" for s in decision.left_out.pending) if decision is not None else (),
+        prefect=begin.prefect,
+    )
+
+
+@dataclass(frozen=True)
+class EventInfo:
+    """Something that happened to ``subject_id``. Derived ones (``DatasetCommitted``, ``DatasetRolledBack``,
+    ``RunClosed``) come from the decisions themselves."""
+
+    id: str
+    event_name: str
+    subject_id: str
+    payload: Mapping[str, Any]
+    created_at: datetime
+    run_id: str | None
+
+
+@dataclass(frozen=True)
+class IncidentInfo:
+    """Something that went wrong, visible at once."""
+
+    id: str
+    event: str
+    subject_id: str
+    error_class: str
+    message: str
+    created_at: datetime
+    run_id: str | None
+
+
+def event_info(document: EventDocument) -> EventInfo:
+    return EventInfo(
+        id=document.event_id,
+        event_name=document.event_name,
+        subject_id=document.subject_id,
+        payload=document.payload,
+        created_at=document.created_at,
+        run_id=document.run_id,
+    )
+
+
+def incident_info(document: EventDocument) -> IncidentInfo:
+    return IncidentInfo(
+        id=document.event_id,
+        event=document.event_name,
+        subject_id=document.subject_id,
+        error_class=document.error_class or "",
+        message=document.message or "",
+        created_at=document.created_at,
+        run_id=document.run_id,
+    )
