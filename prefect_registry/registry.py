@@ -3,54 +3,38 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
-from prefect_registry.asynchronous import context_twin, iterator_twin, twin
-from prefect_registry.clock import UTC, Clock, StoreClock, SystemClock
-from prefect_registry.datasets.reading import Dataset
+from prefect_registry.asynchronous import context_twin, twin
+from prefect_registry.clock import Clock, StoreClock, SystemClock
 from prefect_registry.datasets.revert import RevertReport, revert
 from prefect_registry.datasets.service import Datasets
-from prefect_registry.datasets.tables import Table, Tables
-from prefect_registry.documents.service import DOCTAGS, DOCUMENT, Documents
-from prefect_registry.errors import InvalidInput, NotFound
+from prefect_registry.datasets.tables import Tables
+from prefect_registry.documents.service import Documents
+from prefect_registry.errors import InvalidInput, NoActiveRun
 from prefect_registry.handles import Run, RunScope
+from prefect_registry.health import check_access
 from prefect_registry.ledger.closing import UNSET, Closed
 from prefect_registry.ledger.ledger import Ledger, RunSpec
 from prefect_registry.ledger.opening import open_registry
 from prefect_registry.ledger.reaping import CollectReport, ReapReport, ReportedEnded
-from prefect_registry.ledger.runs import Attempt, lease_problems
+from prefect_registry.ledger.runs import Attempt, lease_problems, refusal
 from prefect_registry.ledger.store import LedgerSettings, Store
 from prefect_registry.names import name_problems
+from prefect_registry.protocol import RegistryProtocol
+from prefect_registry.recording import RegistryRecording
 from prefect_registry.records.base import checked_json_object
 from prefect_registry.records.datasets import Mode
-from prefect_registry.records.documents import Doc, DoctagsAsset
-from prefect_registry.records.runs import Decision, Failure, Publish
-from prefect_registry.snapshot import Parts, Snapshot
+from prefect_registry.records.runs import Failure, Publish
+from prefect_registry.snapshot import Parts
 from prefect_registry.storage.base import Storage
-from prefect_registry.views import EventInfo, IncidentInfo, RunInfo, event_info, incident_info, run_info
+from prefect_registry.storage.probe import ProbeReport, probe
 
+__all__ = ["Registry", "RegistryProtocol", "default_url"]
 PUBLISH = ("on_close", "on_commit", "never")
-
-
-@runtime_checkable
-class RegistryProtocol(Protocol):
-    """The nine operations of reference system 1."""
-
-    def begin_dataset(self, kind: str, run_id: str) -> str: ...
-    def commit_dataset(self, dataset_id: str, parquet_root: str, rows: int) -> None: ...
-    def rollback_dataset(self, dataset_id: str) -> None: ...
-    def insert_run(
-        self, purpose: str, model_id: str | None, revision: str | None, config: Mapping[str, Any]
-    ) -> str: ...
-    def close_run(self, run_id: str, success: bool, notes: str | None = None) -> None: ...
-    def register_documents(self, docs: list[Doc]) -> None: ...
-    def register_doctags(self, assets: list[DoctagsAsset]) -> None: ...
-    def emit_event(self, event_name: str, subject_id: str, payload: Mapping[str, Any]) -> Any: ...
-    def incident(self, event: str, subject_id: str, error_class: str, message: str) -> Any: ...
 
 
 def default_url() -> str:
@@ -59,7 +43,7 @@ def default_url() -> str:
     return str(Path(base) / "prefect-registry")
 
 
-class Registry:
+class Registry(RegistryRecording):
     """A transactional registry of runs and datasets in one folder or bucket.
 
     Args:
@@ -191,8 +175,6 @@ class Registry:
             flow_run=flow_run, prefect=prefect,
         )  # fmt: skip
         if attempt.published is not None:
-            from prefect_registry.ledger.runs import refusal
-
             raise refusal(attempt.published, f"run flow run {flow_run} once more")
         return attempt.begin.run_id
 
@@ -324,142 +306,21 @@ class Registry:
         """Drop a dataset that is PENDING or STAGED. Again is a no-op; a READY one is ``InvalidState``."""
         self.parts.datasets.rollback(dataset_id)
 
-    def table(self, kind: str, *, run_id: str | None = None) -> Table:
-        """What readers see of ``kind``: one whole published state (P15). With ``run_id``, what is staged there on top.
+    # -- health --------------------------------------------------------------------------------------------------
 
-        Empty when nothing is published.
+    def check(self) -> ProbeReport:
+        """Whether the store can be trusted: reachable, conditional create, list after write, clock offset.
+
+        Writes a few objects and deletes them again, and corrects this process's clock by the store's (P12).
         """
-        self._check_name(kind, "kind")
-        return self.parts.tables.table(kind, run_id)
+        report = probe(self.storage)
+        if report.clock_offset is not None:
+            self.ledger.store.clock.correct(report.clock_offset)
+        return report
 
-    def latest(self, kind: str) -> Dataset:
-        """The one dataset of ``kind`` that was published last.
-
-        Raises ``NotFound``; ``InvalidInput`` with the count when the last run published several.
-        """
-        self._check_name(kind, "kind")
-        return self.parts.tables.latest(kind)
-
-    def kinds(self) -> list[str]:
-        """Every kind that was ever published, sorted."""
-        return self.parts.tables.kinds()
-
-    # -- documents, events, incidents ----------------------------------------------------------------------------
-
-    def register_documents(self, docs: Iterable[Doc | Mapping[str, Any]], *, run_id: str | None = None) -> None:
-        """Register or replace documents: all of them or none. Outside a run, by a run of their own."""
-        self.parts.documents.register_documents(docs, self._wanted(run_id))
-
-    def register_doctags(
-        self,
-        assets: Iterable[DoctagsAsset | Mapping[str, Any]],
-        *,
-        run_id: str | None = None,
-        allow_unknown_documents: bool = False,
-    ) -> None:
-        """Register or replace doctags: all of them or none. ``NotFound`` names documents that are not registered."""
-        self.parts.documents.register_doctags(assets, self._wanted(run_id), allow_unknown_documents)
-
-    def emit_event(
-        self,
-        event_name: str,
-        subject_id: str,
-        payload: Mapping[str, Any] | None = None,
-        *,
-        run_id: str | None = None,
-        immediate: bool = False,
-    ) -> str:
-        """Record an event; returns its id. In a run it becomes visible with the run, unless ``immediate``."""
-        problems = [*name_problems(event_name, "event_name"), *name_problems(subject_id, "subject_id")]
-        if problems:
-            raise InvalidInput.of("the event", problems)
-        checked = checked_json_object(payload, "payload")
-        return self.ledger.events.emit(event_name, subject_id, checked, self._wanted(run_id), immediate).event_id
-
-    def incident(
-        self, event: str, subject_id: str, error_class: str, message: str, *, run_id: str | None = None
-    ) -> str:
-        """Record an incident, visible at once, whatever becomes of the run; returns its id. The message is kept
-        whole (up to 500,000 characters)."""
-        problems = [
-            p for noun, v in (("event", event), ("subject_id", subject_id), ("error_class", error_class))
-            for p in name_problems(v, noun)
-        ]  # fmt: skip
-        if not isinstance(message, str) or len(message) > 500_000:
-            problems.append("message must be a string of at most 500,000 characters")
-        if problems:
-            raise InvalidInput.of("the incident", problems)
-        return self.ledger.events.incident(event, subject_id, error_class, message, self._wanted(run_id)).event_id
-
-    # -- reads by id ---------------------------------------------------------------------------------------------
-
-    def get_run(self, run_id: str) -> RunInfo:
-        """A run and how it stands. Raises ``NotFound``."""
-        begin = self.ledger.runs.known(run_id)
-        decision: Decision | None = self.ledger.store.decision(run_id)
-        return run_info(self.ledger, begin, decision)
-
-    def get_dataset(self, dataset_id: str) -> Dataset:
-        """A dataset, in whatever state it is. Raises ``NotFound``."""
-        return self.parts.datasets.get(dataset_id)
-
-    def get_document(self, doc_id: str, *, run_id: str | None = None) -> Doc:
-        """A registered document. Raises ``NotFound``."""
-        return self.parts.documents.get(DOCUMENT, doc_id, self._wanted(run_id))
-
-    def get_doctags(self, doc_id: str, *, run_id: str | None = None) -> DoctagsAsset:
-        """The doctags of a document. Raises ``NotFound``."""
-        return self.parts.documents.get(DOCTAGS, doc_id, self._wanted(run_id))
-
-    def get_event(self, event_id: str) -> EventInfo:
-        """A visible event. Raises ``NotFound``."""
-        found = self.ledger.events.get(event_id, "ev")
-        if found is None:
-            raise NotFound(f"There is no visible event {event_id}", todo="An event of a run appears when it commits")
-        return event_info(found)
-
-    def get_incident(self, incident_id: str) -> IncidentInfo:
-        """An incident. Raises ``NotFound``."""
-        found = self.ledger.events.get(incident_id, "inc")
-        if found is None:
-            raise NotFound(f"There is no incident {incident_id}", todo="Check the id")
-        return incident_info(found)
-
-    # -- reads of many -------------------------------------------------------------------------------------------
-
-    def snapshot(self) -> Snapshot:
-        """The registry as it is now, for several reads that must agree with each other."""
-        return Snapshot(self.parts)
-
-    def as_of(self, time: datetime) -> Snapshot:
-        """The registry as it was at ``time`` (aware), by the times of the decisions."""
-        if not isinstance(time, datetime) or time.tzinfo is None:
-            raise InvalidInput.of("time", ["time must be a datetime with a time zone"])
-        return Snapshot(self.parts, time.astimezone(UTC))
-
-    def runs(self, newest_first: bool = True, **filters: Any) -> Iterator[RunInfo]:
-        """Runs by the time they began. Filters are fields: ``state="COMMITTED"``, ``purpose="nightly"`` …"""
-        return self.snapshot().runs(newest_first, **filters)
-
-    def datasets(self, newest_first: bool = True, **filters: Any) -> Iterator[Dataset]:
-        """Datasets in every state: ``kind=``, ``state=``, ``run_id=`` …"""
-        return self.snapshot().datasets(newest_first, **filters)
-
-    def events(self, newest_first: bool = False, derived: bool = True, **filters: Any) -> Iterator[EventInfo]:
-        """Visible events by time: ``subject_id=``, ``event_name=`` …; ``derived`` adds what decisions imply."""
-        return self.snapshot().events(newest_first, derived, **filters)
-
-    def incidents(self, newest_first: bool = False, **filters: Any) -> Iterator[IncidentInfo]:
-        """Incidents by time: ``subject_id=``, ``error_class=`` …"""
-        return self.snapshot().incidents(newest_first, **filters)
-
-    def documents(self, **filters: Any) -> Iterator[Doc]:
-        """Registered documents: ``source=``, ``language=`` …"""
-        return self.snapshot().documents(**filters)
-
-    def doctags(self, **filters: Any) -> Iterator[DoctagsAsset]:
-        """Registered doctags assets: ``doc_id=``, ``vlm_model=`` …"""
-        return self.snapshot().doctags(**filters)
+    def check_access(self) -> dict[str, bool]:
+        """What these credentials may do: ``general`` (reach the store), ``read``, ``write``, ``admin`` (delete)."""
+        return check_access(self.storage)
 
     # -- housekeeping --------------------------------------------------------------------------------------------
 
@@ -477,25 +338,15 @@ class Registry:
 
     # -- inside --------------------------------------------------------------------------------------------------
 
-    def _wanted(self, run_id: str | None) -> str | None:
-        return run_id if run_id is not None else self.ledger.surrounding()
-
     def _needed(self, run_id: str | None) -> str:
         wanted = self._wanted(run_id)
         if wanted is None:
-            from prefect_registry.errors import NoActiveRun
-
             raise NoActiveRun(
                 "No run was named and none surrounds the call",
                 todo="Pass run_id, or work inside 'with registry.run(...)' or a flow with @registry_run",
                 committed="no",
             )
         return wanted
-
-    def _check_name(self, name: object, noun: str) -> None:
-        problems = list(name_problems(name, noun))
-        if problems:
-            raise InvalidInput.of(noun, problems)
 
     ainsert_run = twin(insert_run)
     abegin_attempt = twin(begin_attempt)
@@ -504,27 +355,8 @@ class Registry:
     abegin_dataset = twin(begin_dataset)
     acommit_dataset = twin(commit_dataset)
     arollback_dataset = twin(rollback_dataset)
-    atable = twin(table)
-    alatest = twin(latest)
-    akinds = twin(kinds)
-    aregister_documents = twin(register_documents)
-    aregister_doctags = twin(register_doctags)
-    aemit_event = twin(emit_event)
-    aincident = twin(incident)
-    aget_run = twin(get_run)
-    aget_dataset = twin(get_dataset)
-    aget_document = twin(get_document)
-    aget_doctags = twin(get_doctags)
-    aget_event = twin(get_event)
-    aget_incident = twin(get_incident)
-    asnapshot = twin(snapshot)
-    aas_of = twin(as_of)
-    aruns = iterator_twin(runs)
-    adatasets = iterator_twin(datasets)
-    aevents = iterator_twin(events)
-    aincidents = iterator_twin(incidents)
-    adocuments = iterator_twin(documents)
-    adoctags = iterator_twin(doctags)
+    acheck = twin(check)
+    acheck_access = twin(check_access)
     areap = twin(reap)
     acollect = twin(collect)
     arevert = twin(revert)

@@ -1,0 +1,145 @@
+"""What the facade reads: by id, tables, iterators, and states of the past (DESIGN.md 8)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from prefect_registry.asynchronous import iterator_twin, twin
+from prefect_registry.clock import UTC
+from prefect_registry.datasets.reading import Dataset
+from prefect_registry.datasets.tables import Table
+from prefect_registry.documents.service import DOCTAGS, DOCUMENT
+from prefect_registry.errors import InvalidInput, NotFound
+from prefect_registry.names import name_problems
+from prefect_registry.records.documents import Doc, DoctagsAsset
+from prefect_registry.snapshot import Parts, Snapshot
+from prefect_registry.views import EventInfo, IncidentInfo, RunInfo, event_info, incident_info, run_info
+
+
+class RegistryReads:
+    """The reading half of :class:`prefect_registry.Registry`. Nothing here writes."""
+
+    parts: Parts
+
+    # -- tables --------------------------------------------------------------------------------------------------
+
+    def table(self, kind: str, *, run_id: str | None = None) -> Table:
+        """What readers see of ``kind``: one whole published state (P15). With ``run_id``, what is staged there on top.
+
+        Empty when nothing is published.
+        """
+        _check_name(kind, "kind")
+        return self.parts.tables.table(kind, run_id)
+
+    def latest(self, kind: str) -> Dataset:
+        """The one dataset of ``kind`` that was published last.
+
+        Raises ``NotFound``; ``InvalidInput`` with the count when the last run published several.
+        """
+        _check_name(kind, "kind")
+        return self.parts.tables.latest(kind)
+
+    def kinds(self) -> list[str]:
+        """Every kind that was ever published, sorted."""
+        return self.parts.tables.kinds()
+
+    # -- reads by id ---------------------------------------------------------------------------------------------
+
+    def get_run(self, run_id: str) -> RunInfo:
+        """A run and how it stands. Raises ``NotFound``."""
+        begin = self.parts.ledger.runs.known(run_id)
+        decision = self.parts.ledger.store.decision(run_id)
+        return run_info(self.parts.ledger, begin, decision)
+
+    def get_dataset(self, dataset_id: str) -> Dataset:
+        """A dataset, in whatever state it is. Raises ``NotFound``."""
+        return self.parts.datasets.get(dataset_id)
+
+    def get_document(self, doc_id: str, *, run_id: str | None = None) -> Doc:
+        """A registered document. Raises ``NotFound``."""
+        return self.parts.documents.get(DOCUMENT, doc_id, self._wanted(run_id))
+
+    def get_doctags(self, doc_id: str, *, run_id: str | None = None) -> DoctagsAsset:
+        """The doctags of a document. Raises ``NotFound``."""
+        return self.parts.documents.get(DOCTAGS, doc_id, self._wanted(run_id))
+
+    def get_event(self, event_id: str) -> EventInfo:
+        """A visible event. Raises ``NotFound``."""
+        found = self.parts.ledger.events.get(event_id, "ev")
+        if found is None:
+            raise NotFound(f"There is no visible event {event_id}", todo="An event of a run appears when it commits")
+        return event_info(found)
+
+    def get_incident(self, incident_id: str) -> IncidentInfo:
+        """An incident. Raises ``NotFound``."""
+        found = self.parts.ledger.events.get(incident_id, "inc")
+        if found is None:
+            raise NotFound(f"There is no incident {incident_id}", todo="Check the id")
+        return incident_info(found)
+
+    # -- reads of many -------------------------------------------------------------------------------------------
+
+    def snapshot(self) -> Snapshot:
+        """The registry as it is now, for several reads that must agree with each other."""
+        return Snapshot(self.parts)
+
+    def as_of(self, time: datetime) -> Snapshot:
+        """The registry as it was at ``time`` (aware), by the times of the decisions."""
+        if not isinstance(time, datetime) or time.tzinfo is None:
+            raise InvalidInput.of("time", ["time must be a datetime with a time zone"])
+        return Snapshot(self.parts, time.astimezone(UTC))
+
+    def runs(self, newest_first: bool = True, **filters: Any) -> Iterator[RunInfo]:
+        """Runs by the time they began. Filters are fields: ``state="COMMITTED"``, ``purpose="nightly"`` …"""
+        return self.snapshot().runs(newest_first, **filters)
+
+    def datasets(self, newest_first: bool = True, **filters: Any) -> Iterator[Dataset]:
+        """Datasets in every state: ``kind=``, ``state=``, ``run_id=`` …"""
+        return self.snapshot().datasets(newest_first, **filters)
+
+    def events(self, newest_first: bool = False, derived: bool = True, **filters: Any) -> Iterator[EventInfo]:
+        """Visible events by time: ``subject_id=``, ``event_name=`` …; ``derived`` adds what decisions imply."""
+        return self.snapshot().events(newest_first, derived, **filters)
+
+    def incidents(self, newest_first: bool = False, **filters: Any) -> Iterator[IncidentInfo]:
+        """Incidents by time: ``subject_id=``, ``error_class=`` …"""
+        return self.snapshot().incidents(newest_first, **filters)
+
+    def documents(self, **filters: Any) -> Iterator[Doc]:
+        """Registered documents: ``source=``, ``language=`` …"""
+        return self.snapshot().documents(**filters)
+
+    def doctags(self, **filters: Any) -> Iterator[DoctagsAsset]:
+        """Registered doctags assets: ``doc_id=``, ``vlm_model=`` …"""
+        return self.snapshot().doctags(**filters)
+
+    # -- inside --------------------------------------------------------------------------------------------------
+
+    def _wanted(self, run_id: str | None) -> str | None:
+        return run_id if run_id is not None else self.parts.ledger.surrounding()
+
+    atable = twin(table)
+    alatest = twin(latest)
+    akinds = twin(kinds)
+    aget_run = twin(get_run)
+    aget_dataset = twin(get_dataset)
+    aget_document = twin(get_document)
+    aget_doctags = twin(get_doctags)
+    aget_event = twin(get_event)
+    aget_incident = twin(get_incident)
+    asnapshot = twin(snapshot)
+    aas_of = twin(as_of)
+    aruns = iterator_twin(runs)
+    adatasets = iterator_twin(datasets)
+    aevents = iterator_twin(events)
+    aincidents = iterator_twin(incidents)
+    adocuments = iterator_twin(documents)
+    adoctags = iterator_twin(doctags)
+
+
+def _check_name(name: object, noun: str) -> None:
+    problems = list(name_problems(name, noun))
+    if problems:
+        raise InvalidInput.of(noun, problems)
