@@ -119,9 +119,9 @@ def of_local_target(target: os.PathLike[str], error: OSError) -> StorageError:
     )
 
 
-def of_os_error(url: str, key: str, error: OSError) -> StorageError | NotFound:
+def of_os_error(url: str, key: str, error: OSError, said: str = "") -> StorageError | NotFound:
     """What an operating system's error means for ``key`` (local disks and mounted network folders)."""
-    said = f"The operating system said: {error.strerror or error}"
+    said = said or f"The operating system said: {error.strerror or error}"
     if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR):
         return not_found(url, key)
     if error.errno in _FULL:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 _USER_INFO = re.compile(r"(?<=://)[^/@\s]+@")
+_PASSWORD = re.compile(r"://[^/:@\s]*:([^/@\s]+)@")
 _SIGNATURE = re.compile(r"(?i)\b(sig|signature|x-amz-[a-z-]+|x-goog-[a-z-]+|token|se|sp|sv)=[^&\s'\"]+")
 _AUTHORIZATION = re.compile(r"(?i)(bearer|basic|sharedkey)\s+[A-Za-z0-9+/=._:-]{8,}")
 _PARTS_OF_CONNECTION_STRINGS = re.compile(r"(?i)(AccountKey|SharedAccessSignature)=([^;\s]+)")
@@ -45,5 +46,6 @@ def _secrets_in(value: object, name: str = "") -> Iterator[str]:
             yield from _secrets_in(inner, name)
     elif isinstance(value, str) and len(value) >= _SHORTEST_SECRET and not _PUBLIC_OPTIONS.match(name):
         yield value
+        yield from _PASSWORD.findall(value)
         for _, secret in _PARTS_OF_CONNECTION_STRINGS.findall(value):
             yield secret
