@@ -25,7 +25,8 @@ def twin(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], 
     async def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
         return await asyncio.to_thread(method, self, *args, **kwargs)
 
-    return _named(call, method)
+    _name(call, method)
+    return call
 
 
 def iterator_twin(
@@ -40,7 +41,8 @@ def iterator_twin(
             for item in batch:
                 yield item
 
-    return _named(call, method)
+    _name(call, method)
+    return call
 
 
 def context_twin(
@@ -59,7 +61,8 @@ def context_twin(
         async with entered(manager) as value:
             yield value
 
-    return _named(call, method)
+    _name(call, method)
+    return call
 
 
 @asynccontextmanager
@@ -106,9 +109,8 @@ def _take(iterator: Iterator[R], count: int) -> list[R]:
     return batch
 
 
-def _named(call: Any, method: Callable[..., Any]) -> Any:
+def _name(call: Any, method: Callable[..., Any]) -> None:
     call.__name__ = "a" + method.__name__
     call.__qualname__ = method.__qualname__.rpartition(".")[0] + "." + call.__name__
     call.__doc__ = f"Asynchronous twin of :meth:`{method.__name__}`.\n\n{method.__doc__ or ''}"
     call.__wrapped_sync__ = method
-    return call

@@ -53,7 +53,7 @@ class StoreClock:
         return {"_local": self._local, "offset": self.offset, "measured": self.measured}
 
     def __setstate__(self, state: dict[str, object]) -> None:
-        self.__init__(state["_local"])  # type: ignore[misc,arg-type]
+        self.__init__(state["_local"])  # type: ignore[misc]
         self.__dict__.update(state)
 
     def now(self) -> datetime:

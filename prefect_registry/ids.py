@@ -11,7 +11,7 @@ import re
 import secrets
 import threading
 from collections.abc import Callable
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 from prefect_registry.errors import InvalidInput
 
@@ -91,7 +91,7 @@ class IdFactory:
 def began_at(run_id: str) -> datetime:
     """When the run began, by the clock that minted its id, to the millisecond."""
     millis = decode(run_id.partition("_")[2][:26]) >> 80
-    return datetime.fromtimestamp(millis / 1000, tz=timezone.utc)
+    return datetime.fromtimestamp(millis / 1000, tz=UTC)
 
 
 def parse_run_id(value: object) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from io import IOBase
+from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
 import pyarrow.dataset as pads
@@ -25,19 +26,20 @@ def as_dataset(datasets: Sequence[Dataset]) -> pads.Dataset:
     if not parts:
         return pads.dataset(pa.table({}))
     schema = _unified([p.schema for p in parts])
-    return pads.dataset([p.replace_schema(schema) for p in parts])
+    return pads.dataset([_with_schema(p, schema) for p in parts])
 
 
 def read_table(datasets: Sequence[Dataset], columns: list[str] | None = None) -> pa.Table:
     """All rows as one table, in the order of the datasets and their paths."""
-    parts = [part for d in datasets if (part := _part(d)) is not None]
-    if not parts:
-        return pa.table({})
-    schema = _unified([p.schema for p in parts])
-    return pads.dataset([p.replace_schema(schema) for p in parts]).to_table(columns=columns)
+    return as_dataset(datasets).to_table(columns=columns)
 
 
-def _unified(schemas: Sequence[pa.Schema]) -> pa.Schema:
+def _with_schema(part: pads.Dataset, schema: pa.Schema) -> pads.Dataset:
+    replaced: Any = part.replace_schema(schema)  # type: ignore[func-returns-value]  # the stubs are wrong
+    return replaced  # type: ignore[no-any-return]
+
+
+def _unified(schemas: list[pa.Schema]) -> pa.Schema:
     try:
         return pa.unify_schemas(schemas, promote_options="permissive")
     except pa.ArrowException as error:
@@ -77,12 +79,15 @@ def _filesystem(dataset: Dataset) -> tuple[pafs.FileSystem, str]:
 
         fs, path = fsspec.core.url_to_fs(dataset.root)
         local = "file" in ((fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol)
-        return (pafs.LocalFileSystem() if local else pafs.PyFileSystem(pafs.FSSpecHandler(fs))), path.rstrip("/")
+        if local:
+            return pafs.LocalFileSystem(), path.rstrip("/")
+        handler = pafs.FSSpecHandler(fs)  # type: ignore[abstract]  # the stubs are wrong
+        return pafs.PyFileSystem(handler), path.rstrip("/")
     storage = dataset.store.storage
     return pafs.PyFileSystem(_StorageHandler(storage)), dataset.prefix.rstrip("/")
 
 
-class _StorageHandler(pafs.FileSystemHandler):  # type: ignore[misc]
+class _StorageHandler(pafs.FileSystemHandler):
     """Lets pyarrow read through our own storage interface, on whatever filesystem it lies. Read-only."""
 
     def __init__(self, storage: Storage) -> None:
@@ -110,7 +115,7 @@ class _StorageHandler(pafs.FileSystemHandler):  # type: ignore[misc]
         return pafs.FileInfo(path, pafs.FileType.File, size=found.size)
 
     def open_input_file(self, path: str) -> pa.NativeFile:
-        return pa.PythonFile(self._storage.open(path), mode="r")
+        return pa.PythonFile(cast("IOBase", self._storage.open(path)), mode="r")
 
     def open_input_stream(self, path: str) -> pa.NativeFile:
         return self.open_input_file(path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
 import pyarrow.dataset as pads
@@ -39,7 +39,7 @@ def encode_partitioned(
     keys = table.select(list(columns)).group_by(list(columns)).aggregate([]).to_pylist()
     files = []
     for key in sorted(keys, key=lambda k: tuple((v is not None, str(v)) for v in k.values())):
-        condition = None
+        condition: Any = None
         for column, value in key.items():
             field = pads.field(column)
             part = field.is_null() if value is None else field == pa.scalar(value, table.schema.field(column).type)
@@ -56,7 +56,9 @@ def stream_shape(path: str, file: BinaryIO) -> tuple[int | None, int | None]:
         return None, None
     try:
         file.seek(0)
-        metadata = pq.ParquetFile(pa.PythonFile(file, mode="r") if not isinstance(file, io.BytesIO) else file).metadata
+        metadata = pq.ParquetFile(
+            pa.PythonFile(cast("io.IOBase", file), mode="r") if not isinstance(file, io.BytesIO) else file
+        ).metadata
     except (pa.ArrowException, OSError) as error:
         raise InvalidInput(
             f"{path} is not a complete Parquet file",

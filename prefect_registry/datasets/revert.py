@@ -18,7 +18,8 @@ from prefect_registry.records.datasets import DatasetGeneration
 @dataclass
 class RevertReport:
     """What ``revert`` did: the new run, the datasets it hid, the cells it took back, and the cells it left alone
-    because a later run has changed them since (``[type, name]``)."""
+    because a later run has changed them since (``[type, name]``).
+    """
 
     run_id: str
     reverted_run: str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -20,7 +20,7 @@ from prefect_registry.ledger.ledger import Ledger, RunSpec
 from prefect_registry.names import name_problems
 from prefect_registry.records.base import as_json, json_problems
 from prefect_registry.records.datasets import DatasetGeneration, FileEntry, Mode
-from prefect_registry.records.runs import Failure
+from prefect_registry.records.runs import failure
 
 MODES = ("replace", "append", "replace_partitions")
 TOMBSTONES = "dataset"
@@ -112,9 +112,11 @@ class Datasets:
         suffix = self.store.ids.suffix()
         document = self._document(begin.run_id, suffix, draft)
         where = paths.dataset_key(begin.run_id, suffix, 0)
-        self.store.together(
-            [partial(self.ledger.runs.create_begin, begin), partial(self.store.create, where, document)]
-        )
+        calls: list[Callable[[], object]] = [
+            partial(self.ledger.runs.create_begin, begin),
+            partial(self.store.create, where, document),
+        ]
+        self.store.together(calls)
         self.ledger.beats.start(begin)
         return document
 
@@ -271,8 +273,8 @@ class Datasets:
         begun = self._begun(run_id, suffix)
         self._written.pop(dataset_id, None)
         if begun.own_run:
-            failure = Failure.model_validate({"class": "RolledBack", "message": reason or "", "kind": "error"})
-            self._refuse_ready(dataset_id, self.ledger.abort(run_id, failure, reason).committed)
+            decided = self.ledger.abort(run_id, failure("RolledBack", reason or ""), reason)
+            self._refuse_ready(dataset_id, decided.committed)
             return
         while True:
             found = self._highest(run_id, suffix) or begun

@@ -150,7 +150,7 @@ class Tables:
 
     def _tombstoned(self, published: Sequence[PublishedRun], as_of: datetime | None) -> set[str]:
         """Ids of datasets that a later decision un-published, found in the decisions themselves."""
-        cells = {tuple(c) for run in published for c in self._store.members(run.decision).cells}
+        cells = {c for run in published for c in self._store.members(run.decision).cells}
         keys = sorted({key for type_, key, _ in cells if type_ == TOMBSTONES})
         calls = [partial(self._datasets.later_state, key, as_of) for key in keys]
         states = self._store.together(calls) if calls else []
@@ -168,7 +168,8 @@ class Tables:
 
 def _fold(groups: Iterable[list[Dataset]]) -> Iterator[Dataset]:
     """P15: newest publication first; ``replace`` ends it, ``replace_partitions`` hides older datasets of the same
-    partition, ``append`` adds."""
+    partition, ``append`` adds.
+    """
     hidden: list[dict[str, Any]] = []
     for group in groups:
         shown = [d for d in group if d.partition is None or d.partition not in hidden]

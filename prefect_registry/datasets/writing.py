@@ -73,7 +73,8 @@ class DatasetWriter:
 
     def env(self) -> dict[str, str]:
         """The environment for a subprocess that writes to the dataset: this process's own, with the folder, the ids
-        and the store's credentials by their usual names."""
+        and the store's credentials by their usual names.
+        """
         self._others_write = True
         folder = {
             "PREFECT_REGISTRY_DATASET_ROOT": self.location,
@@ -90,10 +91,12 @@ class DatasetWriter:
             raise InvalidInput.of("mode", [f"mode must be 'wb' or 'w', not {mode!r}"])
         key = self._key(path)
         raw = _PendingFile(self, path, key)
-        return raw if "b" in mode else io.TextIOWrapper(cast("BinaryIO", raw), encoding=encoding)
+        file = raw if "b" in mode else io.TextIOWrapper(cast("BinaryIO", raw), encoding=encoding)
+        return cast("IO[Any]", file)
 
     def write_table(
         self,
+        /,
         table: pa.Table,
         partition_by: str | Sequence[str] | None = None,
         path: str | None = None,

@@ -33,7 +33,8 @@ Change = Callable[[Mapping[str, Any] | None], Mapping[str, Any] | None]
 @dataclass(frozen=True)
 class Look:
     """What a cell showed: ``newest`` number in it (-1: empty), ``base`` the newest visible generation,
-    ``undecided`` the run that must be decided before anything can be written."""
+    ``undecided`` the run that must be decided before anything can be written.
+    """
 
     newest: int
     base: CellGeneration | None
@@ -152,7 +153,8 @@ class Cells:
         self, type_: str, name: str, change: Change, *, run_id: str | None = None, reason: str | None = None
     ) -> CellGeneration:
         """Compute the next generation from the visible one: ``change(value or None)`` returns the new value, or None
-        for a tombstone; computed afresh whenever the visible one has changed meanwhile."""
+        for a tombstone; computed afresh whenever the visible one has changed meanwhile.
+        """
         for attempt in range(20):
             base = self.latest(type_, name, run_id)
             current = base.value if base is not None and not base.deleted else None

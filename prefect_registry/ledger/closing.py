@@ -25,7 +25,16 @@ from prefect_registry.ledger.runs import FLOW_RUN, Runs, refusal
 from prefect_registry.ledger.store import Store
 from prefect_registry.records.base import as_json, json_problems
 from prefect_registry.records.cells import CellGeneration, CellRef
-from prefect_registry.records.runs import Begin, Decision, Failure, LeftOut, Members, MembersDocument, Reference
+from prefect_registry.records.runs import (
+    Begin,
+    Decision,
+    Failure,
+    LeftOut,
+    Members,
+    MembersDocument,
+    Reference,
+    failure,
+)
 from prefect_registry.storage.base import ObjectInfo
 
 Visible = Literal["yes", "staged"]
@@ -199,7 +208,7 @@ class Closing:
 
     def _decide_nested(self, child: str, parent: str) -> Decision:
         """Abort a nested run that is still undecided; if it has committed meanwhile, that decision (P11)."""
-        return self.abort(child, Failure(cls="ParentClosed", message=f"{parent} was closed first", kind="cancelled"))
+        return self.abort(child, failure("ParentClosed", message=f"{parent} was closed first", kind="cancelled"))
 
     def _split(self, run_id: str, members: Members) -> tuple[Members, list[Reference]]:
         """Members for ``end.json`` itself, and references to the parts that do not fit it."""
@@ -267,9 +276,9 @@ class Closing:
 
     def _resolve(self, decision: Decision, unsure: StorageError) -> Decision:
         """A closer that cannot tell creates the aborted decision: winning means no, finding our commit means yes."""
-        failure = Failure(cls=type(unsure).__name__, message=unsure.what, kind="error")
+        unconfirmed = failure(type(unsure).__name__, unsure.what)
         try:
-            return self.abort(decision.run_id, failure, "the store did not confirm the commit")
+            return self.abort(decision.run_id, unconfirmed, "the store did not confirm the commit")
         except StorageError as error:
             raise OutcomeUnknown(
                 f"It is not known whether run {decision.run_id} was committed",

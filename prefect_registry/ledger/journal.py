@@ -20,7 +20,8 @@ MOST_PASSES = 6
 @dataclass
 class RunEntry:
     """What a listing shows of one run (or ``op_``): which documents it has; ``datasets`` are suffixes with their
-    highest generation; ``events`` and ``incidents`` are suffixes."""
+    highest generation; ``events`` and ``incidents`` are suffixes.
+    """
 
     run_id: str
     begun: bool = False
@@ -33,7 +34,8 @@ class RunEntry:
 @dataclass(frozen=True)
 class PublishedRun:
     """An effectively committed run. ``order`` sorts by the decision that published it, that of the outermost run:
-    its time, its run; then the run itself."""
+    its time, its run; then the run itself.
+    """
 
     begin: Begin
     decision: Decision

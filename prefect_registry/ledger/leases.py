@@ -14,7 +14,7 @@ from prefect_registry.errors import NotFound
 from prefect_registry.ledger import paths
 from prefect_registry.ledger.outcomes import Outcomes
 from prefect_registry.ledger.store import Store
-from prefect_registry.records.runs import Begin, Decision, Failure, Heartbeat, Holder
+from prefect_registry.records.runs import Begin, Decision, Failure, Heartbeat, Holder, failure
 from prefect_registry.storage.base import ObjectInfo
 
 Verdict = Literal["decided", "alive", "suspect", "over", "gone"]
@@ -41,7 +41,8 @@ class HolderNote:
 
 class Leases:
     """Judges undecided runs. Age is only a suspicion; proof is a dead process of this host and boot, or a heartbeat
-    that stood unchanged for half a lease of this process's own monotonic clock, remembered between calls."""
+    that stood unchanged for half a lease of this process's own monotonic clock, remembered between calls.
+    """
 
     def __init__(self, store: Store, outcomes: Outcomes) -> None:
         self._store = store
@@ -114,7 +115,8 @@ class Leases:
 
     def stopped(self, run_id: str) -> bool:
         """Whether the owner of a *decided* run is known to have stopped: it closed the run itself, its process is
-        gone, or its heartbeat has stood for half a lease while this process watched (P8)."""
+        gone, or its heartbeat has stood for half a lease while this process watched (P8).
+        """
         end = self._store.decision(run_id)
         pulse = self.pulse(run_id)
         if pulse is None or pulse.holder is None:
@@ -150,4 +152,4 @@ class Leases:
 def reaped(verdict: Verdict) -> Failure:
     """The failure that a reaped run's decision carries."""
     why = "its process is gone" if verdict == "gone" else "its lease was over and its heartbeat stood still"
-    return Failure(cls="Reaped", message=why, kind="reaped")
+    return failure("Reaped", message=why, kind="reaped")

@@ -18,7 +18,7 @@ from prefect_registry.ledger.outcomes import Outcomes
 from prefect_registry.ledger.reaping import Housekeeping
 from prefect_registry.ledger.runs import Attempt, Runs, RunSpec
 from prefect_registry.ledger.store import Store
-from prefect_registry.records.runs import Decision, Failure
+from prefect_registry.records.runs import Decision, Failure, FailureKind, failure
 
 active_run: ContextVar[tuple[str, str] | None] = ContextVar("prefect_registry_active_run", default=None)
 """The run that surrounds this code in this process: (store URL, run id)."""
@@ -57,7 +57,7 @@ class Ledger:
         self._compose()
 
     def _abort_superseded(self, run_id: str, why: str) -> Decision:
-        return self.closing.abort(run_id, Failure(cls="Superseded", message=why, kind="cancelled"), why)
+        return self.closing.abort(run_id, failure("Superseded", message=why, kind="cancelled"), why)
 
     # -- runs ----------------------------------------------------------------------------------------------------
 
@@ -69,7 +69,7 @@ class Ledger:
         else:
             self.closing.abort(
                 attempt.begin.run_id,
-                Failure(cls="AlreadyPublished", message=f"{attempt.published.run_id} has published", kind="cancelled"),
+                failure("AlreadyPublished", message=f"{attempt.published.run_id} has published", kind="cancelled"),
                 "an earlier attempt of this flow run is committed",
             )
         return attempt
@@ -114,13 +114,11 @@ class Ledger:
         return active[1] if active is not None and active[0] == self.store.storage.url else None
 
 
-def failure_of(error: BaseException, kind: str | None = None) -> Failure:
+def failure_of(error: BaseException, kind: FailureKind | None = None) -> Failure:
     """An exception as a decision records it: class, message (at most 4,000 characters), kind."""
-    if kind is None:
-        cancelled = isinstance(error, (KeyboardInterrupt, asyncio.CancelledError, SystemExit, GeneratorExit))
-        named = type(error).__name__ in ("TerminationSignal", "CancelledRun")
-        kind = "cancelled" if cancelled or named else "error"
-    return Failure.model_validate({"class": type(error).__name__, "message": str(error)[:4_000], "kind": kind})
+    cancelled = isinstance(error, (KeyboardInterrupt, asyncio.CancelledError, SystemExit, GeneratorExit))
+    named = type(error).__name__ in ("TerminationSignal", "CancelledRun")
+    return failure(type(error).__name__, str(error)[:4_000], kind or ("cancelled" if cancelled or named else "error"))
 
 
 __all__ = ["Closed", "Ledger", "RunSpec", "active_run", "failure_of"]

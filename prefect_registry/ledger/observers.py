@@ -1,5 +1,6 @@
 """Who wants to know when something happens in this process: how the Prefect layer sees what the ledger does,
-while nothing below it imports Prefect (DESIGN.md 7)."""
+while nothing below it imports Prefect (DESIGN.md 7).
+"""
 
 from __future__ import annotations
 

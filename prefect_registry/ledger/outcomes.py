@@ -80,7 +80,8 @@ class Outcomes:
 
     def inside(self, tx: str, run_id: str) -> bool:
         """Whether what ``tx`` wrote is visible inside ``run_id`` although undecided outside: its own, its ancestors',
-        and that of their committed nested runs."""
+        and that of their committed nested runs.
+        """
         around = {run_id, *self.ancestors(run_id)}
         while tx not in around:
             end = self._store.decision(tx)

@@ -13,7 +13,7 @@ from prefect_registry.ledger.leases import Leases, Verdict, reaped
 from prefect_registry.ledger.outcomes import Outcomes
 from prefect_registry.ledger.store import Store
 from prefect_registry.records.datasets import DatasetGeneration
-from prefect_registry.records.runs import Failure
+from prefect_registry.records.runs import failure
 from prefect_registry.storage.base import ObjectInfo
 
 ReportedEnded = Callable[[str, str | None], bool]
@@ -133,6 +133,4 @@ class Housekeeping:
     def _fence(self, run_id: str) -> None:
         """A nested run is dead with the run around it: give it a decision of its own, so that its calls are refused."""
         if self._store.decision(run_id) is None:
-            self._closing.abort(
-                run_id, Failure(cls="ParentClosed", message="the run around it ended", kind="cancelled")
-            )
+            self._closing.abort(run_id, failure("ParentClosed", message="the run around it ended", kind="cancelled"))

@@ -168,12 +168,15 @@ class Runs:
             if any(a.value.get("run_id") == begin.run_id for a in attempts):
                 break
             gen = attempts[-1].gen + 1 if attempts else 0
-            self._store.together([partial(self._claim, begin, flow_run, gen),
-                                  partial(self._touch_claim, begin, flow_run, gen)])  # fmt: skip
+            calls: list[Callable[[], object]] = [
+                partial(self._claim, begin, flow_run, gen),
+                partial(self._touch_claim, begin, flow_run, gen),
+            ]
+            self._store.together(calls)
         mine = next(a.gen for a in attempts if a.value.get("run_id") == begin.run_id)
         lower = [str(a.value["run_id"]) for a in attempts if a.gen < mine]
-        calls = [partial(self._abort, run, f"superseded by {begin.run_id}, a newer attempt") for run in lower]
-        decisions = self._store.together(calls) if calls else []
+        aborts = [partial(self._abort, run, f"superseded by {begin.run_id}, a newer attempt") for run in lower]
+        decisions = self._store.together(aborts) if aborts else []
         return next((d for d in decisions if d.committed), None)
 
     def attempts(self, flow_run: str) -> list[CellGeneration]:
@@ -215,7 +218,11 @@ class Runs:
         if self.is_known(run_id):
             return False
         parse_run_id(run_id)
-        begin, end = self._store.together([partial(self._store.begin, run_id), partial(self._store.decision, run_id)])
+        looks: list[Callable[[], object]] = [
+            partial(self._store.begin, run_id),
+            partial(self._store.decision, run_id),
+        ]
+        begin, end = self._store.together(looks)
         if begin is None:
             raise unknown_run(run_id)
         if isinstance(end, Decision):

@@ -7,7 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 class Doc(BaseModel):
     """A source document. ``id`` is a content-addressed URN (``urn:doc:…``); ``pub_date`` is ISO 8601;
-    ``content_hash`` is the SHA-256 of the canonical text."""
+    ``content_hash`` is the SHA-256 of the canonical text.
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True)
 

@@ -63,6 +63,16 @@ class Failure(Record):
     kind: FailureKind = "error"
 
 
+def failure(cls: str, message: str = "", kind: FailureKind = "error") -> Failure:
+    """A failure of the exception class named ``cls``."""
+    return Failure.model_validate({"class": cls, "message": message, "kind": kind})
+
+
+def not_published() -> Failure:
+    """Why a run with ``publish="never"`` ends aborted."""
+    return failure("NotPublished", 'publish="never"', "cancelled")
+
+
 class Members(Record):
     """What a committed run publishes: nothing that is not listed here is ever visible (DESIGN.md P3).
 

@@ -9,6 +9,8 @@ import base64
 from collections.abc import Sequence
 from typing import Any
 
+from typing_extensions import override
+
 from prefect_registry.storage import failures
 from prefect_registry.storage.base import ObjectInfo
 from prefect_registry.storage.remote import CONNECT_SECONDS, READ_SECONDS, RemoteStorage, each
@@ -37,6 +39,7 @@ class AzureStorage(RemoteStorage):
             or a service principal, or ``connection_string`` …
     """
 
+    @override
     def new_client(self) -> Any:
         from adlfs import AzureBlobFileSystem
 
@@ -46,10 +49,12 @@ class AzureStorage(RemoteStorage):
     def _blob(self, client: Any, name: str) -> Any:
         return client.service_client.get_blob_client(self.bucket, name)
 
+    @override
     async def send(self, client: Any, name: str, data: bytes, create: bool) -> None:
         async with self._blob(client, name) as blob:
             await blob.upload_blob(data, overwrite=not create, metadata=_METADATA, **_ONCE)
 
+    @override
     async def fetch(self, client: Any, name: str, start: int = 0, end: int | None = None) -> bytes:
         async with self._blob(client, name) as blob:
             length = None if end is None else end - start
@@ -58,6 +63,7 @@ class AzureStorage(RemoteStorage):
             )
             return bytes(await stream.readall())
 
+    @override
     async def head(self, client: Any, name: str) -> ObjectInfo | None:
         async with self._blob(client, name) as blob:
             try:
@@ -68,6 +74,7 @@ class AzureStorage(RemoteStorage):
                 raise
         return ObjectInfo(name, found.size, found.last_modified)
 
+    @override
     async def page(self, client: Any, prefix: str, start_after: str, token: str) -> tuple[list[ObjectInfo], str]:
         async with client.service_client.get_container_client(self.bucket) as container:
             blobs = container.list_blobs(name_starts_with=prefix, results_per_page=_PAGE, **_ONCE)
@@ -75,6 +82,7 @@ class AzureStorage(RemoteStorage):
             found = [ObjectInfo(b.name, b.size, b.last_modified) async for b in await anext(pages)]
             return found, pages.continuation_token or ""
 
+    @override
     async def remove(self, client: Any, names: Sequence[str]) -> None:
         await each(self._remove_one(client, name) for name in names)
 
@@ -86,24 +94,29 @@ class AzureStorage(RemoteStorage):
                 if getattr(error, "status_code", 0) != 404:
                     raise
 
+    @override
     async def begin(self, client: Any, name: str) -> Any:
         return name
 
+    @override
     async def part(self, client: Any, upload: Any, number: int, offset: int, data: bytes, total: int | None) -> Any:
         block = base64.b64encode(f"{number:010}".encode()).decode()
         async with self._blob(client, upload) as blob:
             await blob.stage_block(block, data, length=len(data), **_ONCE)
         return block
 
+    @override
     async def complete(self, client: Any, upload: Any, parts: Sequence[Any]) -> None:
         from azure.storage.blob import BlobBlock
 
         async with self._blob(client, upload) as blob:
             await blob.commit_block_list([BlobBlock(block) for block in parts], metadata=_METADATA, **_ONCE)
 
+    @override
     async def abandon(self, client: Any, upload: Any) -> None:
         """Nothing to do: Azure forgets blocks that are not committed within a week."""
 
+    @override
     def explain(self, error: Exception, key: str) -> Exception:
         said = self.said(error)
         code = getattr(error, "error_code", None)

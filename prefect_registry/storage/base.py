@@ -148,7 +148,7 @@ def _all_or_first_error(calls: Sequence[Callable[[], T]]) -> list[T]:
     for call in calls:
         try:
             outcomes.append(call())
-        except Exception as error:  # noqa: BLE001 - all are run before the first is raised
+        except Exception as error:
             first = first or error
     if first is not None:
         raise first
@@ -163,7 +163,7 @@ def check_key(key: str) -> str:
 
 
 def check_prefix(prefix: str) -> str:
-    """``prefix`` if it is empty or a legal key with a slash behind it (DESIGN.md 3: every LIST prefix ends in ``/``)."""
+    """``prefix`` if it is empty or a legal key with a slash behind it (DESIGN.md 3)."""
     if prefix and (prefix[-1] != "/" or not _KEY.fullmatch(prefix[:-1])):
         raise InvalidInput(f"{prefix!r:.200} is not a legal prefix", todo="End it with a slash", committed="no")
     return prefix

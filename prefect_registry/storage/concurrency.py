@@ -87,7 +87,7 @@ def _attempt(context: contextvars.Context, call: Callable[[], T]) -> Future[T]:
     outcome: Future[T] = Future()
     try:
         outcome.set_result(context.run(call))
-    except Exception as error:  # noqa: BLE001 - kept, and raised to the caller
+    except Exception as error:
         outcome.set_exception(error)
     return outcome
 

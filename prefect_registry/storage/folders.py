@@ -43,7 +43,7 @@ def _entries(folder: str) -> list[tuple[str, bool]]:
     try:
         found = _read(folder)
         for _ in range(_MOST_RESCANS):
-            if _QUIET_SECONDS < time.time() - os.stat(folder).st_mtime:
+            if time.time() - os.stat(folder).st_mtime > _QUIET_SECONDS:
                 break
             before, found = found, _read(folder)
             if before == found:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
+
+from typing_extensions import override
 
 from prefect_registry.storage import failures
 from prefect_registry.storage.base import ObjectInfo
@@ -30,6 +33,7 @@ class GCSStorage(RemoteStorage):
     part_bytes = 32 << 20
     parts_in_order = True
 
+    @override
     def new_client(self) -> Any:
         if str(self._options.get("endpoint_url", "")).startswith("http://"):
             # An emulator: gcsfs would ask it for the bucket's type over TLS, and hang.
@@ -44,17 +48,20 @@ class GCSStorage(RemoteStorage):
             client._request = functools.partial(once, client)
         return client
 
+    @override
     async def send(self, client: Any, name: str, data: bytes, create: bool) -> None:
         from gcsfs.core import simple_upload
 
         mode = "create" if create else "overwrite"
         await simple_upload(client, self.bucket, name, data, content_type=_BINARY, mode=mode)
 
+    @override
     async def fetch(self, client: Any, name: str, start: int = 0, end: int | None = None) -> bytes:
         limits = {} if start == 0 and end is None else {"Range": f"bytes={start}-{'' if end is None else end - 1}"}
         _, data = await client._call("GET", _OBJECT, self.bucket, name, headers=limits, alt="media")
         return bytes(data)
 
+    @override
     async def head(self, client: Any, name: str) -> ObjectInfo | None:
         try:
             found = await client._call("GET", _OBJECT, self.bucket, name, json_out=True, fields="name,size,updated")
@@ -62,6 +69,7 @@ class GCSStorage(RemoteStorage):
             return None
         return _info(found)
 
+    @override
     async def page(self, client: Any, prefix: str, start_after: str, token: str) -> tuple[list[ObjectInfo], str]:
         options = {"prefix": prefix, "maxResults": 1000, "fields": _PAGE_FIELDS}
         if token:
@@ -71,20 +79,21 @@ class GCSStorage(RemoteStorage):
         answer = await client._call("GET", "b/{}/o", self.bucket, json_out=True, **options)
         return [_info(item) for item in answer.get("items", ())], answer.get("nextPageToken", "")
 
+    @override
     async def remove(self, client: Any, names: Sequence[str]) -> None:
         await each(self._remove_one(client, name) for name in names)
 
     async def _remove_one(self, client: Any, name: str) -> None:
-        try:
+        with contextlib.suppress(FileNotFoundError):
             await client._call("DELETE", _OBJECT, self.bucket, name)
-        except FileNotFoundError:
-            pass
 
+    @override
     async def begin(self, client: Any, name: str) -> Any:
         from gcsfs.core import initiate_upload
 
         return await initiate_upload(client, self.bucket, name, _BINARY)
 
+    @override
     async def part(self, client: Any, upload: Any, number: int, offset: int, data: bytes, total: int | None) -> Any:
         end = offset + len(data) - 1
         headers = {"Content-Range": f"bytes {offset}-{end}/{'*' if total is None else total}", "Content-Type": _BINARY}
@@ -94,12 +103,15 @@ class GCSStorage(RemoteStorage):
             begin = int(kept.rpartition("-")[2]) + 1
             await self.part(client, upload, number, begin, data[begin - offset :], total)
 
+    @override
     async def complete(self, client: Any, upload: Any, parts: Sequence[Any]) -> None:
         """Nothing to do: the last part says that it is the last."""
 
+    @override
     async def abandon(self, client: Any, upload: Any) -> None:
         await client._call("DELETE", upload)
 
+    @override
     def explain(self, error: Exception, key: str) -> Exception:
         said = self.said(error)
         status = _status_of(error)

@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, BinaryIO, TypeVar, cast
 
+from typing_extensions import override
+
 from prefect_registry.errors import UnsupportedStorage
 from prefect_registry.storage import failures
 from prefect_registry.storage.base import (
@@ -74,6 +76,7 @@ class GenericStorage(Storage):
         self.__dict__.update(state, _opened=None, _lock=threading.Lock())
 
     @property
+    @override
     def url(self) -> str:
         return self._url
 
@@ -83,6 +86,7 @@ class GenericStorage(Storage):
         twin.proved = True
         return twin
 
+    @override
     def create(self, key: str, data: bytes) -> None:
         fs, path = self._for_writing(key)
         check_document(data)
@@ -90,22 +94,26 @@ class GenericStorage(Storage):
             self._make_folder(fs, path)
             fs.pipe_file(path, data, mode="create")
 
+    @override
     def put(self, key: str, data: bytes) -> None:
         fs, path = self._for_writing(key)
         with self._errors(key):
             self._make_folder(fs, path)
             fs.pipe_file(path, data)
 
+    @override
     def get(self, key: str) -> bytes:
         fs, root = self._fresh()
         with self._errors(key):
             return bytes(fs.cat_file(f"{root}/{check_key(key)}"))
 
+    @override
     def open(self, key: str) -> BinaryIO:
         fs, root = self._fresh()
         with self._errors(key):
             return cast(BinaryIO, fs.open(f"{root}/{check_key(key)}", "rb"))
 
+    @override
     def upload(self, files: Sequence[Upload], progress: Progress | None = None) -> builtins.list[Stored]:
         return self.concurrently([functools.partial(self._upload_one, file, progress) for file in files])
 
@@ -117,6 +125,7 @@ class GenericStorage(Storage):
                 size, sha256 = pump(source, write_all(target.write), progress)
         return Stored(file.key, size, sha256)
 
+    @override
     def download(self, files: Sequence[Download], progress: Progress | None = None) -> None:
         self.concurrently([functools.partial(self._download_one, file, progress) for file in files])
 
@@ -124,9 +133,11 @@ class GenericStorage(Storage):
         with self._errors(file.key):
             save_stream(self._url, file, self.open(file.key), progress)
 
+    @override
     def concurrently(self, calls: Sequence[Callable[[], T]]) -> builtins.list[T]:
         return in_parallel(calls, THREADS)
 
+    @override
     def list(self, prefix: str, start_after: str = "") -> Iterator[ObjectInfo]:
         fs, root = self._fresh()
         with self._errors(check_prefix(prefix)):
@@ -137,6 +148,7 @@ class GenericStorage(Storage):
             if info.key > start_after and info.key.startswith(prefix):
                 yield info
 
+    @override
     def delete_many(self, keys: Iterable[str]) -> None:
         self.concurrently([functools.partial(self._delete, key) for key in keys])
 
@@ -145,6 +157,7 @@ class GenericStorage(Storage):
         with self._errors(key), contextlib.suppress(FileNotFoundError):
             fs.rm_file(path)
 
+    @override
     def info(self, key: str) -> ObjectInfo | None:
         fs, root = self._fresh()
         with self._errors(key):
@@ -154,9 +167,11 @@ class GenericStorage(Storage):
                 return None
             return None if entry["type"] == "directory" else self._info(fs, key, entry)
 
+    @override
     def fs(self) -> tuple[object, str]:
         return self._filesystem()
 
+    @override
     def storage_options(self) -> dict[str, object]:
         return dict(self._options)
 
@@ -234,7 +249,7 @@ class GenericStorage(Storage):
 
 
 def refuse(fs: Any, url: str) -> None:
-    """Raise ``UnsupportedStorage`` for filesystems that are known to lie: no test is needed, and some could pass one."""
+    """Raise ``UnsupportedStorage`` for filesystems that are known to lie: some could pass a test by chance."""
     from fsspec import AbstractFileSystem
     from fsspec.asyn import AsyncFileSystem
     from fsspec.implementations.cached import CachingFileSystem

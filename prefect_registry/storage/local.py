@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import BinaryIO, TypeVar
 
+from typing_extensions import override
+
 from prefect_registry.errors import InvalidInput, OutcomeUnknown, StorageError, StorageUnavailable, UnsupportedStorage
 from prefect_registry.storage import failures
 from prefect_registry.storage.base import (
@@ -57,9 +59,11 @@ class LocalStorage(Storage):
         return (type(self), (self._path,))
 
     @property
+    @override
     def url(self) -> str:
         return self._path
 
+    @override
     def create(self, key: str, data: bytes) -> None:
         check_document(data)
         with self._errors(key):
@@ -72,19 +76,23 @@ class LocalStorage(Storage):
                 with contextlib.suppress(OSError):
                     os.unlink(temporary)
 
+    @override
     def put(self, key: str, data: bytes) -> None:
         with self._errors(key):
             temporary, _ = self._write(lambda write: write(data))
             self._move(key, temporary)
 
+    @override
     def get(self, key: str) -> bytes:
         with self._errors(key), open(self._inside(key), "rb", buffering=0) as file:
             return file.read()
 
+    @override
     def open(self, key: str) -> BinaryIO:
         with self._errors(key):
             return open(self._inside(key), "rb")
 
+    @override
     def upload(self, files: Sequence[Upload], progress: Progress | None = None) -> list[Stored]:
         return self.concurrently([functools.partial(self._upload_one, file, progress) for file in files])
 
@@ -94,20 +102,24 @@ class LocalStorage(Storage):
             self._move(file.key, temporary)
         return Stored(file.key, size, sha256)
 
+    @override
     def download(self, files: Sequence[Download], progress: Progress | None = None) -> None:
         self.concurrently([functools.partial(self._download_one, file, progress) for file in files])
 
     def _download_one(self, file: Download, progress: Progress | None) -> None:
         save_stream(self.url, file, self.open(file.key), progress)
 
+    @override
     def concurrently(self, calls: Sequence[Callable[[], T]]) -> list[T]:
         return in_parallel(calls, THREADS if len(calls) > 2 else 1)
 
+    @override
     def list(self, prefix: str, start_after: str = "") -> Iterator[ObjectInfo]:
         with self._errors(check_prefix(prefix)):
             for key, status in walk(self._root, prefix, start_after):
                 yield ObjectInfo(key, status.st_size, _utc(status))
 
+    @override
     def delete_many(self, keys: Iterable[str]) -> None:
         for key in keys:
             with self._errors(key), contextlib.suppress(FileNotFoundError, NotADirectoryError):
@@ -115,6 +127,7 @@ class LocalStorage(Storage):
                 os.unlink(path)
                 self._durability.prune(os.path.dirname(path))
 
+    @override
     def info(self, key: str) -> ObjectInfo | None:
         with self._errors(key):
             try:
@@ -123,6 +136,7 @@ class LocalStorage(Storage):
                 return None
             return ObjectInfo(key, status.st_size, _utc(status))
 
+    @override
     def fs(self) -> tuple[object, str]:
         from fsspec.implementations.local import LocalFileSystem
 

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import BinaryIO
 
+from typing_extensions import override
+
 from prefect_registry.clock import Clock, SystemClock
 from prefect_registry.ids import random_token
 from prefect_registry.storage import failures
@@ -62,26 +64,32 @@ class MemoryStorage(Storage):
         return (type(self), (self.name, self._clock))
 
     @property
+    @override
     def url(self) -> str:
         return f"memory://{self.name}"
 
+    @override
     def create(self, key: str, data: bytes) -> None:
         entry = (bytes(check_document(data)), self._clock.now())
         if self._objects.setdefault(check_key(key), entry) is not entry:
             raise failures.already_exists(self.url, key)
 
+    @override
     def put(self, key: str, data: bytes) -> None:
         self._objects[check_key(key)] = (bytes(data), self._clock.now())
 
+    @override
     def get(self, key: str) -> bytes:
         entry = self._objects.get(check_key(key))
         if entry is None:
             raise failures.not_found(self.url, key)
         return entry[0]
 
+    @override
     def open(self, key: str) -> BinaryIO:
         return io.BytesIO(self.get(key))
 
+    @override
     def upload(self, files: Sequence[Upload], progress: Progress | None = None) -> list[Stored]:
         stored = []
         for file in files:
@@ -96,10 +104,12 @@ class MemoryStorage(Storage):
                 progress(len(data))
         return stored
 
+    @override
     def download(self, files: Sequence[Download], progress: Progress | None = None) -> None:
         for file in files:
             save_stream(self.url, file, self.open(file.key), progress)
 
+    @override
     def list(self, prefix: str, start_after: str = "") -> Iterator[ObjectInfo]:
         check_prefix(prefix)
         objects = self._objects
@@ -109,10 +119,12 @@ class MemoryStorage(Storage):
             if entry is not None:
                 yield ObjectInfo(key, len(entry[0]), entry[1])
 
+    @override
     def delete_many(self, keys: Iterable[str]) -> None:
         for key in keys:
             self._objects.pop(check_key(key), None)
 
+    @override
     def info(self, key: str) -> ObjectInfo | None:
         entry = self._objects.get(check_key(key))
         return entry and ObjectInfo(key, len(entry[0]), entry[1])

@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 def in_key_order(found: Iterator[ObjectInfo], prefix: str, start_after: str = "") -> Iterator[ObjectInfo]:
-    """``found`` (all below ``prefix``, in one of the two orders) ascending by key, without those up to ``start_after``."""
+    """``found``, which comes in one of the two orders, ascending by key and without those up to ``start_after``."""
     held: list[ObjectInfo] = []
     folder = ""  # whose contents are held; what sorts between its name and its slash may still come
     for info in found:

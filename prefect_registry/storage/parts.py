@@ -1,4 +1,4 @@
-"""Whole files to and from an object store: in parts, several on the way at once, hashed beside it, in bounded memory."""
+"""Whole files to and from an object store: in parts, several at once, hashed beside it, in bounded memory."""
 
 from __future__ import annotations
 

@@ -1,10 +1,12 @@
-"""A remote object as a seekable file, read in ranges: nothing is fetched that nobody reads, and nothing is cached long."""
+"""A remote object as a seekable file, read in ranges: what nobody reads is not fetched."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Callable
 from typing import BinaryIO, cast
+
+from typing_extensions import override
 
 READ_AHEAD_BYTES = 256 << 10
 
@@ -16,20 +18,25 @@ class _RangeReader(io.RawIOBase):
         self._at = 0
         self._block, self._block_start = b"", 0
 
+    @override
     def readable(self) -> bool:
         return True
 
+    @override
     def seekable(self) -> bool:
         return True
 
+    @override
     def tell(self) -> int:
         return self._at
 
+    @override
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
         self._at = max(0, base + offset)
         return self._at
 
+    @override
     def read(self, size: int | None = -1, /) -> bytes:
         if self.closed:
             raise ValueError("I/O operation on closed file")
@@ -39,9 +46,11 @@ class _RangeReader(io.RawIOBase):
         self._at += len(data)
         return data
 
+    @override
     def readall(self) -> bytes:
         return self.read()
 
+    @override
     def readinto(self, buffer: memoryview, /) -> int:  # type: ignore[override]  # any writable buffer
         data = self.read(len(buffer))
         buffer[: len(data)] = data

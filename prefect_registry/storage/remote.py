@@ -21,6 +21,8 @@ from concurrent.futures import Future
 from dataclasses import asdict
 from typing import Any, BinaryIO, TypeVar
 
+from typing_extensions import override
+
 from prefect_registry.errors import NotFound, StorageError, StorageUnavailable
 from prefect_registry.storage import failures
 from prefect_registry.storage.base import (
@@ -89,6 +91,7 @@ class RemoteStorage(Storage):
         _clients.pop((os.getpid(), id(self)), None)
 
     @property
+    @override
     def url(self) -> str:
         return self._url
 
@@ -165,14 +168,14 @@ class RemoteStorage(Storage):
                 why=str(error),
                 todo="Install the package of this kind of storage (s3fs, gcsfs or adlfs)",
             ) from error
-        except Exception as error:  # noqa: BLE001 - a client library may raise anything on bad settings
+        except Exception as error:
             raise self._explained(error, "") from None
 
     def run(self, key: str, call: Callable[..., Awaitable[T]], *args: Any, seconds: float = CALL_SECONDS) -> T:
         """Run a request of the backend on the client's event loop, and translate what it raises."""
         try:
             result = self._raw(call, *args, seconds=seconds)
-        except Exception as error:  # noqa: BLE001 - translated, whatever it is
+        except Exception as error:
             raise self._explained(error, key) from None  # the original may hold credentials
         self._bucket_seen = self._bucket_seen or result is not None
         return result
@@ -197,7 +200,7 @@ class RemoteStorage(Storage):
         """The result of what was started, or its error as one of this package."""
         try:
             return future.result()
-        except Exception as error:  # noqa: BLE001 - translated, whatever it is
+        except Exception as error:
             raise self._explained(error, key) from None
 
     def _explained(self, error: Exception, key: str) -> Exception:
@@ -210,7 +213,7 @@ class RemoteStorage(Storage):
         """Some stores answer the same for a missing object and a missing bucket: find out, once."""
         try:
             self._raw(self.page, self._prefix, "", "")
-        except Exception as error:  # noqa: BLE001 - translated, whatever it is
+        except Exception as error:
             explained = self.explain(error, key)
             if isinstance(explained, NotFound):
                 return failures.no_bucket(self._url, self.bucket)
@@ -223,21 +226,25 @@ class RemoteStorage(Storage):
         text = " ".join(str(error).split())[:500]
         return self._scrub(f"The client said: {type(error).__name__}: {text}" if text else type(error).__name__)
 
+    @override
     def create(self, key: str, data: bytes) -> None:
         try:
             self.run(key, self.send, self._name(key), check_document(data), True)
         except NotFound:
             raise failures.no_bucket(self._url, self.bucket) from None
 
+    @override
     def put(self, key: str, data: bytes) -> None:
         try:
             self.run(key, self.send, self._name(key), data, False)
         except NotFound:
             raise failures.no_bucket(self._url, self.bucket) from None
 
+    @override
     def get(self, key: str) -> bytes:
         return self.run(key, self.fetch, self._name(key))
 
+    @override
     def open(self, key: str) -> BinaryIO:
         info = self.info(key)
         if info is None:
@@ -245,15 +252,18 @@ class RemoteStorage(Storage):
         name = self._name(key)
         return range_reader(info.size, lambda start, end: self.run(key, self.fetch, name, start, end))
 
+    @override
     def info(self, key: str) -> ObjectInfo | None:
         found = self.run(key, self.head, self._name(key))
         if found is None and not self._bucket_seen and (missing := self._bucket_missing(key)):
             raise missing
         return found and ObjectInfo(key, found.size, found.modified)
 
+    @override
     def concurrently(self, calls: Sequence[Callable[[], T]]) -> builtins.list[T]:
         return in_parallel(calls, THREADS)
 
+    @override
     def upload(self, files: Sequence[Upload], progress: Progress | None = None) -> builtins.list[Stored]:
         stored: builtins.list[Stored] = []
 
@@ -268,6 +278,7 @@ class RemoteStorage(Storage):
             error.context["stored"] = [asdict(done) for done in stored]
             raise
 
+    @override
     def download(self, files: Sequence[Download], progress: Progress | None = None) -> None:
         fetched: builtins.list[str] = []
 
@@ -281,6 +292,7 @@ class RemoteStorage(Storage):
             error.context["fetched"] = fetched
             raise
 
+    @override
     def list(self, prefix: str, start_after: str = "") -> Iterator[ObjectInfo]:
         full = self._prefix + check_prefix(prefix)
         after = safe_start(prefix, start_after)
@@ -299,6 +311,7 @@ class RemoteStorage(Storage):
             if not token:
                 return
 
+    @override
     def delete_many(self, keys: Iterable[str]) -> None:
         names = [self._name(key) for key in keys]
         calls = [
@@ -307,9 +320,11 @@ class RemoteStorage(Storage):
         ]
         in_parallel(calls, 3)
 
+    @override
     def fs(self) -> tuple[object, str]:
         return self.client(), f"{self.bucket}/{self._prefix}".rstrip("/")
 
+    @override
     def storage_options(self) -> dict[str, object]:
         return dict(self._options)
 

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
+from typing_extensions import override
+
 from prefect_registry.clock import Clock, SystemClock
 from prefect_registry.errors import AlreadyExists, NotFound, OutcomeUnknown, StorageError, StorageUnavailable
 from prefect_registry.storage import failures
@@ -53,6 +55,7 @@ class ResolvingStorage(WrapperStorage):
         self._longest_delay = longest_delay
         self._jitter = jitter
 
+    @override
     def create(self, key: str, data: bytes) -> None:
         """Store ``data`` under ``key`` if it is absent, and say for certain whether it was.
 
@@ -110,22 +113,28 @@ class ResolvingStorage(WrapperStorage):
             key=key,
         )
 
+    @override
     def put(self, key: str, data: bytes) -> None:
         self._retried(lambda: self.inner.put(key, data))
 
+    @override
     def get(self, key: str) -> bytes:
         return self._retried(lambda: self.inner.get(key))
 
+    @override
     def open(self, key: str) -> BinaryIO:
         return self._retried(lambda: self.inner.open(key))
 
+    @override
     def info(self, key: str) -> ObjectInfo | None:
         return self._retried(lambda: self.inner.info(key))
 
+    @override
     def delete_many(self, keys: Iterable[str]) -> None:
         exact = builtins.list(keys)
         self._retried(lambda: self.inner.delete_many(exact))
 
+    @override
     def upload(self, files: Sequence[Upload], progress: Progress | None = None) -> builtins.list[Stored]:
         """As in :class:`Storage`. What was not stored is sent again, if its source can be read again."""
         starts = {id(file): _position(file) for file in files}
@@ -150,6 +159,7 @@ class ResolvingStorage(WrapperStorage):
             raise error.__cause__ from None  # type: ignore[misc]  # the StorageUnavailable above
         return [done[file.key] for file in files]
 
+    @override
     def download(self, files: Sequence[Download], progress: Progress | None = None) -> None:
         todo = builtins.list(files)
 
@@ -163,6 +173,7 @@ class ResolvingStorage(WrapperStorage):
 
         self._retried(fetch)
 
+    @override
     def list(self, prefix: str, start_after: str = "") -> Iterator[ObjectInfo]:
         """As in :class:`Storage`. After a failure it goes on behind the last key that it yielded."""
         last, failed = start_after, 0

@@ -61,9 +61,7 @@ class RoleSession(AioSession):
     async def get_credentials(self) -> Any:
         if self._credentials is None or self._made_in != os.getpid():  # its lock belongs to one process's event loop
             self._made_in = os.getpid()
-            self._credentials = AioDeferredRefreshableCredentials(
-                refresh_using=self._assume, method="assume-role"
-            )
+            self._credentials = AioDeferredRefreshableCredentials(refresh_using=self._assume, method="assume-role")
         return self._credentials
 
     async def _assume(self) -> Any:

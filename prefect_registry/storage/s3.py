@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from typing_extensions import override
+
 from prefect_registry.errors import UnsupportedStorage
 from prefect_registry.storage import failures
 from prefect_registry.storage.base import ObjectInfo
@@ -67,6 +69,7 @@ class S3Storage(RemoteStorage):
             ``requester_pays`` …
     """
 
+    @override
     def new_client(self) -> Any:
         import s3fs
 
@@ -102,10 +105,12 @@ class S3Storage(RemoteStorage):
                 todo="Install botocore 1.35.20 or newer",
             )
 
+    @override
     async def send(self, client: Any, name: str, data: bytes, create: bool) -> None:
         condition = {"IfNoneMatch": "*"} if create else {}
         await client._call_s3("put_object", Bucket=self.bucket, Key=name, Body=data, **condition)
 
+    @override
     async def fetch(self, client: Any, name: str, start: int = 0, end: int | None = None) -> bytes:
         limits = {} if start == 0 and end is None else {"Range": f"bytes={start}-{'' if end is None else end - 1}"}
         answer = await client._call_s3("get_object", Bucket=self.bucket, Key=name, **limits)
@@ -113,6 +118,7 @@ class S3Storage(RemoteStorage):
             data: bytes = await body.read()
         return data
 
+    @override
     async def head(self, client: Any, name: str) -> ObjectInfo | None:
         try:
             answer = await client._call_s3("head_object", Bucket=self.bucket, Key=name)
@@ -120,12 +126,14 @@ class S3Storage(RemoteStorage):
             return None
         return ObjectInfo(name, answer["ContentLength"], answer["LastModified"])
 
+    @override
     async def page(self, client: Any, prefix: str, start_after: str, token: str) -> tuple[list[ObjectInfo], str]:
         position = {"ContinuationToken": token} if token else {"StartAfter": start_after} if start_after else {}
         answer = await client._call_s3("list_objects_v2", Bucket=self.bucket, Prefix=prefix, **position)
         found = [ObjectInfo(o["Key"], o["Size"], o["LastModified"]) for o in answer.get("Contents", ())]
         return found, answer["NextContinuationToken"] if answer.get("IsTruncated") else ""
 
+    @override
     async def remove(self, client: Any, names: Sequence[str]) -> None:
         keys = {"Objects": [{"Key": name} for name in names], "Quiet": True}
         try:
@@ -139,20 +147,25 @@ class S3Storage(RemoteStorage):
         if failed:
             raise _PartlyDeleted(failed[0].get("Code", ""), failed[0].get("Key", ""), len(failed))
 
+    @override
     async def begin(self, client: Any, name: str) -> Any:
         answer = await client._call_s3("create_multipart_upload", Bucket=self.bucket, Key=name)
         return {"Bucket": self.bucket, "Key": name, "UploadId": answer["UploadId"]}
 
+    @override
     async def part(self, client: Any, upload: Any, number: int, offset: int, data: bytes, total: int | None) -> Any:
         answer = await client._call_s3("upload_part", **upload, PartNumber=number, Body=data)
         return {"PartNumber": number, "ETag": answer["ETag"]}
 
+    @override
     async def complete(self, client: Any, upload: Any, parts: Sequence[Any]) -> None:
         await client._call_s3("complete_multipart_upload", **upload, MultipartUpload={"Parts": list(parts)})
 
+    @override
     async def abandon(self, client: Any, upload: Any) -> None:
         await client._call_s3("abort_multipart_upload", **upload)
 
+    @override
     def explain(self, error: Exception, key: str) -> Exception:
         said = self.said(error.__cause__ or error)
         name = type(error).__name__

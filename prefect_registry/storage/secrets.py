@@ -31,6 +31,7 @@ class Scrubber:
         self._secrets = sorted(set(_secrets_in(options)), key=len, reverse=True)
 
     def __call__(self, text: str) -> str:
+        """``text`` with ``***`` in the place of every secret."""
         for secret in self._secrets:
             text = text.replace(secret, _HIDDEN)
         text = _PARTS_OF_CONNECTION_STRINGS.sub(rf"\1={_HIDDEN}", _AUTHORIZATION.sub(rf"\1 {_HIDDEN}", text))

@@ -45,6 +45,7 @@ class Digest:
         self.size = 0
 
     def update(self, chunk: bytes) -> None:
+        """Add ``chunk``; returns before it is hashed, unless it is small."""
         self.settle()
         self.size += len(chunk)
         if len(chunk) < 1 << 16:
@@ -53,11 +54,13 @@ class Digest:
             self._running = beside(lambda: self._hash.update(chunk))
 
     def settle(self) -> None:
+        """Wait for the chunk that is being hashed."""
         if self._running is not None:
             self._running.result()
             self._running = None
 
     def hexdigest(self) -> str:
+        """The sha256 of everything added."""
         self.settle()
         return self._hash.hexdigest()
 

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO, TypeVar
 
+from typing_extensions import override
+
 from prefect_registry.storage.base import Download, ObjectInfo, Progress, Storage, Stored, Upload
 from prefect_registry.storage.wrapper import WrapperStorage
 
@@ -87,42 +89,51 @@ class CountingStorage(WrapperStorage):
                 measure.keys.append((method, key))
                 measure.sequential = max(measure.sequential, depth)
 
+    @override
     def create(self, key: str, data: bytes) -> None:
         self._count("create", key)
         self.inner.create(key, data)
 
+    @override
     def put(self, key: str, data: bytes) -> None:
         self._count("put", key)
         self.inner.put(key, data)
 
+    @override
     def get(self, key: str) -> bytes:
         self._count("get", key)
         return self.inner.get(key)
 
+    @override
     def open(self, key: str) -> BinaryIO:
         self._count("open", key)
         return self.inner.open(key)
 
+    @override
     def info(self, key: str) -> ObjectInfo | None:
         self._count("info", key)
         return self.inner.info(key)
 
+    @override
     def upload(self, files: Sequence[Upload], progress: Progress | None = None) -> builtins.list[Stored]:
         for i, file in enumerate(files):
             self._count("upload", file.key, 1 if i % self.width == 0 else 0)
         return self.inner.upload(files, progress)
 
+    @override
     def download(self, files: Sequence[Download], progress: Progress | None = None) -> None:
         for i, file in enumerate(files):
             self._count("download", file.key, 1 if i % self.width == 0 else 0)
         self.inner.download(files, progress)
 
+    @override
     def delete_many(self, keys: Iterable[str]) -> None:
         exact = builtins.list(keys)
         for start in range(0, len(exact), PAGE):
             self._count("delete_many", exact[start])
         self.inner.delete_many(exact)
 
+    @override
     def list(self, prefix: str, start_after: str = "") -> Iterator[ObjectInfo]:
         """As in :class:`Storage`. Each page of 1,000 keys is a call."""
         self._count("list", prefix)
@@ -131,6 +142,7 @@ class CountingStorage(WrapperStorage):
                 self._count("list", prefix)
             yield info
 
+    @override
     def concurrently(self, calls: Sequence[Callable[[], T]]) -> builtins.list[T]:
         before = self._depth.get()
         deepest = [before]

@@ -19,6 +19,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import BinaryIO, Literal, TypeVar
 
+from typing_extensions import override
+
 from prefect_registry.clock import Clock, SystemClock
 from prefect_registry.errors import StorageUnavailable
 from prefect_registry.storage.base import Download, ObjectInfo, Progress, Storage, Stored, Upload
@@ -154,35 +156,44 @@ class FaultyStorage(WrapperStorage):
                 result = shorten(result, fault.keep)
         return result
 
+    @override
     def create(self, key: str, data: bytes) -> None:
         self._run("create", key, lambda: self.inner.create(key, data))
 
+    @override
     def put(self, key: str, data: bytes) -> None:
         self._run("put", key, lambda: self.inner.put(key, data))
 
+    @override
     def get(self, key: str) -> bytes:
         return self._run("get", key, lambda: self.inner.get(key), _first_part)
 
+    @override
     def open(self, key: str) -> BinaryIO:
         return self._run("open", key, lambda: self.inner.open(key), _first_part_of_file)
 
+    @override
     def info(self, key: str) -> ObjectInfo | None:
         return self._run("info", key, lambda: self.inner.info(key))
 
+    @override
     def upload(self, files: Sequence[Upload], progress: Progress | None = None) -> builtins.list[Stored]:
         stored: builtins.list[Stored] = []
         for file in files:
             stored += self._run("upload", file.key, lambda f=file: self.inner.upload([f], progress))  # type: ignore[misc]
         return stored
 
+    @override
     def download(self, files: Sequence[Download], progress: Progress | None = None) -> None:
         for file in files:
             self._run("download", file.key, lambda f=file: self.inner.download([f], progress))  # type: ignore[misc]
 
+    @override
     def delete_many(self, keys: Iterable[str]) -> None:
         for key in builtins.list(keys):
             self._run("delete_many", key, lambda k=key: self.inner.delete_many([k]))  # type: ignore[misc]
 
+    @override
     def list(self, prefix: str, start_after: str = "") -> Iterator[ObjectInfo]:
         faults = self._hit_by("list", prefix)
         self._act(faults, "before")
@@ -194,6 +205,7 @@ class FaultyStorage(WrapperStorage):
         if spoiled and spoiled[0].keep is None:
             yield from found[shown:]
 
+    @override
     def concurrently(self, calls: Sequence[Callable[[], T]]) -> builtins.list[T]:
         return Storage.concurrently(self, calls)
 

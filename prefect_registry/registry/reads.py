@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from prefect_registry.asynchronous import iterator_twin, twin
-from prefect_registry.clock import UTC
 from prefect_registry.datasets.reading import Dataset
 from prefect_registry.datasets.tables import Table
 from prefect_registry.documents.service import DOCTAGS, DOCUMENT
 from prefect_registry.errors import InvalidInput, NotFound
 from prefect_registry.names import name_problems
 from prefect_registry.records.documents import Doc, DoctagsAsset
-from prefect_registry.snapshot import Parts, Snapshot
-from prefect_registry.views import EventInfo, IncidentInfo, RunInfo, event_info, incident_info, run_info
+from prefect_registry.registry.snapshot import Parts, Snapshot
+from prefect_registry.registry.views import EventInfo, IncidentInfo, RunInfo, event_info, incident_info, run_info
 
 
 class RegistryReads:
@@ -91,27 +90,27 @@ class RegistryReads:
             raise InvalidInput.of("time", ["time must be a datetime with a time zone"])
         return Snapshot(self.parts, time.astimezone(UTC))
 
-    def runs(self, newest_first: bool = True, **filters: Any) -> Iterator[RunInfo]:
+    def runs(self, /, newest_first: bool = True, **filters: Any) -> Iterator[RunInfo]:
         """Runs by the time they began. Filters are fields: ``state="COMMITTED"``, ``purpose="nightly"`` …"""
         return self.snapshot().runs(newest_first, **filters)
 
-    def datasets(self, newest_first: bool = True, **filters: Any) -> Iterator[Dataset]:
+    def datasets(self, /, newest_first: bool = True, **filters: Any) -> Iterator[Dataset]:
         """Datasets in every state: ``kind=``, ``state=``, ``run_id=`` …"""
         return self.snapshot().datasets(newest_first, **filters)
 
-    def events(self, newest_first: bool = False, derived: bool = True, **filters: Any) -> Iterator[EventInfo]:
+    def events(self, /, newest_first: bool = False, derived: bool = True, **filters: Any) -> Iterator[EventInfo]:
         """Visible events by time: ``subject_id=``, ``event_name=`` …; ``derived`` adds what decisions imply."""
         return self.snapshot().events(newest_first, derived, **filters)
 
-    def incidents(self, newest_first: bool = False, **filters: Any) -> Iterator[IncidentInfo]:
+    def incidents(self, /, newest_first: bool = False, **filters: Any) -> Iterator[IncidentInfo]:
         """Incidents by time: ``subject_id=``, ``error_class=`` …"""
         return self.snapshot().incidents(newest_first, **filters)
 
-    def documents(self, **filters: Any) -> Iterator[Doc]:
+    def documents(self, /, **filters: Any) -> Iterator[Doc]:
         """Registered documents: ``source=``, ``language=`` …"""
         return self.snapshot().documents(**filters)
 
-    def doctags(self, **filters: Any) -> Iterator[DoctagsAsset]:
+    def doctags(self, /, **filters: Any) -> Iterator[DoctagsAsset]:
         """Registered doctags assets: ``doc_id=``, ``vlm_model=`` …"""
         return self.snapshot().doctags(**filters)
 

@@ -16,11 +16,11 @@ from prefect_registry.errors import RegistryError
 from prefect_registry.ledger.ledger import active_run, failure_of
 from prefect_registry.records.datasets import Mode
 from prefect_registry.records.documents import Doc, DoctagsAsset
+from prefect_registry.registry.views import RunInfo
 from prefect_registry.storage.base import Progress
-from prefect_registry.views import RunInfo
 
 if TYPE_CHECKING:
-    from prefect_registry.registry import Registry
+    from prefect_registry.registry.facade import Registry
 
 
 class Run:

@@ -17,7 +17,7 @@ from prefect_registry.ledger.journal import PublishedRun, RunEntry
 from prefect_registry.ledger.ledger import Ledger
 from prefect_registry.records.documents import Doc, DoctagsAsset
 from prefect_registry.records.runs import Begin, Decision
-from prefect_registry.views import EventInfo, IncidentInfo, RunInfo, event_info, incident_info, run_info
+from prefect_registry.registry.views import EventInfo, IncidentInfo, RunInfo, event_info, incident_info, run_info
 
 T = TypeVar("T")
 
@@ -71,7 +71,7 @@ class Snapshot:
 
     # -- iterators -----------------------------------------------------------------------------------------------
 
-    def runs(self, newest_first: bool = True, **filters: Any) -> Iterator[RunInfo]:
+    def runs(self, /, newest_first: bool = True, **filters: Any) -> Iterator[RunInfo]:
         """Runs by the time they began. Filters compare fields of :class:`RunInfo` (``state="COMMITTED"``)."""
         begun = [r for r, e in self._entries.items() if e.begun and r.startswith("run_")]
         ids = sorted(begun, reverse=newest_first)
@@ -87,7 +87,7 @@ class Snapshot:
                 if begin is not None and (self.time is None or begin.created_at <= self.time):
                     yield run_info(self._parts.ledger, begin, end)
 
-    def datasets(self, newest_first: bool = True, **filters: Any) -> Iterator[Dataset]:
+    def datasets(self, /, newest_first: bool = True, **filters: Any) -> Iterator[Dataset]:
         """Datasets in every state, by the run that made them. Filters compare fields of :class:`Dataset`."""
         ids = sorted(self._entries, reverse=newest_first)
         entries = {r: self._entries[r] for r in ids if self._entries[r].datasets}
@@ -98,7 +98,7 @@ class Snapshot:
             entries = {r: e for r, e in entries.items() if r == filters["run_id"]}
         return _filtered(self._parts.datasets.all(entries), filters)
 
-    def events(self, newest_first: bool = False, derived: bool = True, **filters: Any) -> Iterator[EventInfo]:
+    def events(self, /, newest_first: bool = False, derived: bool = True, **filters: Any) -> Iterator[EventInfo]:
         """Visible events by time. With ``derived``, also those that follow from decisions."""
         stored = (event_info(d) for d in self._parts.ledger.events.visible(self._entries) if d.record == "event")
         found = [*stored, *(self._derived() if derived else ())]
@@ -114,7 +114,7 @@ class Snapshot:
         for dataset in self._parts.datasets.all(self._entries):
             yield from dataset_event(dataset)
 
-    def incidents(self, newest_first: bool = False, **filters: Any) -> Iterator[IncidentInfo]:
+    def incidents(self, /, newest_first: bool = False, **filters: Any) -> Iterator[IncidentInfo]:
         """Incidents by time."""
         stored = self._parts.ledger.events.visible(self._entries)
         found = [incident_info(d) for d in stored if d.record == "incident"]
@@ -125,11 +125,11 @@ class Snapshot:
         limit = self.time
         return sorted((e for e in found if limit is None or key(e)[0] <= limit), key=key, reverse=newest_first)
 
-    def documents(self, **filters: Any) -> Iterator[Doc]:
+    def documents(self, /, **filters: Any) -> Iterator[Doc]:
         """Registered documents, by key. Filters compare fields of :class:`Doc`."""
         return _filtered(self._parts.documents.all(DOCUMENT, as_of=self.time), filters)
 
-    def doctags(self, **filters: Any) -> Iterator[DoctagsAsset]:
+    def doctags(self, /, **filters: Any) -> Iterator[DoctagsAsset]:
         """Registered doctags assets, by key."""
         return _filtered(self._parts.documents.all(DOCTAGS, as_of=self.time), filters)
 

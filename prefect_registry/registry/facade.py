@@ -15,8 +15,6 @@ from prefect_registry.datasets.service import Datasets
 from prefect_registry.datasets.tables import Tables
 from prefect_registry.documents.service import Documents
 from prefect_registry.errors import InvalidInput, NoActiveRun
-from prefect_registry.handles import Run, RunScope
-from prefect_registry.health import check_access
 from prefect_registry.ledger.closing import UNSET, Closed
 from prefect_registry.ledger.ledger import Ledger, RunSpec
 from prefect_registry.ledger.opening import open_registry
@@ -24,16 +22,16 @@ from prefect_registry.ledger.reaping import CollectReport, ReapReport, ReportedE
 from prefect_registry.ledger.runs import Attempt, lease_problems, refusal
 from prefect_registry.ledger.store import LedgerSettings, Store
 from prefect_registry.names import name_problems
-from prefect_registry.protocol import RegistryProtocol
-from prefect_registry.recording import RegistryRecording
 from prefect_registry.records.base import checked_json_object
 from prefect_registry.records.datasets import Mode
-from prefect_registry.records.runs import Failure, Publish
-from prefect_registry.snapshot import Parts
+from prefect_registry.records.runs import Failure, Publish, not_published
+from prefect_registry.registry.handles import Run, RunScope
+from prefect_registry.registry.health import check_access
+from prefect_registry.registry.recording import RegistryRecording
+from prefect_registry.registry.snapshot import Parts
 from prefect_registry.storage.base import Storage
 from prefect_registry.storage.probe import ProbeReport, probe
 
-__all__ = ["Registry", "RegistryProtocol", "default_url"]
 PUBLISH = ("on_close", "on_commit", "never")
 
 
@@ -242,13 +240,13 @@ class Registry(RegistryRecording):
             begin = self.ledger.runs.known(run_id)
             if begin.publish != "never":
                 return self.ledger.commit(run_id, notes=notes, result=result, refuse_pending=refuse_pending)
-            failure = Failure.model_validate(
-                {"class": "NotPublished", "message": 'publish="never"', "kind": "cancelled"}
-            )
+            failure = not_published()
         self.ledger.fail(run_id, failure, notes)
         return None
 
-    def run(self, purpose: str, model_id: str | None = None, revision: str | None = None,
+    def run(
+        self,
+        /, purpose: str, model_id: str | None = None, revision: str | None = None,
             config: Mapping[str, Any] | None = None, **options: Any) -> RunScope:  # fmt: skip
         """``with registry.run("nightly") as run``: the block is a run. Leaving it commits, an exception aborts.
 

@@ -8,9 +8,9 @@ from typing import Any
 from prefect_registry.asynchronous import twin
 from prefect_registry.errors import InvalidInput
 from prefect_registry.names import name_problems
-from prefect_registry.reads import RegistryReads
 from prefect_registry.records.base import checked_json_object
 from prefect_registry.records.documents import Doc, DoctagsAsset
+from prefect_registry.registry.reads import RegistryReads
 
 
 class RegistryRecording(RegistryReads):
@@ -52,7 +52,8 @@ class RegistryRecording(RegistryReads):
         self, event: str, subject_id: str, error_class: str, message: str, *, run_id: str | None = None
     ) -> str:
         """Record an incident, visible at once, whatever becomes of the run; returns its id. The message is kept
-        whole (up to 500,000 characters)."""
+        whole (up to 500,000 characters).
+        """
         problems = [
             p for noun, v in (("event", event), ("subject_id", subject_id), ("error_class", error_class))
             for p in name_problems(v, noun)

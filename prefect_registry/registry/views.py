@@ -80,7 +80,8 @@ def run_info(ledger: Ledger, begin: Begin, decision: Decision | None) -> RunInfo
 @dataclass(frozen=True)
 class EventInfo:
     """Something that happened to ``subject_id``. Derived ones (``DatasetCommitted``, ``DatasetRolledBack``,
-    ``RunClosed``) come from the decisions themselves."""
+    ``RunClosed``) come from the decisions themselves.
+    """
 
     id: str
     event_name: str
