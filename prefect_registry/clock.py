@@ -27,12 +27,15 @@ class SystemClock:
     """The machine's own clock."""
 
     def now(self) -> datetime:
+        """UTC now."""
         return datetime.now(tz=UTC)
 
     def monotonic(self) -> float:
+        """Seconds of the local monotonic clock."""
         return time.monotonic()
 
     def sleep(self, seconds: float) -> None:
+        """Wait."""
         time.sleep(seconds)
 
 
@@ -57,6 +60,7 @@ class StoreClock:
         self.__dict__.update(state)
 
     def now(self) -> datetime:
+        """UTC now."""
         return self._local.now() + self.offset
 
     def local(self) -> datetime:
@@ -64,9 +68,11 @@ class StoreClock:
         return self._local.now()
 
     def monotonic(self) -> float:
+        """Seconds of the local monotonic clock."""
         return self._local.monotonic()
 
     def sleep(self, seconds: float) -> None:
+        """Wait."""
         self._local.sleep(seconds)
 
     def measure(self, stored_at: datetime, before: datetime, after: datetime) -> None:

@@ -110,6 +110,7 @@ class AlreadyExists(Conflict):
 
     @property
     def existing(self) -> bytes | None:
+        """The bytes that were found under the key, if they were read."""
         value = self.context.get("existing")
         return value if isinstance(value, bytes) else None
 
@@ -166,6 +167,7 @@ class InvalidInput(RegistryError, ValueError):
 
     @property
     def problems(self) -> list[str]:
+        """Everything that is wrong, one sentence each."""
         return list(self.context.get("problems", [])) or [self.what]
 
     @classmethod

@@ -69,10 +69,7 @@ class Datasets:
             "tags": dict(tags or {}),
             "task_run": task_run,
         }
-        if on_commit:
-            document = self._begin_in_own_run(run_id, draft)
-        else:
-            document = self._begin_in(run_id, draft, key)
+        document = self._begin_in_own_run(run_id, draft) if on_commit else self._begin_in(run_id, draft, key)
         observers.dataset_begun(self.store.storage.url, run_id, document.dataset_id)
         return document.dataset_id
 
@@ -151,6 +148,7 @@ class Datasets:
         self._written.setdefault(dataset_id, {})[entry.path] = entry
 
     def written(self, dataset_id: str) -> dict[str, FileEntry]:
+        """What this process has written into the dataset so far, by path."""
         return dict(self._written.get(dataset_id, {}))
 
     def commit(
@@ -250,7 +248,7 @@ class Datasets:
         return manifest.inspect_folder(self.store, prefix, known, verify), begun.root, False
 
     def _place_of(self, root: str, prefix: str) -> str | None:
-        """ "" when ``root`` is the dataset's own folder, None when it lies outside the registry."""
+        """The empty string when ``root`` is the dataset's own folder, None when it lies outside the registry."""
         if not isinstance(root, str) or not root:
             raise InvalidInput.of("parquet_root", ["parquet_root must be a non-empty URL or path"])
         wanted, ours = _plain(root), _plain(self.store.storage.url)
@@ -421,6 +419,7 @@ def _check_rows_argument(rows: object) -> None:
 
 
 def unknown_dataset(dataset_id: str) -> NotFound:
+    """The error for an id that names no dataset here."""
     return NotFound(
         f"There is no dataset {dataset_id} in this registry",
         todo="Check the id, and that it is the same registry that begin_dataset was called on",

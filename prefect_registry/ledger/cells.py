@@ -42,6 +42,7 @@ class Look:
 
     @property
     def base_gen(self) -> int | None:
+        """The number of the base, None when there is none."""
         return self.base.gen if self.base is not None else None
 
 
@@ -101,6 +102,7 @@ class Cells:
         ]
 
     def state(self, cell: CellRef, document: CellGeneration, run_id: str | None = None) -> GenerationState:
+        """Whether a generation is visible, dead or undecided, seen from inside ``run_id``."""
         return self._outcomes.state_of(document.tx, cell, document.gen, run_id)
 
     # -- writing -------------------------------------------------------------------------------------------------

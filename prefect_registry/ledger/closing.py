@@ -65,6 +65,7 @@ class Listing:
 
     @classmethod
     def of(cls, objects: Iterable[ObjectInfo]) -> Listing:
+        """Sort the objects below a run's prefix by what they are."""
         found = cls()
         for info in objects:
             parsed = paths.parse_run_object(info.key)

@@ -110,6 +110,7 @@ class Leases:
             return now - known[1]
 
     def forget(self, run_id: str) -> None:
+        """Start watching the run anew."""
         with self._lock:
             self._seen.pop(run_id, None)
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Literal
 
 from prefect_registry.ledger.store import Store
@@ -35,7 +36,7 @@ class Outcomes:
         if end is not None and not end.committed:
             return "aborted"
         chain = [*self.ancestors(run_id), run_id]
-        for parent, child in zip(chain, chain[1:], strict=False):
+        for parent, child in itertools.pairwise(chain):
             up = self._store.decision(parent)
             if up is None:
                 return None

@@ -22,6 +22,7 @@ def gen_name(gen: int) -> str:
 
 
 def hour_of(moment: datetime) -> str:
+    """The part of a prefix that tells the UTC hour: ``2026-11-21/07``."""
     return moment.strftime("%Y-%m-%d/%H")
 
 
@@ -31,34 +32,42 @@ def run_prefix(run_id: str) -> str:
 
 
 def begin_key(run_id: str) -> str:
+    """What insert_run recorded."""
     return run_prefix(run_id) + "begin.json"
 
 
 def end_key(run_id: str) -> str:
+    """The decision."""
     return run_prefix(run_id) + "end.json"
 
 
 def heartbeat_key(run_id: str) -> str:
+    """The one object that is overwritten, by its owner."""
     return run_prefix(run_id) + "heartbeat.json"
 
 
 def nested_key(parent: str, child: str) -> str:
+    """The empty marker of a run nested in another (P11)."""
     return f"{run_prefix(parent)}nested/{child}"
 
 
 def members_key(run_id: str, write_id: str) -> str:
+    """A part of the members that did not fit the decision."""
     return f"{run_prefix(run_id)}members-{write_id}.json"
 
 
 def dataset_key(run_id: str, suffix: str, gen: int) -> str:
+    """One step of a dataset: 0 is begun."""
     return f"{run_prefix(run_id)}datasets/{suffix}/{gen_name(gen)}.json"
 
 
 def event_key(run_id: str, suffix: str) -> str:
+    """An event or incident; ``suffix`` starts with ``e`` or ``i``."""
     return f"{run_prefix(run_id)}events/{suffix}.json"
 
 
 def touch_key(run_id: str, cell: CellRef, gen: int) -> str:
+    """The empty marker: this run wrote, or was about to write, that generation (P9)."""
     return f"{run_prefix(run_id)}touch/{cell.type}/{cell.key}/{gen_name(gen)}"
 
 
@@ -68,6 +77,7 @@ def see_key(run_id: str, now: datetime) -> str:
 
 
 def data_prefix(run_id: str) -> str:
+    """All bytes of a run."""
     return f"data/{hour_of(began_at(run_id))}/{run_id}/"
 
 
@@ -77,10 +87,12 @@ def dataset_prefix(run_id: str, suffix: str) -> str:
 
 
 def cell_prefix(cell: CellRef) -> str:
+    """All generations of a cell."""
     return f"cells/{cell.type}/{cell.key}/"
 
 
 def cell_key(cell: CellRef, gen: int) -> str:
+    """One generation of a cell."""
     return f"{cell_prefix(cell)}{gen_name(gen)}.json"
 
 

@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 
 from prefect_registry.errors import (
     AlreadyExists,
-    InvalidInput,
     InvalidState,
     NotFound,
     OutcomeUnknown,
@@ -247,10 +246,12 @@ class Runs:
 
 
 def flow_run_cell(flow_run: str) -> CellRef:
+    """The cell whose generations are the attempts of a Prefect flow run (P14)."""
     return CellRef(FLOW_RUN, key_of(flow_run))
 
 
 def unknown_run(run_id: str) -> NotFound:
+    """The error for an id that names no run here."""
     return NotFound(
         f"There is no run {run_id} in this registry",
         todo="Check the id, and that it is the same registry that insert_run was called on",
@@ -288,8 +289,3 @@ def lease_problems(seconds: object, remote: bool) -> list[str]:
     if not smallest <= seconds <= 7 * 86_400:
         return [f"lease must be {smallest} seconds to 7 days on this store, not {seconds}"]
     return []
-
-
-def problems_or_raise(subject: str, problems: list[str]) -> None:
-    if problems:
-        raise InvalidInput.of(subject, problems)

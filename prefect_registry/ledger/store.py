@@ -133,6 +133,7 @@ class Store:
     # -- the two documents that everything looks at -------------------------------------------------------------
 
     def begin(self, run_id: str) -> Begin | None:
+        """What insert_run recorded of a run, or None when there is no such run."""
         return self.peek(paths.begin_key(run_id), Begin)
 
     def decision(self, run_id: str) -> Decision | None:

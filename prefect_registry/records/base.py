@@ -39,6 +39,7 @@ class Document(Record):
     write_id: str
 
     def model_post_init(self, context: Any, /) -> None:
+        """New documents get the ``schema`` of their class."""
         if not self.schema_:
             object.__setattr__(self, "schema_", self.SCHEMA)
 
@@ -68,7 +69,7 @@ class Document(Record):
             ) from error
         family, _, version = cls.SCHEMA.partition("/")
         if document.schema_ != cls.SCHEMA:
-            found_family, _, found = document.schema_.partition("/")
+            found_family, _, _ = document.schema_.partition("/")
             newer = found_family == family
             raise FormatError(
                 f"{key} is a {document.schema_!r} document, not {cls.SCHEMA!r}",

@@ -133,4 +133,5 @@ class Decision(Document):
 
     @property
     def committed(self) -> bool:
+        """Whether it publishes, the runs around it aside."""
         return self.outcome == "committed"

@@ -1,4 +1,5 @@
 """The contract of reference system 1, as a structural type."""
+# ruff: noqa: D102  # what each does stands in Registry
 
 from __future__ import annotations
 

@@ -105,6 +105,7 @@ class IncidentInfo:
 
 
 def event_info(document: EventDocument) -> EventInfo:
+    """A stored event as readers see it."""
     return EventInfo(
         id=document.event_id,
         event_name=document.event_name,
@@ -116,6 +117,7 @@ def event_info(document: EventDocument) -> EventInfo:
 
 
 def incident_info(document: EventDocument) -> IncidentInfo:
+    """A stored incident as readers see it."""
     return IncidentInfo(
         id=document.event_id,
         event=document.event_name,
