@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
+
+from prefect_registry.locks import ForkSafeLock
 
 UTC = UTC
 
@@ -47,7 +48,7 @@ class StoreClock:
 
     def __init__(self, local: Clock) -> None:
         self._local = local
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
         self.offset = timedelta(0)
         self.measured = False
         self._latest_met = datetime.min.replace(tzinfo=UTC)

@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 import re
 import secrets
-import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 
 from prefect_registry.errors import InvalidInput
+from prefect_registry.locks import ForkSafeLock
 
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _VALUES = {c: i for i, c in enumerate(ALPHABET)}
@@ -49,7 +49,7 @@ class IdFactory:
 
     def __init__(self, random_bytes: RandomBytes = os.urandom) -> None:
         self._random = random_bytes
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
         self._last = (0, 0)
         self._pid = os.getpid()
 

@@ -69,6 +69,8 @@ class Datasets:
             "tags": dict(tags or {}),
             "task_run": task_run,
         }
+        if on_commit and key is not None:
+            raise InvalidInput.of("the dataset", ['key= needs publish="on_close": here every dataset is a run'])
         document = self._begin_in_own_run(run_id, draft) if on_commit else self._begin_in(run_id, draft, key)
         observers.dataset_begun(self.store.storage.url, run_id, document.dataset_id)
         return document.dataset_id

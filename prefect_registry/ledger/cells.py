@@ -33,12 +33,14 @@ Change = Callable[[Mapping[str, Any] | None], Mapping[str, Any] | None]
 @dataclass(frozen=True)
 class Look:
     """What a cell showed: ``newest`` number in it (-1: empty), ``base`` the newest visible generation,
-    ``undecided`` the run that must be decided before anything can be written.
+    ``undecided`` the run that must be decided before anything can be written, ``younger`` whether the writer gives
+    way to it sooner.
     """
 
     newest: int
     base: CellGeneration | None
     undecided: str | None = None
+    younger: bool = False
 
     @property
     def base_gen(self) -> int | None:
@@ -224,7 +226,7 @@ class Cells:
                 return look
             if self._leases.abort_if_over(look.undecided, f"its lease was over and {cell.type} {name!r} was wanted"):
                 continue
-            younger = run_id is not None and run_id > look.undecided
+            younger = look.younger
             allowed = settings.younger_wait_seconds if younger else settings.undecided_wait_seconds
             waited = self._store.clock.monotonic() - started
             if waited >= allowed * (0.8 + 0.2 * self._store.random() if younger else 1.0):
@@ -241,7 +243,7 @@ class Cells:
                 return Look(newest, document)
             if state == "undecided":
                 assert document.tx is not None
-                return Look(newest, None, self._outcomes.outermost_undecided(document.tx) or document.tx)
+                return Look(newest, None, *self._outcomes.in_the_way(document.tx, run_id))
             gen = document.base
         return Look(newest, None)
 

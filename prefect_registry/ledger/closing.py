@@ -119,7 +119,8 @@ class Closing:
         """
         begin = self._runs.known(run_id)
         listing = Listing.of(self._store.storage.list(paths.run_prefix(run_id)))
-        self._learn_time(begin, listing)
+        if listing.begin is not None:
+            self._runs.learn_time(run_id, listing.begin.modified)
         if listing.end:
             return self._join(begin, self._decided(run_id))
         members, left_out = self._members(begin, listing)
@@ -298,13 +299,6 @@ class Closing:
         return self._store.read(paths.end_key(run_id), Decision)
 
     # -- store time (P12) ----------------------------------------------------------------------------------------
-
-    def _learn_time(self, begin: Begin, listing: Listing) -> None:
-        """The LIST shows when the store received our own begin: that measures this process's clock for free."""
-        if listing.begin is not None and begin.holder == self._store.holder():
-            clock = self._store.clock
-            sent = begin.created_at - clock.offset
-            clock.measure(listing.begin.modified, sent, clock.local())
 
     def _mark_late_begin(self, begin: Begin, listing: Listing) -> None:
         """Leave a ``see`` marker when the begin landed long after its hour, so that no sealed hour hides it."""

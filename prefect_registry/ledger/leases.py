@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,6 +13,7 @@ from prefect_registry.errors import NotFound
 from prefect_registry.ledger import paths
 from prefect_registry.ledger.outcomes import Outcomes
 from prefect_registry.ledger.store import Store
+from prefect_registry.locks import ForkSafeLock
 from prefect_registry.records.runs import Begin, Decision, Failure, Heartbeat, Holder, failure
 from prefect_registry.storage.base import ObjectInfo
 
@@ -48,7 +48,7 @@ class Leases:
         self._store = store
         self._outcomes = outcomes
         self._seen: dict[str, tuple[int, float]] = {}
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
         self.abort: Abort | None = None
 
     def pulse(self, run_id: str) -> Pulse | None:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import Literal
 
 from prefect_registry.ledger.store import Store
@@ -35,26 +34,32 @@ class Outcomes:
         end = self._store.decision(run_id)
         if end is not None and not end.committed:
             return "aborted"
-        chain = [*self.ancestors(run_id), run_id]
-        for parent, child in itertools.pairwise(chain):
+        undecided = end is None
+        for parent, child in pairwise([*self.ancestors(run_id), run_id]):
             up = self._store.decision(parent)
             if up is None:
-                return None
-            if not up.committed or child not in self._store.members(up).runs:
+                undecided = True
+            elif not up.committed or child not in self._store.members(up).runs:
                 return "aborted"
-        return None if end is None else "committed"
+        return None if undecided else "committed"
 
     def root_decision(self, run_id: str) -> Decision | None:
         """The decision that published an effectively committed run: its own, or that of the outermost run."""
         chain = [*self.ancestors(run_id), run_id]
         return self._store.decision(chain[0])
 
-    def outermost_undecided(self, run_id: str) -> str | None:
-        """The first run of the chain, from the outside, that is not decided."""
-        for run in [*self.ancestors(run_id), run_id]:
-            if self._store.decision(run) is None:
-                return run
-        return None
+    def in_the_way(self, tx: str, run_id: str | None) -> tuple[str, bool]:
+        """The outermost undecided run around ``tx`` that is not also around ``run_id``; and whether ``run_id`` is the
+        younger of the two, compared where their chains part, so that both sides agree (P4).
+        """
+        theirs = [*self.ancestors(tx), tx]
+        ours = [*self.ancestors(run_id), run_id] if run_id is not None else []
+        common = 0
+        while common < min(len(theirs), len(ours)) and theirs[common] == ours[common]:
+            common += 1
+        theirs, ours = theirs[common:], ours[common:]
+        blocking = next((run for run in theirs if self._store.decision(run) is None), tx)
+        return blocking, bool(ours and theirs and ours[0] > theirs[0])
 
     def lists_cell(self, decision: Decision, cell: CellRef, gen: int) -> bool:
         """Whether a decision publishes that generation."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
 
@@ -62,6 +63,7 @@ class Runs:
         self._store = store
         self._outcomes = outcomes
         self._abort = abort
+        self._sent: dict[str, tuple[datetime, datetime]] = {}
 
     # -- begin ---------------------------------------------------------------------------------------------------
 
@@ -111,8 +113,11 @@ class Runs:
 
     def create_begin(self, begin: Begin) -> None:
         """Store ``begin.json``. Its id is new, so a lost answer that stays lost harms nobody: nothing refers to it."""
+        clock = self._store.clock
+        before = clock.local()
         try:
             self._store.create(paths.begin_key(begin.run_id), begin)
+            self._sent[begin.run_id] = (before, clock.local())
         except OutcomeUnknown as error:
             raise OutcomeUnknown(
                 "The run could not be begun",
@@ -123,11 +128,17 @@ class Runs:
             ) from error
 
     def _refuse_decided_parent(self, begin: Begin) -> None:
-        for above in reversed(begin.ancestors):
-            decided = self._store.decision(above)
-            if decided is not None:
-                self._abort(begin.run_id, f"the run around it, {above}, is {decided.outcome}")
-                raise refusal(decided, "begin a run inside it")
+        decisions = self._store.read_many([paths.end_key(above) for above in begin.ancestors], Decision)
+        decided = next((d for d in decisions if d is not None), None)
+        if decided is not None:
+            self._abort(begin.run_id, f"the run around it, {decided.run_id}, is {decided.outcome}")
+            raise refusal(decided, "begin a run inside it")
+
+    def learn_time(self, run_id: str, stored_at: datetime) -> None:
+        """Measure this process's clock by when the store says that it received our own begin (P12)."""
+        sent = self._sent.pop(run_id, None)
+        if sent is not None:
+            self._store.clock.measure(stored_at, *sent)
 
     # -- attempts of a flow run (P14) ----------------------------------------------------------------------------
 

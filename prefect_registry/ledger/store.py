@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from prefect_registry.errors import IntegrityError, NotFound
 from prefect_registry.ids import IdFactory
 from prefect_registry.ledger import paths
 from prefect_registry.ledger.holder import is_gone, this_process
+from prefect_registry.locks import ForkSafeLock
 from prefect_registry.records.base import Document
 from prefect_registry.records.runs import Begin, Decision, Holder, Members, MembersDocument, Reference
 from prefect_registry.storage.base import Storage, Upload
@@ -45,7 +45,7 @@ class _Cache:
     def __init__(self, capacity: int = 20_000) -> None:
         self._capacity = capacity
         self._items: OrderedDict[str, Document] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
 
     def get(self, key: str) -> Document | None:
         with self._lock:
