@@ -7,8 +7,10 @@ from typing import Any
 
 from aiobotocore.credentials import AioAssumeRoleCredentialFetcher, AioDeferredRefreshableCredentials
 from aiobotocore.session import AioSession
+from botocore.exceptions import NoCredentialsError
 
 SESSION_NAME = "prefect-registry"
+_ANYWHERE = "us-east-1"  # a role is good for every region
 _FIELDS = (
     "role_arn",
     "external_id",
@@ -23,7 +25,7 @@ _FIELDS = (
 )
 
 
-class RoleSession(AioSession):
+class RoleSession(AioSession):  # type: ignore[misc]
     """A session whose credentials are those of a role: ``storage_options={"session": RoleSession(role_arn=…)}``.
 
     Args:
@@ -54,11 +56,13 @@ class RoleSession(AioSession):
         verify: bool | str | None = None,
     ) -> None:
         super().__init__(profile=profile or None)
+        self._credentials: Any
         given = locals()
         self._arguments = {name: given[name] for name in _FIELDS}
         self._made_in = os.getpid()
 
     async def get_credentials(self) -> Any:
+        """Those of the role; they renew themselves."""
         if self._credentials is None or self._made_in != os.getpid():  # its lock belongs to one process's event loop
             self._made_in = os.getpid()
             self._credentials = AioDeferredRefreshableCredentials(refresh_using=self._assume, method="assume-role")
@@ -69,8 +73,11 @@ class RoleSession(AioSession):
         base = AioSession(profile=given["profile"] or None)
         if given["access_key_id"]:
             base.set_credentials(given["access_key_id"], given["secret_access_key"], given["session_token"] or None)
+        source = await base.get_credentials()
+        if source is None:
+            raise NoCredentialsError
         where = {
-            "region_name": given["region"] or None,
+            "region_name": given["region"] or base.get_config_variable("region") or _ANYWHERE,
             "endpoint_url": given["endpoint_url"] or None,
             "verify": given["verify"],
         }
@@ -79,7 +86,7 @@ class RoleSession(AioSession):
             extra["ExternalId"] = given["external_id"]
         fetcher = AioAssumeRoleCredentialFetcher(
             client_creator=lambda service, **keys: base.create_client(service, **where, **keys),
-            source_credentials=await base.get_credentials(),
+            source_credentials=source,
             role_arn=given["role_arn"],
             extra_args=extra,
         )

@@ -1,0 +1,137 @@
+"""The order in which a registry is looked for, from what a call says to what the settings say."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
+
+from prefect_registry.errors import InvalidInput, RegistryError
+from prefect_registry.ledger.ledger import active_run
+from prefect_registry.resolve import lookup
+from prefect_registry.resolve.embedded import embedded
+from prefect_registry.resolve.opened import keep, known, open_shared
+from prefect_registry.settings import RegistrySettings, current_settings
+
+if TYPE_CHECKING:
+    from prefect_registry.blocks.base import RegistryBlock
+    from prefect_registry.registry import Registry
+
+RegistryLike: TypeAlias = "str | os.PathLike[str] | RegistryBlock | Registry"
+"""A block's name, ``"type/name"``, a URL or folder, a block, or a registry."""
+
+DEFAULT = "default"
+"""The name of the block that a call means when nothing else says which."""
+
+_PATH = re.compile(r"^([/~\\]|\.{1,2}([/\\]|$)|[A-Za-z]:[/\\])")
+_NAME = re.compile(r"^[^/\s]+$")
+_REFERENCE = re.compile(r"^[a-z0-9-]+/[^/\s]+$")
+
+_surrounding: Callable[[], Registry | None] | None = None
+
+
+def set_surrounding(hook: Callable[[], Registry | None]) -> None:
+    """Let ``hook`` tell the registry of the run that surrounds the calling code, where this process does not know it:
+    in a child of a process pool, on a Dask worker.
+    """
+    global _surrounding
+    _surrounding = hook
+
+
+def resolve_registry(registry: RegistryLike | None = None) -> Registry:
+    """The registry that a call means.
+
+    In this order: a surrounding ``registry_sandbox()``; ``PREFECT_REGISTRY_OVERRIDE``; ``registry`` itself; the
+    registry of the surrounding run; ``PREFECT_REGISTRY_BLOCK``; the block named ``default``;
+    ``PREFECT_REGISTRY_URL``; and, where somebody sits in front of it, a folder in the user's data folder. The same
+    store with the same settings is the same object within a process. It never needs, nor disturbs, an event loop.
+
+    Args:
+        registry: The name of a block (``"prod"``, of any of the registry types), ``"data-registry-s3/prod"``, a URL
+            or folder, a block, or a registry.
+
+    Raises:
+        ConfigurationError: It is not clear which registry is meant, or its settings are wrong.
+        InvalidInput: ``registry`` is nothing of the above.
+        StorageUnavailable, AccessDenied, UnsupportedStorage: The store cannot be used.
+    """
+    from prefect_registry.sandbox import current_sandbox
+
+    sandbox = current_sandbox()
+    if sandbox is not None:
+        return sandbox.resolve(registry)
+    settings = current_settings()
+    if settings.override:
+        return _named_by("PREFECT_REGISTRY_OVERRIDE", settings.override, settings)
+    if registry is not None:
+        return _opened(registry, settings)
+    return surrounding_registry() or _configured(settings)
+
+
+async def aresolve_registry(registry: RegistryLike | None = None) -> Registry:
+    """Asynchronous twin of :func:`resolve_registry`."""
+    return await asyncio.to_thread(resolve_registry, registry)
+
+
+def surrounding_registry() -> Registry | None:
+    """The registry of the run that surrounds the calling code, if there is one."""
+    active = active_run.get()
+    found = known(active[0]) if active is not None else None
+    return found or (_surrounding() if _surrounding is not None else None)
+
+
+def _configured(settings: RegistrySettings) -> Registry:
+    if settings.block:
+        return _named_by("PREFECT_REGISTRY_BLOCK", settings.block, settings)
+    default = lookup.find_block(DEFAULT)
+    if default is not None:
+        return default.open()
+    if settings.url:
+        return _named_by("PREFECT_REGISTRY_URL", settings.url, settings)
+    return embedded()
+
+
+def _named_by(setting: str, value: str, settings: RegistrySettings) -> Registry:
+    try:
+        if is_url(value):
+            return open_shared(value, settings.options())
+        return _opened(value, settings)
+    except RegistryError as error:
+        error.todo = f"{error.todo} ({setting} is {value!r})" if error.todo else f"Look at {setting} ({value!r})"
+        raise
+
+
+def _opened(registry: RegistryLike, settings: RegistrySettings) -> Registry:
+    from prefect_registry.blocks.base import RegistryBlock
+    from prefect_registry.registry import Registry
+
+    if isinstance(registry, Registry):
+        return keep(registry)
+    if isinstance(registry, RegistryBlock):
+        return registry.open()
+    text = os.fspath(registry) if isinstance(registry, os.PathLike) else registry
+    if not isinstance(text, str):
+        raise _nothing_known(registry)
+    if is_url(text) or isinstance(registry, os.PathLike):
+        options = settings.options() if text == settings.url else {}
+        return open_shared(text, options)
+    if _REFERENCE.match(text) or _NAME.match(text):
+        return lookup.get_block(text).open()
+    raise _nothing_known(registry)
+
+
+def is_url(text: str) -> bool:
+    """Whether ``text`` is a URL or a path, and not the name of a block."""
+    return "://" in text or bool(_PATH.match(text))
+
+
+def _nothing_known(registry: object) -> InvalidInput:
+    shown = f"{registry!r:.80}" if isinstance(registry, str) else f"A {type(registry).__name__}"
+    return InvalidInput(
+        f"{shown} is not a registry",
+        todo='Name a block ("prod", or "data-registry-s3/prod"), a URL ("s3://bucket/prefix"), a folder '
+        '("/data/registry", "./registry"), or pass a block or a Registry',
+        committed="no",
+    )
