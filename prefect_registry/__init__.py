@@ -10,13 +10,30 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from prefect_registry.blocks import AzureRegistry, FsspecRegistry, GCSRegistry, LocalRegistry, S3Registry
     from prefect_registry.registry import Registry, RegistryProtocol
+    from prefect_registry.sandbox import registry_sandbox
 
 _LAZY = {
+    "AzureRegistry": "blocks",
+    "FsspecRegistry": "blocks",
+    "GCSRegistry": "blocks",
+    "LocalRegistry": "blocks",
     "Registry": "registry",
     "RegistryProtocol": "registry",
+    "S3Registry": "blocks",
+    "registry_sandbox": "sandbox",
 }
-__all__ = ["Registry", "RegistryProtocol"]
+__all__ = [
+    "AzureRegistry",
+    "FsspecRegistry",
+    "GCSRegistry",
+    "LocalRegistry",
+    "Registry",
+    "RegistryProtocol",
+    "S3Registry",
+    "registry_sandbox",
+]
 __version__ = "0.1.0"
 
 
