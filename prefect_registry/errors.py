@@ -12,6 +12,7 @@
     │   ├── RunAlreadyClosed
     │   └── NoActiveRun
     ├── InvalidInput (ValueError)    fix the arguments: lists every problem
+    │   └── MalformedId (NotFound)   not an id at all, so nothing can have it
     ├── IntegrityError               stored bytes are not what the manifest says
     ├── FormatError                  the store was written by something newer, or is not a registry
     ├── StorageError                 the object store refused or failed
@@ -28,10 +29,12 @@ the call belonged to is published, where that question makes sense (DESIGN.md 8)
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Literal
 
 Committed = Literal["yes", "no", "unknown"]
+MOST_SHOWN = 20
+"""How many problems the text of one :class:`InvalidInput` names; ``problems`` has them all."""
 
 
 class RegistryError(Exception):
@@ -39,13 +42,15 @@ class RegistryError(Exception):
 
     Args:
         what: What happened, one sentence.
-        why: The cause, when it is known.
-        todo: What the reader can do about it.
+        why: The cause; what usually causes an error of this class, when nothing is said.
+        todo: What the reader can do about it; what usually helps, when nothing is said.
         committed: Whether the work the call belonged to is published.
         context: Machine-readable details (run id, key, holder …); never secrets.
     """
 
     kind: ClassVar[str] = "registry_error"
+    usual_why: ClassVar[str] = "The cause is not known"
+    usual_todo: ClassVar[str] = "Read this error's cause and notes, if it has any"
 
     def __init__(
         self,
@@ -56,7 +61,7 @@ class RegistryError(Exception):
         committed: Committed | None = None,
         **context: Any,
     ) -> None:
-        self.what, self.why, self.todo = what, why, todo
+        self.what, self.why, self.todo = what, why or self.usual_why, todo or self.usual_todo
         self.committed: Committed | None = committed
         self.context = context
         super().__init__(what)
@@ -71,7 +76,9 @@ class RegistryError(Exception):
         return f"{type(self).__name__}({str(self)!r})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_rebuild, (type(self), self.what, self.why, self.todo, self.committed, self.context))
+        arguments = (type(self), self.what, self.why, self.todo, self.committed, self.context)
+        notes = getattr(self, "__notes__", None)
+        return (_rebuild, arguments) if notes is None else (_rebuild, arguments, {"__notes__": notes})
 
     def as_dict(self) -> dict[str, Any]:
         """The error as JSON values, for ``--json`` output and logs."""
@@ -81,8 +88,18 @@ class RegistryError(Exception):
             "why": self.why,
             "todo": self.todo,
             "committed": self.committed,
-            "context": {k: v for k, v in self.context.items() if not isinstance(v, (bytes, BaseException))},
+            "context": {k: _as_json(v) for k, v in self.context.items() if not isinstance(v, (bytes, BaseException))},
         }
+
+
+def _as_json(value: Any) -> Any:
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, Mapping):
+        return {str(k): _as_json(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_as_json(v) for v in value]
+    return str(value)
 
 
 def _rebuild(
@@ -95,12 +112,16 @@ class NotFound(RegistryError, KeyError):
     """Nothing visible has that id or name. Never raised because a store could not be reached."""
 
     kind = "not_found"
+    usual_why = "Nothing visible has that id or name"
+    usual_todo = "Check the spelling, and that it is the right registry"
 
 
 class Conflict(RegistryError):
     """Another writer was first, or the state is not what the call was computed from."""
 
     kind = "conflict"
+    usual_why = "Another writer was first"
+    usual_todo = "Read what is there now, and decide again"
 
 
 class AlreadyExists(Conflict):
@@ -134,36 +155,48 @@ class UndecidedConflict(Conflict):
     """
 
     kind = "undecided_conflict"
+    usual_why = "A run that is neither committed nor aborted holds it"
+    usual_todo = "Try again when that run is closed"
 
 
 class InvalidState(RegistryError):
     """The operation is not possible in the state that the thing is in."""
 
     kind = "invalid_state"
+    usual_why = "It is past the point where this is possible"
+    usual_todo = "Read its state, and begin anew where that makes sense"
 
 
 class RunAborted(InvalidState):
     """The run is aborted: nothing of it is visible and nothing can be added."""
 
     kind = "run_aborted"
+    usual_why = "The run was closed without success, or somebody aborted it when its lease was over"
+    usual_todo = "Nothing of it is visible; begin a new run and do the work again"
 
 
 class RunAlreadyClosed(InvalidState):
     """The run is committed: nothing can be added or taken back."""
 
     kind = "run_already_closed"
+    usual_why = "A decided run never changes"
+    usual_todo = "Begin a new run"
 
 
 class NoActiveRun(InvalidState):
     """No run was named and none surrounds the call."""
 
     kind = "no_active_run"
+    usual_why = "No run was named, and none surrounds the call"
+    usual_todo = "Pass run_id, or work inside a run"
 
 
 class InvalidInput(RegistryError, ValueError):
     """The arguments are wrong; ``problems`` lists every one that was found. Nothing was written."""
 
     kind = "invalid_input"
+    usual_why = "The arguments cannot mean anything that the registry could do"
+    usual_todo = "Correct the arguments and call again"
 
     @property
     def problems(self) -> list[str]:
@@ -174,58 +207,85 @@ class InvalidInput(RegistryError, ValueError):
     def of(cls, subject: str, problems: Iterable[str], todo: str = "") -> InvalidInput:
         """Build one error from every problem found in ``subject``."""
         found = list(problems)
-        return cls(f"{subject} is not valid: " + "; ".join(found), todo=todo, committed="no", problems=found)
+        shown = "; ".join(found[:MOST_SHOWN]) + (f"; and {len(found) - MOST_SHOWN:,} more" * (len(found) > MOST_SHOWN))
+        return cls(f"{subject} is not valid", why=shown, todo=todo, committed="no", problems=found)
+
+
+class MalformedId(InvalidInput, NotFound):
+    """What was given does not have the form of an id, so nothing can have it: wrong as an argument, and not found."""
+
+    kind = "malformed_id"
+    usual_why = "It does not have the form of the ids that the registry gives"
+    usual_todo = "Pass the id as the registry returned it"
 
 
 class IntegrityError(RegistryError):
     """Stored bytes differ from what the registry recorded, or a recorded file is missing."""
 
     kind = "integrity_error"
+    usual_why = "Stored bytes differ from what the registry recorded"
+    usual_todo = "Restore what is damaged from a backup; nothing was changed"
 
 
 class FormatError(RegistryError):
     """The store has a format or feature that this version does not know, or a document cannot be read."""
 
     kind = "format_error"
+    usual_why = "The store was written by a newer version, or is not a registry"
+    usual_todo = "Upgrade prefect-registry, or check the URL"
 
 
 class StorageError(RegistryError):
     """The object store refused or failed, and it is none of the more exact kinds below."""
 
     kind = "storage_error"
+    usual_why = "The object store refused or failed"
+    usual_todo = "Check the settings of the storage"
 
 
 class StorageUnavailable(StorageError):
     """The store cannot be reached, is overloaded or timed out: the same call may work later."""
 
     kind = "storage_unavailable"
+    usual_why = "The store cannot be reached, is overloaded or timed out"
+    usual_todo = "Try again later"
 
 
 class AccessDenied(StorageError):
     """The credentials do not allow it, or are wrong or missing."""
 
     kind = "access_denied"
+    usual_why = "The credentials are wrong, missing or not allowed to do it"
+    usual_todo = "Check the credentials and their policy"
 
 
 class UnsupportedStorage(StorageError):
     """The filesystem has not proved that it creates an object only if absent (DESIGN.md 5)."""
 
     kind = "unsupported_storage"
+    usual_why = "It has not proved that it creates an object only if absent"
+    usual_todo = "Use another store"
 
 
 class OutcomeUnknown(StorageError):
     """A conditional write may or may not have landed (DESIGN.md P10). Clean nothing up; read the run first."""
 
     kind = "outcome_unknown"
+    usual_why = "The store gave no certain answer"
+    usual_todo = "Clean nothing up; look at what is stored once the store answers again"
 
 
 class RecoverableError(RegistryError):
     """A step failed in a way that is expected to pass: it may be tried again."""
 
     kind = "recoverable_error"
+    usual_why = "The cause is expected to pass"
+    usual_todo = "Try again"
 
 
 class ConfigurationError(RegistryError):
     """It is not clear which registry is meant, or its settings are wrong."""
 
     kind = "configuration_error"
+    usual_why = "The settings do not say which registry is meant, or are wrong"
+    usual_todo = "Name the registry, or correct its settings"

@@ -12,13 +12,15 @@ import secrets
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from prefect_registry.errors import InvalidInput
+from prefect_registry.errors import MalformedId
 from prefect_registry.locks import ForkSafeLock
 
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _VALUES = {c: i for i, c in enumerate(ALPHABET)}
-_RUN = re.compile(r"^(run|op)_[0-7][0-9a-hjkmnp-tv-z]{25}$")
-_INNER = re.compile(r"^([a-z]+)_([0-7][0-9a-hjkmnp-tv-z]{25})_([0-9a-hjkmnp-tv-z]{16})$")
+_RUN = re.compile(r"(run|op)_([0-7][0-9a-hjkmnp-tv-z]{25})")
+_INNER = re.compile(r"([a-z]+)_([0-7][0-9a-hjkmnp-tv-z]{25})_([0-9a-hjkmnp-tv-z]{16})")
+_LATEST = "76ez91zpzz"
+"""The time part of ids at the end of the year 9999, beyond which Python has no dates."""
 
 RandomBytes = Callable[[int], bytes]
 
@@ -95,23 +97,26 @@ def began_at(run_id: str) -> datetime:
 
 
 def parse_run_id(value: object) -> str:
-    """``value`` if it has the form of a run id, else :class:`InvalidInput`."""
-    if not isinstance(value, str) or not _RUN.match(value):
-        raise InvalidInput(
-            f"{value!r:.80} is not a run id",
-            why="A run id is 'run_' and 26 characters, as insert_run returned it",
+    """``value`` if it has the form of a run id, else :class:`MalformedId`."""
+    match = _RUN.fullmatch(value) if isinstance(value, str) else None
+    if match is None or match.group(2)[:10] > _LATEST:
+        raise MalformedId(
+            f"{value!r:.80} is no run id",
+            why="A run id is 'run_' and 26 characters",
+            todo="Pass the id as insert_run returned it",
             committed="no",
         )
-    return value
+    return match.group()
 
 
 def parse_inner_id(value: object, prefix: str, noun: str) -> tuple[str, str]:
-    """The run id and the suffix inside an id such as ``ds_<26>_<16>``, else :class:`InvalidInput`."""
-    match = _INNER.match(value) if isinstance(value, str) else None
-    if match is None or match.group(1) != prefix:
-        raise InvalidInput(
-            f"{value!r:.80} is not a {noun} id",
-            why=f"A {noun} id is '{prefix}_', 26 characters of its run, '_' and 16 more",
+    """The run id and the suffix inside an id such as ``ds_<26>_<16>``, else :class:`MalformedId`."""
+    match = _INNER.fullmatch(value) if isinstance(value, str) else None
+    if match is None or match.group(1) != prefix or match.group(2)[:10] > _LATEST:
+        raise MalformedId(
+            f"{value!r:.80} is no {noun} id",
+            why=f"Such an id is '{prefix}_', 26 characters of its run, '_' and 16 more",
+            todo="Pass the id as the registry returned it",
             committed="no",
         )
     return f"run_{match.group(2)}", match.group(3)

@@ -16,8 +16,11 @@ from prefect_registry.ids import encode
 
 LONGEST_KEY_BYTES = 180
 LONGEST_NAME_CHARACTERS = 2_000
+LONGEST_PATH_BYTES = 700
+LONGEST_SEGMENT_BYTES = 255
+"""What ext4, xfs, APFS and NTFS allow in one name."""
 _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789-_")
-_WINDOWS = re.compile(r"^(con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|$)")
+_WINDOWS = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|\Z)")
 
 
 def key_of(name: str) -> str:
@@ -80,7 +83,7 @@ def clashes(paths: Iterable[str]) -> Iterator[str]:
     seen: dict[str, str] = {}
     folders: dict[str, str] = {}
     for path in paths:
-        folded = unicodedata.normalize("NFC", path).casefold()
+        folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
         if folded in seen:
             yield f"{path!r} and {seen[folded]!r} differ only in case" if seen[folded] != path else f"{path!r} twice"
         if folded in folders:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, TypeVar
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, ValidationError
+from pydantic_core import PydanticSerializationError
 
 from prefect_registry.clock import iso
 from prefect_registry.errors import FormatError, InvalidInput
@@ -45,7 +46,15 @@ class Document(Record):
 
     def encode(self) -> bytes:
         """The document as UTF-8 JSON of at most 1 MiB, else :class:`InvalidInput`."""
-        data = orjson.dumps(self.model_dump(by_alias=True))
+        try:
+            data = orjson.dumps(self.model_dump(by_alias=True))
+        except (orjson.JSONEncodeError, PydanticSerializationError) as error:
+            raise InvalidInput(
+                f"a {self.SCHEMA} document cannot be stored",
+                why=f"It holds something that JSON does not have: {_first_line(error)}",
+                todo="Give JSON values: str, int, float, bool, None, list, dict",
+                committed="no",
+            ) from error
         if len(data) > LARGEST_DOCUMENT_BYTES:
             raise InvalidInput(
                 f"a {self.SCHEMA} document has {len(data):,} bytes",
@@ -91,14 +100,20 @@ def json_problems(value: object, where: str, depth: int = 2) -> Iterator[str]:
     """Why ``value`` cannot be stored as JSON and come back equal; nothing yielded means it can.
 
     NaN and infinities have no JSON form; integers must fit 64 bits; keys must be strings; depth at most 32 with the
-    document around it.
+    document around it; nothing may contain itself.
     """
-    if depth > DEEPEST:
+    return _json_problems(value, where, depth, frozenset())
+
+
+def _json_problems(value: object, where: str, depth: int, around: frozenset[int]) -> Iterator[str]:
+    if id(value) in around:
+        yield f"{where} contains itself"
+    elif depth > DEEPEST:
         yield f"{where} is nested deeper than {DEEPEST} levels"
     elif value is None or isinstance(value, bool):
         return
     elif isinstance(value, str):
-        if any(0xD800 <= ord(c) <= 0xDFFF for c in value):
+        if _broken(value):
             yield f"{where} is not valid Unicode"
     elif isinstance(value, int):
         if not SMALLEST_INTEGER <= value <= LARGEST_INTEGER:
@@ -110,23 +125,47 @@ def json_problems(value: object, where: str, depth: int = 2) -> Iterator[str]:
         for key, item in value.items():
             if not isinstance(key, str):
                 yield f"{where} has the key {key!r:.60}, which is {type(key).__name__}, not str"
+            elif _broken(key):
+                yield f"{where} has the key {key!r:.60}, which is not valid Unicode"
             else:
-                yield from json_problems(item, f"{where}.{key}", depth + 1)
+                yield from _json_problems(item, f"{where}.{key:.60}", depth + 1, around | {id(value)})
     elif isinstance(value, (list, tuple)):
         for i, item in enumerate(value):
-            yield from json_problems(item, f"{where}[{i}]", depth + 1)
+            yield from _json_problems(item, f"{where}[{i}]", depth + 1, around | {id(value)})
     else:
         yield f"{where} is {type(value).__name__}, which JSON does not have"
 
 
+def _broken(text: str) -> bool:
+    """Whether a text has lone surrogates, which UTF-8 has no form for."""
+    return not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text)
+
+
+def printable(text: str, most_characters: int | None = None) -> str:
+    """A free text as it can be stored: lone surrogates (from undecodable file names) escaped, cut to a length.
+
+    For texts that tell of a failure: they must be recorded, whatever is in them.
+    """
+    return text.encode("utf-8", "backslashreplace").decode()[:most_characters]
+
+
 def as_json(value: object) -> Json:
-    """``value`` with mappings as dict and tuples as list; call :func:`json_problems` first."""
+    """``value`` as plain dict, list, str, int and float, where it has subclasses of them (enums, numpy's float64).
+
+    Call :func:`json_problems` first.
+    """
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return str.__str__(value)  # not str(): an enum's own __str__ gives its name
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return float(value)
     if isinstance(value, Mapping):
-        return {str(k): as_json(v) for k, v in value.items()}
+        return {str.__str__(k): as_json(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [as_json(v) for v in value]
-    if isinstance(value, str):
-        return str(value)
     return value
 
 

@@ -37,7 +37,7 @@ class DoctagsAsset(BaseModel):
 
     doc_id: str = Field(min_length=1)
     doctags_uri: str
-    pages: int = Field(ge=0)
+    pages: int = Field(ge=0, lt=2**63)
     vlm_model: str
     vlm_revision: str
-    avg_logprob: float | None = None
+    avg_logprob: float | None = Field(default=None, allow_inf_nan=False)

@@ -6,11 +6,12 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from prefect_registry.records.base import Document, Moment, Record
+from prefect_registry.records.base import Document, Moment, Record, printable
 
 Publish = Literal["on_close", "on_commit", "never"]
 Outcome = Literal["committed", "aborted"]
 FailureKind = Literal["error", "cancelled", "crashed", "reaped"]
+LONGEST_MESSAGE_CHARACTERS = 4_000
 
 
 class Holder(Record):
@@ -64,8 +65,10 @@ class Failure(Record):
 
 
 def failure(cls: str, message: str = "", kind: FailureKind = "error") -> Failure:
-    """A failure of the exception class named ``cls``."""
-    return Failure.model_validate({"class": cls, "message": message, "kind": kind})
+    """A failure of the exception class named ``cls``; at most 4,000 characters of the message are kept."""
+    return Failure.model_validate(
+        {"class": printable(cls, 200), "message": printable(message, LONGEST_MESSAGE_CHARACTERS), "kind": kind}
+    )
 
 
 def not_published() -> Failure:
