@@ -1,0 +1,142 @@
+"""What a committed run leaves in Prefect's UI: a table of its datasets, and a page that says what to do with them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from itertools import groupby
+from typing import Any
+from uuid import UUID
+
+import orjson
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import ArtifactCreate
+
+from prefect_registry.datasets.reading import Dataset
+from prefect_registry.registry import Run
+
+MOST_ROWS = 500
+"""Rows of the table; the page says how many were left out."""
+
+
+def leave(run: Run, purpose: str, datasets: list[Dataset], flow_run: str) -> None:
+    """Create both artifacts for a flow run. The keys are those of the purpose, so that each has a history."""
+    key = slug(purpose)
+    with get_client(sync_client=True) as client:
+        for kind, suffix, data, description in (
+            ("table", "datasets", orjson.dumps(table(datasets)).decode(), f"Datasets that {purpose} published"),
+            ("markdown", "run", page(run, purpose, datasets), f"What {purpose} published, and how to read it"),
+        ):
+            client.create_artifact(
+                ArtifactCreate(
+                    key=f"registry-{key}-{suffix}",
+                    type=kind,
+                    description=description,
+                    data=data,
+                    flow_run_id=UUID(flow_run),
+                )
+            )
+
+
+def leave_page(key: str, text: str, description: str, flow_run: str) -> None:
+    """Create one page of Markdown for a flow run."""
+    with get_client(sync_client=True) as client:
+        client.create_artifact(
+            ArtifactCreate(
+                key=f"registry-{slug(key)}", type="markdown", description=description, data=text,
+                flow_run_id=UUID(flow_run),
+            )
+        )  # fmt: skip
+
+
+def slug(text: str) -> str:
+    """``text`` in the characters that Prefect allows in an artifact's key."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:80] or "run"
+
+
+def table(datasets: list[Dataset]) -> list[dict[str, Any]]:
+    """One row for each dataset."""
+    return [
+        {
+            "kind": d.kind,
+            "rows": d.rows,
+            "size": readable(d.bytes),
+            "files": len(d.files),
+            "mode": d.mode,
+            "partition": ", ".join(f"{k}={v}" for k, v in (d.partition or {}).items()),
+            "dataset": d.id,
+            "folder": d.root,
+        }
+        for d in sorted(datasets, key=lambda d: (d.kind, d.id))[:MOST_ROWS]
+    ]
+
+
+def page(run: Run, purpose: str, datasets: list[Dataset]) -> str:
+    """The page: what is visible now, by kind, and how to read, inspect and take it back."""
+    first = datasets[0].kind
+    lines = [
+        f"## {_plain(purpose)}: published",
+        "",
+        f"Run `{run.id}` is **committed**: {_counted(datasets)} became visible together in",
+        f"`{run.registry.url}`.",
+        "",
+        "| kind | datasets | rows | size | how |",
+        "|---|---:|---:|---:|---|",
+        *(_row(kind, list(group)) for kind, group in _by_kind(datasets)),
+        "",
+        *([f"The table artifact beside this one shows the first {MOST_ROWS} datasets.", ""]
+          if len(datasets) > MOST_ROWS else []),
+        "### Read it",
+        "",
+        "```python",
+        "from prefect_registry import Registry",
+        "",
+        f"registry = Registry({run.registry.url!r})",
+        f"registry.table({first!r}).to_table()     # what readers see now",
+        f"registry.get_run({run.id!r})  # who made it, when, from what",
+        f"registry.revert({run.id!r})   # take it back",
+        "```",
+    ]  # fmt: skip
+    return "\n".join(lines)
+
+
+_MODES = {
+    "replace": "replaced the table",
+    "append": "appended",
+    "replace_partitions": "replaced partitions",
+}
+
+
+def _row(kind: str, datasets: list[Dataset]) -> str:
+    how = ", ".join(_MODES[mode] for mode in sorted({d.mode for d in datasets}))
+    size = readable(sum(d.bytes for d in datasets))
+    return f"| {_plain(kind)} | {len(datasets):,} | {_rows(datasets)} | {size} | {how} |"
+
+
+def _by_kind(datasets: list[Dataset]) -> Iterable[tuple[str, Iterable[Dataset]]]:
+    return groupby(sorted(datasets, key=lambda d: (d.kind, d.id)), key=lambda d: d.kind)
+
+
+def _counted(datasets: list[Dataset]) -> str:
+    noun = "dataset" if len(datasets) == 1 else "datasets"
+    return f"{len(datasets):,} {noun}, {_rows(datasets)} rows, {readable(sum(d.bytes for d in datasets))}"
+
+
+def _rows(datasets: list[Dataset]) -> str:
+    counts = [d.rows for d in datasets]
+    return "uncounted" if any(c is None for c in counts) else f"{sum(c or 0 for c in counts):,}"
+
+
+def _plain(text: str) -> str:
+    """``text`` inside Markdown: nothing in it is markup."""
+    return re.sub(r"([\\`*_{}\[\]<>()#+\-.!|])", r"\\\1", text.replace("\n", " "))
+
+
+def readable(size: int) -> str:
+    """Bytes as people read them."""
+    value = float(size)
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if value < 1000:
+            return f"{value:,.0f} {unit}" if unit == "bytes" else f"{value:,.1f} {unit}"
+        value /= 1000
+    return f"{value:,.1f} TB"

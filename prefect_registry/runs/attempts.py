@@ -1,0 +1,167 @@
+"""What a task attempt staged is dropped when that attempt fails, and is never satisfied from a cache (DESIGN.md 8).
+
+Prefect makes each attempt of a task a transaction and calls its rollback hooks when the attempt raises. Two of its
+habits need care (measured with Prefect 3.8):
+
+- A failing attempt also rolls back the transactions *around* it, although their tasks go on and may well succeed: a
+  task that calls a flaky task with retries would lose what it staged itself. The hook refuses that by an exception,
+  which Prefect heeds: the transaction around stays as it was, and so do its other children.
+- A task that *returns* a failed state commits its transaction. The commit hook looks at the state.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+from typing import Any, cast
+
+from prefect.context import TaskRunContext
+from prefect.transactions import BaseTransaction, TransactionState, get_transaction
+
+from prefect_registry.errors import InvalidState, RegistryError
+from prefect_registry.ledger import observers
+from prefect_registry.resolve import known, open_shared
+from prefect_registry.runs import current
+from prefect_registry.runs.flowrun import flow_runs_out, log
+
+
+class _OtherAttempt(Exception):
+    """An attempt inside this one failed; this one has not ended."""
+
+
+class _Quiet(logging.LoggerAdapter[Any]):
+    """A transaction's log, in which a refusal of ours is no error."""
+
+    def process(self, msg: Any, kwargs: Any) -> tuple[Any, Any]:
+        return self.logger.process(msg, kwargs) if isinstance(self.logger, logging.LoggerAdapter) else (msg, kwargs)
+
+    def exception(self, msg: object, *args: object, **kwargs: Any) -> None:
+        if not isinstance(sys.exception(), _OtherAttempt):
+            super().exception(msg, *args, **kwargs)
+
+
+class Attempt:
+    """The datasets that one attempt of a task began, and the hooks that drop them."""
+
+    def __init__(self, transaction: BaseTransaction, task: TaskRunContext | None) -> None:
+        self._task_run = task.task_run if task is not None else None
+        self._run_count = task.task_run.run_count if task is not None else 0
+        self._inner_failures = _failed_children(transaction)
+        self._datasets: list[tuple[str, str]] = []
+        self._lock = threading.Lock()
+
+    def add(self, url: str, dataset_id: str) -> None:
+        """Note a dataset that this attempt began."""
+        with self._lock:
+            self._datasets.append((url, dataset_id))
+
+    def roll_back(self, transaction: BaseTransaction) -> None:
+        """Rollback hook of the attempt's transaction."""
+        with self._lock:
+            failed = _failed_children(transaction)
+            inner, self._inner_failures = failed > self._inner_failures, failed
+        if inner and transaction.state == TransactionState.ACTIVE:
+            raise _OtherAttempt
+        completed = transaction.state == TransactionState.STAGED
+        self._drop("Prefect rolled back a transaction around its task" if completed else "its task attempt failed")
+
+    def look_at_state(self, transaction: BaseTransaction) -> None:
+        """Commit hook of the attempt's transaction: a task that returned a failed state has not succeeded."""
+        state = self._task_run.state if self._task_run is not None else None
+        if transaction.state != TransactionState.STAGED:
+            self._drop("its task attempt will be tried again")
+        elif state is not None and not state.is_completed() and self._is_latest():
+            self._drop(f"its task ended in state {state.name}")
+
+    def _is_latest(self) -> bool:
+        return self._task_run is not None and self._task_run.run_count == self._run_count
+
+    def _drop(self, why: str) -> None:
+        with self._lock:
+            datasets, self._datasets = self._datasets, []
+        for url, dataset_id in datasets:
+            _drop(url, dataset_id, why)
+
+    # Prefect announces and reports each call of a hook in the task's log, unless this says otherwise.
+    roll_back.log_on_run = False  # type: ignore[attr-defined]
+    look_at_state.log_on_run = False  # type: ignore[attr-defined]
+
+
+def dataset_begun(store_url: str, run_id: str, dataset_id: str) -> None:
+    """Observer of the ledger: tie a dataset to the task attempt that began it."""
+    leave_no_cached_result()
+    task = TaskRunContext.get()
+    own = _task_transactions()
+    if task is not None and own:
+        attempts = [_attempt_of(transaction, task if n == 0 else None) for n, transaction in enumerate(own)]
+        attempts[0].add(store_url, dataset_id)
+
+
+def leave_no_cached_result() -> None:
+    """Let neither the task runs nor the subflows around this code be skipped later because their results are stored.
+
+    A retry of the flow, or a later flow run, would else miss what they write into the run.
+    """
+    for transaction in _transactions():
+        transaction.write_on_commit = False
+    task = TaskRunContext.get()
+    if task is not None:
+        task.persist_result = False
+    for context in flow_runs_out():
+        if cast(Any, context.flow_run).parent_task_run_id:
+            context.persist_result = False
+
+
+def _transactions() -> list[BaseTransaction]:
+    """Prefect's transactions around this code, innermost first."""
+    found: list[BaseTransaction] = []
+    transaction = get_transaction()
+    while transaction is not None and not any(transaction is known for known in found):
+        found.append(transaction)
+        transaction = transaction.get_parent()
+    return found
+
+
+def _task_transactions() -> list[BaseTransaction]:
+    """Those that Prefect opened for task attempts, innermost first; not those that users open inside tasks."""
+    outermost: dict[str, BaseTransaction] = {}
+    for transaction in _transactions():
+        task_run = (getattr(transaction.logger, "extra", None) or {}).get("task_run_id")
+        if task_run:
+            outermost[str(task_run)] = transaction
+    return list(outermost.values())
+
+
+def _attempt_of(transaction: BaseTransaction, task: TaskRunContext | None) -> Attempt:
+    for hook in transaction.on_rollback_hooks:
+        found = getattr(hook, "__self__", None)
+        if isinstance(found, Attempt):
+            return found
+    if transaction.is_rolled_back():  # by a failed attempt inside it, before anything was staged
+        transaction.state = TransactionState.ACTIVE
+    attempt = Attempt(transaction, task)
+    transaction.logger = _Quiet(transaction.logger)
+    transaction.on_rollback_hooks.append(attempt.roll_back)
+    transaction.on_commit_hooks.append(attempt.look_at_state)
+    return attempt
+
+
+def _failed_children(transaction: BaseTransaction) -> int:
+    return sum(1 for child in transaction.children if child.is_rolled_back())
+
+
+def _drop(url: str, dataset_id: str, why: str) -> None:
+    around = current.surrounding.get()
+    try:
+        registry = around.registry if around is not None and around.registry.url == url else known(url)
+        (registry or open_shared(url)).rollback_dataset(dataset_id)
+        log().warning("Dataset %s was dropped: %s.", dataset_id, why)
+    except InvalidState:  # published by itself (publish="on_commit"), or its run is decided: nothing to drop
+        log().debug("Dataset %s could not be dropped any more", dataset_id, exc_info=True)
+    except RegistryError as error:
+        log().error("Dataset %s could not be dropped, although %s: %s", dataset_id, why, error)
+        current.spoiled.add(f"run_{dataset_id.split('_')[1]}")
+
+
+observers.on_dataset_begun(dataset_begun)

@@ -1,0 +1,298 @@
+"""One registry run around a body of code: opened, bound to its surroundings, and decided exactly once.
+
+Everything here is synchronous and may be called from a thread; ``wrapping`` drives it, for functions of both colours
+and for ``with`` blocks.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from contextvars import Token
+from dataclasses import dataclass, field
+from typing import Any, NoReturn, cast
+
+from prefect.context import FlowRunContext, TaskRunContext
+from prefect.exceptions import Abort
+
+from prefect_registry.errors import InvalidState, OutcomeUnknown, RegistryError
+from prefect_registry.ledger.closing import Closed
+from prefect_registry.ledger.ledger import active_run
+from prefect_registry.records.runs import Decision, Failure, failure, not_published
+from prefect_registry.registry import Registry, Run
+from prefect_registry.resolve import keep, resolve_registry
+from prefect_registry.runs import current, notices, rehearsal
+from prefect_registry.runs.flowrun import facts, failure_of, flow_context, is_own_function, log, timed_out
+from prefect_registry.runs.futures import Submitted, Unseen, raise_unseen_failure, watch
+from prefect_registry.runs.options import RunOptions
+from prefect_registry.runs.parameters import bound_parameters, recorded, redacted, render, secrets_in
+from prefect_registry.runs.revision import commit_of
+from prefect_registry.runs.verdict import Verdict
+
+SUPERSEDED = "Superseded"
+
+
+@dataclass
+class Scope:
+    """A run, from :meth:`open` to :meth:`commit`, :meth:`discard` or :meth:`fail`."""
+
+    options: RunOptions
+    fn: Callable[..., Any] | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    context: FlowRunContext | None = None
+    published: Decision | None = None
+    _run: Run | None = None
+    _submitted: Submitted | None = None
+    _mark: int = 0
+    _tokens: list[Token[Any]] = field(default_factory=list)
+    _label_before: dict[str, Any] | None = None
+    _owns_flow_run: bool = False
+    _began: float = 0.0
+
+    @classmethod
+    def of_call(cls, options: RunOptions, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Any) -> Scope:
+        """The scope of one call of a decorated function."""
+        return cls(options, fn, bound_parameters(fn, args, kwargs))
+
+    @classmethod
+    def of_block(cls, options: RunOptions) -> Scope:
+        """The scope of a ``with`` block: the parameters are those of the flow around it."""
+        context = flow_context()
+        return cls(options, None, (context.parameters or {}) if context is not None else {})
+
+    @property
+    def run(self) -> Run:
+        """The handle of the run."""
+        assert self._run is not None, "the scope is not open"
+        return self._run
+
+    @property
+    def registry(self) -> Registry:
+        """The registry of the run."""
+        return self.run.registry
+
+    # -- open ----------------------------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Begin the run. ``published`` tells that an earlier attempt of this flow run has published (P14)."""
+        self._began = time.monotonic()
+        self.context = flow_context()
+        registry = keep(resolve_registry(self.options.registry_for(self.parameters)))
+        self._owns_flow_run = (
+            self.fn is not None and is_own_function(self.context, self.options) and not self._is_open_already()
+        )
+        attempt = registry.begin_attempt(
+            self._purpose(),
+            self.options.model_id,
+            self.options.revision or self._revision(),
+            self.options.config if self.options.config is not None else recorded(self.parameters),
+            publish=self.options.publish,
+            lease=self.options.lease,
+            parent=current.run_around(registry),
+            isolated=self.options.isolated,
+            flow_run=str(cast(Any, self.context).flow_run.id) if self._owns_flow_run else None,
+            prefect=facts(),
+        )
+        self._run = registry.attach(attempt.begin.run_id)
+        self.published = attempt.published
+        if self.published is not None:
+            self._tell_published(self.published)
+            return
+        around = "" if attempt.begin.parent is None else f", inside {attempt.begin.parent}"
+        log().info("Registry run %s began in %s%s: nothing of it is visible yet.", self.run.id, registry.url, around)
+
+    def _is_open_already(self) -> bool:
+        """A flow's function that calls itself is one attempt, not several."""
+        around = current.surrounding.get()
+        if around is None or self.context is None:
+            return False
+        begin = around.registry.ledger.runs.known(around.id)
+        return begin.flow_run == str(cast(Any, self.context).flow_run.id)
+
+    def _purpose(self) -> str:
+        if self.options.purpose is not None:
+            return render(self.options.purpose, self.parameters) if self.fn is not None else self.options.purpose
+        flow = self.context.flow if self.context is not None else None
+        if flow is not None and (self.fn is None or is_own_function(self.context, self.options)):
+            return flow.name
+        return self.fn.__name__.replace("_", "-") if self.fn is not None else "run"
+
+    def _revision(self) -> str | None:
+        flow_run = cast(Any, self.context).flow_run if self.context is not None else None
+        if flow_run is not None and flow_run.deployment_version:
+            return str(flow_run.deployment_version)
+        flow = self.context.flow if self.context is not None else None
+        fn = self.fn or (flow.fn if flow is not None else None)
+        return commit_of(fn) if fn is not None else None
+
+    def _tell_published(self, decision: Decision) -> None:
+        told = "its recorded result is returned" if decision.has_result else (
+            "None is returned, because its result was no JSON value of at most 16 KiB"
+        )  # fmt: skip
+        log().warning(
+            "An earlier attempt of this flow run has published already (run %s, committed: yes). The flow is not run "
+            "again; %s.",
+            decision.run_id,
+            told,
+        )
+
+    # -- surroundings --------------------------------------------------------------------------------------------
+
+    def bind(self) -> None:
+        """Make this the surrounding run in the caller's context, in Prefect's, and for what it submits."""
+        self._tokens = [
+            active_run.set((self.registry.url, self.run.id)),
+            current.surrounding.set(self.run),
+        ]
+        context = self.context
+        if context is None or context.detached or (TaskRunContext.get() is not None and not self._owns_flow_run):
+            return  # inside a task: its runner and its label belong to the flow, which other tasks use too
+        self._submitted = watch(context.task_runner)
+        self._mark = self._submitted.mark()
+        reference = current.reference_of(self.options.registry_for(self.parameters))
+        self._label_before = current.put_label(context, self.run, reference)
+
+    def unbind(self) -> None:
+        """Undo :meth:`bind`."""
+        if self._label_before is not None and self.context is not None:
+            current.restore_label(self.context, self._label_before)
+            self._label_before = None
+        for variable, token in zip((active_run, current.surrounding), self._tokens, strict=False):
+            try:
+                cast(Any, variable).reset(token)
+            except ValueError:  # entered and left in different contexts, as fixtures and generators do
+                cast(Any, variable).set(None)
+        self._tokens = []
+
+    # -- the end of the body -------------------------------------------------------------------------------------
+
+    def settle(self) -> list[Unseen]:
+        """Wait for what was submitted in the body and not awaited."""
+        return self._submitted.settle(self._mark) if self._submitted is not None else []
+
+    async def asettle(self) -> list[Unseen]:
+        """:meth:`settle` without blocking the event loop."""
+        return await self._submitted.asettle(self._mark) if self._submitted is not None else []
+
+    def refuse_unseen(self, unseen: list[Unseen]) -> None:
+        """Raise what a task raised that the flow submitted and never looked at."""
+        failed = [u for u in unseen if not u.completed and not u.passed_on]
+        if not failed:
+            return
+        told = f"{len(failed)} task run(s) were submitted, failed, and nobody looked at them: {failed[0].name}"
+        if self.options.on_unawaited_failure == "ignore":
+            log().warning('%s. Ignored, because on_unawaited_failure="ignore".', told)
+            return
+        log().error(
+            "%s. A run publishes everything or nothing, so the flow fails. Wait for the future and handle it, or pass "
+            'on_unawaited_failure="ignore".',
+            told,
+        )
+        raise_unseen_failure(unseen)
+
+    def passed(self, answer: object) -> None:
+        """What ``check`` answered: ``False`` is a refusal, like an exception."""
+        if answer is False:
+            raise InvalidState(
+                f"The check of run {self.run.id} returned False",
+                todo="Nothing was published; mend the data, or the check",
+                committed="no",
+                run_id=self.run.id,
+            )
+
+    # -- decisions -----------------------------------------------------------------------------------------------
+
+    def commit(self, verdict: Verdict) -> None:
+        """Publish. A commit that fails fails the flow; one that was interrupted is looked up before anything is said.
+
+        Raises:
+            RunAborted: Somebody else aborted the run. Committed: no.
+            InvalidState: A dataset was begun and never committed. Committed: no.
+            OutcomeUnknown: The store gave no certain answer. Nothing is cleaned up.
+        """
+        if self.options.publish == "never":
+            self.discard()
+            return
+        try:
+            if self.run.id in current.spoiled:
+                raise InvalidState(
+                    f"Run {self.run.id} still holds what a failed task attempt staged",
+                    why="The store did not answer when it was to be dropped",
+                    todo="Run the flow again",
+                    committed="no",
+                    run_id=self.run.id,
+                )
+            closed = self.registry.close_run(self.run.id, True, result=verdict.value, refuse_pending=True)
+        except OutcomeUnknown as error:
+            log().error("%s", error)
+            raise
+        except BaseException as error:
+            decision = self.fail(error)
+            if decision is None or not decision.committed or not self._may_go_on(error):
+                raise
+            closed = Closed(decision)
+        assert closed is not None
+        self._stop_persisting()
+        notices.closed(self.run, closed, self.context if self._owns_flow_run else None, self._began)
+
+    def _may_go_on(self, error: BaseException) -> bool:
+        """The flow's timeout struck while the commit was already made: the work is done, and says so."""
+        return timed_out(error, self.context)
+
+    def discard(self) -> None:
+        """``publish="never"``: show what would have changed, and drop it."""
+        try:
+            rehearsal.show(self.run)
+        finally:
+            self.registry.ledger.fail(self.run.id, not_published(), None)
+        log().info('Run %s was discarded: publish="never". Nothing of it is visible.', self.run.id)
+
+    def reject(self, verdict: Verdict) -> None:
+        """Roll back because Prefect will not call the flow run Completed, although its function returned."""
+        self._abort(failure(verdict.name, redacted(verdict.message, secrets_in(self.parameters)), verdict.kind))
+
+    def fail(self, error: BaseException) -> Decision | None:
+        """Roll back because of ``error``; the caller raises it again. What goes wrong here becomes a note on it.
+
+        Raises:
+            prefect.exceptions.Abort: A newer attempt of the flow run has taken over: this process must not report a
+                state of it.
+        """
+        if self._run is None:  # it was not begun, or nobody knows of it
+            return None
+        message = redacted(_text_of(error), secrets_in(self.parameters))
+        why = failure_of(error, message, self.context)
+        try:
+            decision = self._abort(why)
+        except RegistryError as second:
+            error.add_note(f"Run {self.run.id} could not be rolled back, and will be when its lease is over: {second}")
+            return None
+        if decision.failure is not None and decision.failure.cls == SUPERSEDED:
+            self._leave(decision, error)
+        return decision
+
+    def _leave(self, decision: Decision, error: BaseException) -> NoReturn:
+        log().warning("Run %s was %s. This process ends without a word on the flow run.", self.run.id, decision.notes)
+        raise Abort(f"Registry run {self.run.id} was {decision.notes}") from error
+
+    def _abort(self, why: Failure) -> Decision:
+        decision = self.registry.ledger.abort(self.run.id, why)
+        if decision.committed:
+            log().warning("Run %s is committed and stays so, although: %s", self.run.id, why.message or why.cls)
+        elif decision.failure is None or decision.failure.cls != SUPERSEDED:
+            log().error("Run %s was rolled back, nothing of it is visible: %s: %s", self.run.id, why.cls, why.message)
+            notices.rolled_back(self.run, why, self.context)
+        return decision
+
+    def _stop_persisting(self) -> None:
+        """A subflow's result must not be reused when the flow around it is retried: its data went with that attempt."""
+        context = self.context
+        if context is not None and not context.detached and cast(Any, context.flow_run).parent_task_run_id:
+            context.persist_result = False
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as second:
+        return f"<the message cannot be shown: {type(second).__name__}>"
