@@ -96,17 +96,22 @@ def began_at(run_id: str) -> datetime:
     return datetime.fromtimestamp(millis / 1000, tz=UTC)
 
 
+def is_run_id(value: object) -> bool:
+    """Whether ``value`` has the form of the id of a run, or of an operation outside any (``op_``)."""
+    match = _RUN.fullmatch(value) if isinstance(value, str) else None
+    return match is not None and match.group(2)[:10] <= _LATEST
+
+
 def parse_run_id(value: object) -> str:
     """``value`` if it has the form of a run id, else :class:`MalformedId`."""
-    match = _RUN.fullmatch(value) if isinstance(value, str) else None
-    if match is None or match.group(2)[:10] > _LATEST:
+    if not isinstance(value, str) or not is_run_id(value):
         raise MalformedId(
             f"{value!r:.80} is no run id",
             why="A run id is 'run_' and 26 characters",
             todo="Pass the id as insert_run returned it",
             committed="no",
         )
-    return match.group()
+    return value
 
 
 def parse_inner_id(value: object, prefix: str, noun: str) -> tuple[str, str]:

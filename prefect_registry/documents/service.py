@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
 from typing import Any, Generic, TypeVar
 
+import orjson
 from pydantic import BaseModel, ValidationError
 
-from prefect_registry.errors import InvalidInput, NotFound
-from prefect_registry.ledger.ledger import Ledger
+from prefect_registry.errors import FormatError, InvalidInput, NotFound
+from prefect_registry.ledger import paths
+from prefect_registry.ledger.ledger import Ledger, RunSpec, failure_of
 from prefect_registry.names import name_problems
+from prefect_registry.records.base import LARGEST_DOCUMENT_BYTES, json_problems
 from prefect_registry.records.cells import CellGeneration
 from prefect_registry.records.documents import Doc, DoctagsAsset
 
 M = TypeVar("M", bound=BaseModel)
 MOST_PER_CALL = 100_000
+ROOM_FOR_CELL_BYTES = 16_384
+"""What the document around a record may take: its name of 2,000 characters, ids, times."""
 
 
 class _Kind(Generic[M]):
@@ -26,7 +32,46 @@ class _Kind(Generic[M]):
         self.model, self.cell_type, self.id_field, self.noun = model, cell_type, id_field, noun
 
     def id_of(self, record: M) -> str:
+        """The record's name."""
         return str(getattr(record, self.id_field))
+
+    def validated(self, record: object) -> tuple[M | None, list[str]]:
+        """A record as its model has it, and what is wrong with it.
+
+        Instances are validated anew: they can have been changed since they were made, or be of another class with
+        the same fields.
+        """
+        given = record.model_dump(warnings=False) if isinstance(record, BaseModel) else record
+        try:
+            value = self.model.model_validate(dict(given) if isinstance(given, Mapping) else given)
+        except (ValidationError, UnicodeError) as error:
+            return None, list(_problems_of(error))
+        plain = value.model_dump(mode="python")
+        problems = [f": {p}" for p in name_problems(self.id_of(value), self.id_field)]
+        problems += [f": {p}" for p in json_problems(plain, self.noun)]
+        size = 0 if problems else len(orjson.dumps(plain))
+        if size > LARGEST_DOCUMENT_BYTES - ROOM_FOR_CELL_BYTES:
+            problems.append(f": it has {size:,} bytes; at most {LARGEST_DOCUMENT_BYTES - ROOM_FOR_CELL_BYTES:,} fit")
+        return value, problems
+
+    def stored(self, value: Mapping[str, Any], name: str) -> M:
+        """The record that a cell holds. Fields that this version does not know are left aside."""
+        try:
+            return self.model.model_validate({k: v for k, v in value.items() if k in self.model.model_fields})
+        except ValidationError as error:
+            raise FormatError(
+                f"The {self.noun} {name!r:.200} cannot be read",
+                why="; ".join(_problems_of(error))[:500],
+                todo="It was damaged, or written by something else; register it again",
+            ) from error
+
+
+def _problems_of(error: ValidationError | UnicodeError) -> Iterator[str]:
+    if isinstance(error, UnicodeError):
+        yield ": it is not valid Unicode"
+        return
+    for each in error.errors(include_url=False, include_input=False):
+        yield "".join(f".{part}" for part in each["loc"]) + f": {each['msg']}"
 
 
 DOCUMENT = _Kind(Doc, "document", "id", "document")
@@ -57,22 +102,17 @@ class Documents:
 
     def _checked(self, kind: _Kind[M], records: Iterable[M | Mapping[str, Any]]) -> list[M]:
         """Every record, valid and unique, or one error that lists every problem; nothing is written."""
-        if isinstance(records, (BaseModel, Mapping, str)) or not isinstance(records, Iterable):
-            raise InvalidInput.of(f"{kind.noun}s", [f"a list is needed, not one {type(records).__name__}"])
+        if isinstance(records, (BaseModel, Mapping, str, bytes)) or not isinstance(records, Iterable):
+            raise InvalidInput.of(f"{kind.noun}s", [f"a list is needed, not {type(records).__name__}"])
         checked: list[M] = []
         problems: list[str] = []
         seen: dict[str, int] = {}
         for i, record in enumerate(records):
-            try:
-                value = record if isinstance(record, kind.model) else kind.model.model_validate(record)
-            except ValidationError as error:
-                problems += [
-                    f"[{i}].{'.'.join(map(str, e['loc']))}: {e['msg']}"
-                    for e in error.errors(include_url=False, include_input=False)
-                ]
+            value, wrong = kind.validated(record)
+            problems += [f"[{i}]{p}" for p in wrong]
+            if value is None:
                 continue
             name = kind.id_of(value)
-            problems += [f"[{i}]: {p}" for p in name_problems(name, kind.id_field)]
             if name in seen:
                 problems.append(f"[{i}]: {kind.id_field} {name!r:.80} stands at [{seen[name]}] already")
             seen[name] = i
@@ -96,25 +136,47 @@ class Documents:
             )
 
     def _register(self, kind: _Kind[M], records: Sequence[M], run_id: str | None) -> None:
+        if len(records) == 1:
+            self._write(kind, records[0], run_id, guarded=True)
+            return
+        if run_id is not None:
+            self._ledger.runs.check_open(run_id, f"register {kind.noun}s")
         if not records:
             return
-        if len(records) == 1 and run_id is None:
-            self._write(kind, records[0], None)
-            return
-        with self._ledger.implicit_run(f"register {kind.noun}s", run_id) as run:
+        with self._together(f"register {kind.noun}s", run_id) as run:
             calls: list[Callable[[], object]] = [partial(self._write, kind, record, run) for record in records]
             self._ledger.runs.within(run, calls, f"register {kind.noun}s")
 
-    def _write(self, kind: _Kind[M], record: M, run_id: str | None) -> None:
-        self._ledger.cells.write(
-            kind.cell_type, kind.id_of(record), record.model_dump(mode="json"), run_id=run_id, blind=True, guarded=False
-        )
+    @contextmanager
+    def _together(self, purpose: str, run_id: str | None) -> Iterator[str]:
+        """A run of the call's own, nested in ``run_id`` if there is one.
+
+        So when a record cannot be written, those that were are dropped with it, also when the caller goes on and
+        commits the surrounding run.
+        """
+        if run_id is None:
+            with self._ledger.implicit_run(purpose, None) as run:
+                yield run
+            return
+        lease = self._ledger.runs.known(run_id).lease_seconds
+        spec = RunSpec(purpose, parent=run_id, implicit=True, lease_seconds=lease)
+        own = self._ledger.begin(spec).begin.run_id
+        try:
+            yield own
+        except BaseException as error:
+            self._ledger.abort(own, failure_of(error))
+            raise
+        self._ledger.commit(own)
+
+    def _write(self, kind: _Kind[M], record: M, run_id: str | None, guarded: bool = False) -> None:
+        value = record.model_dump(mode="json")
+        self._ledger.cells.write(kind.cell_type, kind.id_of(record), value, run_id=run_id, blind=True, guarded=guarded)
 
     # -- reading -------------------------------------------------------------------------------------------------
 
     def _current(self, kind: _Kind[M], name: str, run_id: str | None, as_of: datetime | None = None) -> M | None:
         found = self._ledger.cells.latest(kind.cell_type, name, run_id, as_of)
-        return None if found is None or found.deleted else kind.model.model_validate(found.value)
+        return None if found is None or found.deleted else kind.stored(found.value, name)
 
     def get(self, kind: _Kind[M], name: str, run_id: str | None = None) -> M:
         """The visible record of that name. Raises ``NotFound``."""
@@ -140,6 +202,7 @@ class Documents:
         prefix = f"cells/{kind.cell_type}/"
         firsts: dict[str, str] = {}
         for info in self._store.storage.list(prefix):
-            firsts.setdefault(info.key.split("/")[2], info.key)
+            if paths.gen_of_key(info.key) >= 0:
+                firsts.setdefault(info.key.split("/")[2], info.key)
         found = self._store.read_many(list(firsts.values()), CellGeneration) if firsts else []
         return [d.name for d in found if d is not None]

@@ -95,7 +95,7 @@ class Cells:
     def history(self, type_: str, name: str, run_id: str | None = None) -> list[CellGeneration]:
         """Every visible generation, oldest first, tombstones included."""
         cell = CellRef(type_, key_of(name))
-        keys = [o.key for o in self._store.storage.list(paths.cell_prefix(cell))]
+        keys = paths.generations(self._store.storage.list(paths.cell_prefix(cell)))
         found = self._store.read_many(keys, CellGeneration) if keys else []
         return [
             d

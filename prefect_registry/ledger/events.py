@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from prefect_registry.errors import AlreadyExists, IntegrityError
-from prefect_registry.ids import parse_inner_id
+from prefect_registry.ids import parse_inner_id, parse_run_id
 from prefect_registry.ledger import paths
 from prefect_registry.ledger.journal import Journal, RunEntry
 from prefect_registry.ledger.outcomes import Outcomes
@@ -46,7 +46,7 @@ class Events:
         self, prefix: str, run_id: str | None, visible: bool, event_name: str, subject_id: str, **rest: Any
     ) -> Event:
         now = self._store.clock.now()
-        home = run_id or self._store.ids.typeid("op", now)
+        home = parse_run_id(run_id) if run_id is not None else self._store.ids.typeid("op", now)
         event_id = self._store.ids.inner(prefix, home)
         document = Event(
             write_id=self._store.ids.write_id(),

@@ -5,11 +5,24 @@ Nothing ever decodes a user's name back out of a key; ids, numbers and types are
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from datetime import datetime
 from typing import NamedTuple
 
-from prefect_registry.ids import began_at
+from prefect_registry.ids import began_at, is_run_id
 from prefect_registry.records.cells import CellRef
+from prefect_registry.storage.base import ObjectInfo
+
+_GENERATION = re.compile(r"([0-9]{10})(?:\.json)?")
+
+_SHAPES = {
+    "datasets": re.compile(r"[0-9a-z]{16}/[0-9]{10}\.json"),
+    "events": re.compile(r"[ei][0-9a-z]{16}\.json"),
+    "touch": re.compile(r"[^/]+/[^/]+/[0-9]{10}"),
+    "nested": re.compile(r"run_[0-7][0-9a-hjkmnp-tv-z]{25}"),
+}
+"""What may lie in the folders of a run."""
 
 REGISTRY = "registry.json"
 RUNS = "runs/"
@@ -97,8 +110,17 @@ def cell_key(cell: CellRef, gen: int) -> str:
 
 
 def gen_of_key(key: str) -> int:
-    """The generation number that a dataset's, cell's or touch's key ends in."""
-    return int(key.rpartition("/")[2].partition(".")[0])
+    """The generation number that a dataset's, cell's or touch's key ends in.
+
+    -1 for what somebody else put there (``.DS_Store``, the temporary files of a copying program): no generation.
+    """
+    match = _GENERATION.fullmatch(key.rpartition("/")[2])
+    return int(match.group(1)) if match else -1
+
+
+def generations(listing: Iterable[ObjectInfo]) -> list[str]:
+    """The keys in a listing that are generations, oldest first."""
+    return [found.key for found in listing if gen_of_key(found.key) >= 0]
 
 
 class RunObject(NamedTuple):
@@ -110,8 +132,14 @@ class RunObject(NamedTuple):
 
 
 def parse_run_object(key: str) -> RunObject | None:
-    """What an object below ``runs/`` is, or None for a key that is none of ours."""
+    """What an object below ``runs/`` is, or None for a key that is none of ours.
+
+    People's tools leave things everywhere (``.DS_Store``, half-copied files): they must not trouble any run.
+    """
     parts = key.split("/")
-    if len(parts) < 5 or parts[0] != "runs":
+    if len(parts) < 5 or parts[0] != "runs" or not is_run_id(parts[3]):
+        return None
+    shape = _SHAPES.get(parts[4])
+    if shape is not None and not shape.fullmatch("/".join(parts[5:])):
         return None
     return RunObject(parts[3], parts[4], tuple(parts[5:]))

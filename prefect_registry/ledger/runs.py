@@ -192,7 +192,7 @@ class Runs:
     def attempts(self, flow_run: str) -> list[CellGeneration]:
         """The attempts of a Prefect flow run, oldest first; each names its run."""
         cell = flow_run_cell(flow_run)
-        keys = [o.key for o in self._store.storage.list(paths.cell_prefix(cell))]
+        keys = paths.generations(self._store.storage.list(paths.cell_prefix(cell)))
         found = self._store.read_many(keys, CellGeneration) if keys else []
         return [a for a in found if a is not None and a.name == flow_run]
 
@@ -241,7 +241,7 @@ class Runs:
 
     def is_known(self, run_id: str) -> bool:
         """Whether this process has read or written the run's begin before."""
-        return self._store.has(paths.begin_key(run_id))
+        return self._store.has(paths.begin_key(parse_run_id(run_id)))
 
     def _look(self, run_id: str, looked: list[Decision | None]) -> None:
         looked.append(self._store.decision(run_id))

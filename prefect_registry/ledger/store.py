@@ -61,6 +61,11 @@ class _Cache:
                 self._items.popitem(last=False)
 
 
+def no_jitter() -> float:
+    """The middle of what a jitter gives: for those who want every wait to be the same."""
+    return 0.5
+
+
 @dataclass
 class Store:
     """Storage, clock, ids and process identity: what every part of the ledger works with."""
@@ -71,7 +76,7 @@ class Store:
     settings: LedgerSettings = field(default_factory=LedgerSettings)
     holder: Callable[[], Holder] = this_process
     is_gone: Callable[[Holder], bool] = is_gone
-    random: Callable[[], float] = lambda: 0.5
+    random: Callable[[], float] = no_jitter
 
     def __post_init__(self) -> None:
         self._cache = _Cache()
