@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import random
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -64,6 +65,11 @@ class _Cache:
 def no_jitter() -> float:
     """The middle of what a jitter gives: for those who want every wait to be the same."""
     return 0.5
+
+
+def jitter() -> float:
+    """A random number from 0 up to 1, so that two who wait for the same thing do not wait in step."""
+    return random.random()
 
 
 @dataclass

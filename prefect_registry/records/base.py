@@ -15,6 +15,8 @@ from prefect_registry.clock import iso
 from prefect_registry.errors import FormatError, InvalidInput
 
 LARGEST_DOCUMENT_BYTES = 1 << 20
+LARGEST_VALUE_BYTES = 900_000
+"""What one JSON value of a user may take of a document."""
 DEEPEST = 32
 SMALLEST_INTEGER, LARGEST_INTEGER = -(2**63), 2**64 - 1
 
@@ -169,18 +171,26 @@ def as_json(value: object) -> Json:
     return value
 
 
-def checked_json(value: object, where: str) -> Json:
-    """``value`` ready to be stored, else :class:`InvalidInput` with every problem."""
+def json_object_problems(value: object, where: str) -> list[str]:
+    """Why ``value`` cannot be stored as a JSON object of at most 900,000 bytes. None is an empty one."""
+    if value is None:
+        return []
+    if not isinstance(value, Mapping):
+        return [f"{where} must be a mapping, not {type(value).__name__}"]
     problems = list(json_problems(value, where))
-    if problems:
-        raise InvalidInput.of(where, problems, todo="Give JSON values: str, int, float, bool, None, list, dict")
-    return as_json(value)
+    size = 0 if problems else len(orjson.dumps(as_json(value)))
+    return (
+        problems
+        if size <= LARGEST_VALUE_BYTES
+        else [f"{where} has {size:,} bytes; at most {LARGEST_VALUE_BYTES:,} fit"]
+    )
 
 
 def checked_json_object(value: object, where: str) -> dict[str, Json]:
-    """Like :func:`checked_json`, and it must be a mapping. None is an empty one."""
-    if value is None:
-        return {}
-    if not isinstance(value, Mapping):
-        raise InvalidInput.of(where, [f"{where} must be a mapping, not {type(value).__name__}"])
-    return checked_json(value, where)  # type: ignore[no-any-return]
+    """``value`` ready to be stored, else :class:`InvalidInput` with every problem. None is an empty object."""
+    problems = json_object_problems(value, where)
+    if problems:
+        raise InvalidInput.of(
+            where, problems, todo="Give a mapping of JSON values: str, int, float, bool, None, list, dict"
+        )
+    return {} if value is None else as_json(value)  # type: ignore[no-any-return]

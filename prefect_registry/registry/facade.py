@@ -20,9 +20,9 @@ from prefect_registry.ledger.ledger import Ledger, RunSpec
 from prefect_registry.ledger.opening import open_registry
 from prefect_registry.ledger.reaping import CollectReport, ReapReport, ReportedEnded
 from prefect_registry.ledger.runs import Attempt, lease_problems, refusal
-from prefect_registry.ledger.store import LedgerSettings, Store
+from prefect_registry.ledger.store import LedgerSettings, Store, jitter
 from prefect_registry.names import name_problems
-from prefect_registry.records.base import checked_json_object
+from prefect_registry.records.base import checked_json_object, json_object_problems, printable
 from prefect_registry.records.datasets import Mode
 from prefect_registry.records.runs import Failure, Publish, not_published
 from prefect_registry.registry.handles import Run, RunScope
@@ -84,7 +84,8 @@ class Registry(RegistryRecording):
         local = clock or SystemClock()
         storage = _storage(place if place is not None else default_url(), storage_options, local)
         self.version_objects, self.mutable, self.use_cache = version_objects, mutable, use_cache
-        self._compose(Store(storage, StoreClock(local), settings=settings or LedgerSettings()), heartbeats)
+        store = Store(storage, StoreClock(local), settings=settings or LedgerSettings(), random=jitter)
+        self._compose(store, heartbeats)
         self.registry_id = open_registry(self.parts.ledger.store, create).registry_id
 
     def _compose(self, store: Store, heartbeats: bool) -> None:
@@ -198,12 +199,10 @@ class Registry(RegistryRecording):
             problems.append(f"publish must be one of {', '.join(PUBLISH)}, not {publish!r:.80}")
         remote = not self.url.startswith(("/", "memory:", "file:"))
         problems += lease_problems(lease, remote) if lease is not None else []
-        try:
-            config, prefect = checked_json_object(config, "config"), checked_json_object(prefect, "prefect")
-        except InvalidInput as error:
-            problems += error.problems
+        problems += [*json_object_problems(config, "config"), *json_object_problems(prefect, "prefect")]
         if problems:
             raise InvalidInput.of("the run", problems)
+        config, prefect = checked_json_object(config, "config"), checked_json_object(prefect, "prefect")
         return self.ledger.begin(
             RunSpec(purpose, model_id, revision, config, publish, lease, parent, isolated, False, flow_run, prefect)
         )
@@ -234,8 +233,11 @@ class Registry(RegistryRecording):
             problems.append(f"notes must be a string, not {type(notes).__name__}")
         elif notes is not None and len(notes) > 100_000:
             problems.append(f"notes have {len(notes):,} characters; at most 100,000 are allowed")
+        if failure is not None and not isinstance(failure, Failure):
+            problems.append(f"failure must be a Failure, not {type(failure).__name__}")
         if problems:
             raise InvalidInput.of("close_run", problems)
+        notes = printable(notes) if notes is not None else None
         if success:
             begin = self.ledger.runs.known(run_id)
             if begin.publish != "never":
@@ -368,6 +370,8 @@ def _storage(place: str | os.PathLike[str] | Storage, options: Mapping[str, Any]
         return place
     if isinstance(place, Storage):
         return ResolvingStorage(place, clock)
+    if not isinstance(place, (str, os.PathLike)):
+        raise InvalidInput.of("url_or_backend", [f"a URL, path or Storage is needed, not {type(place).__name__}"])
     from prefect_registry.storage.opening import open_storage
 
     return ResolvingStorage(open_storage(place, options), clock)

@@ -11,6 +11,7 @@ from prefect_registry.datasets.reading import Dataset
 from prefect_registry.datasets.tables import Table
 from prefect_registry.documents.service import DOCTAGS, DOCUMENT
 from prefect_registry.errors import InvalidInput, NotFound
+from prefect_registry.ids import parse_run_id
 from prefect_registry.names import name_problems
 from prefect_registry.records.documents import Doc, DoctagsAsset
 from prefect_registry.registry.snapshot import Parts, Snapshot
@@ -117,7 +118,7 @@ class RegistryReads:
     # -- inside --------------------------------------------------------------------------------------------------
 
     def _wanted(self, run_id: str | None) -> str | None:
-        return run_id if run_id is not None else self.parts.ledger.surrounding()
+        return parse_run_id(run_id) if run_id is not None else self.parts.ledger.surrounding()
 
     atable = twin(table)
     alatest = twin(latest)

@@ -8,9 +8,12 @@ from typing import Any
 from prefect_registry.asynchronous import twin
 from prefect_registry.errors import InvalidInput
 from prefect_registry.names import name_problems
-from prefect_registry.records.base import checked_json_object
+from prefect_registry.records.base import checked_json_object, json_object_problems, printable
 from prefect_registry.records.documents import Doc, DoctagsAsset
 from prefect_registry.registry.reads import RegistryReads
+
+LONGEST_MESSAGE_CHARACTERS = 250_000
+"""Of an incident: in UTF-8 they fit a document whatever the script."""
 
 
 class RegistryRecording(RegistryReads):
@@ -43,6 +46,7 @@ class RegistryRecording(RegistryReads):
     ) -> str:
         """Record an event; returns its id. In a run it becomes visible with the run, unless ``immediate``."""
         problems = [*name_problems(event_name, "event_name"), *name_problems(subject_id, "subject_id")]
+        problems += json_object_problems(payload, "payload")
         if problems:
             raise InvalidInput.of("the event", problems)
         checked = checked_json_object(payload, "payload")
@@ -52,17 +56,20 @@ class RegistryRecording(RegistryReads):
         self, event: str, subject_id: str, error_class: str, message: str, *, run_id: str | None = None
     ) -> str:
         """Record an incident, visible at once, whatever becomes of the run; returns its id. The message is kept
-        whole (up to 500,000 characters).
+        whole (up to 250,000 characters).
         """
         problems = [
             p for noun, v in (("event", event), ("subject_id", subject_id), ("error_class", error_class))
             for p in name_problems(v, noun)
         ]  # fmt: skip
-        if not isinstance(message, str) or len(message) > 500_000:
-            problems.append("message must be a string of at most 500,000 characters")
+        if not isinstance(message, str) or len(message) > LONGEST_MESSAGE_CHARACTERS:
+            problems.append(f"message must be a string of at most {LONGEST_MESSAGE_CHARACTERS:,} characters")
         if problems:
             raise InvalidInput.of("the incident", problems)
-        return self.parts.ledger.events.incident(event, subject_id, error_class, message, self._wanted(run_id)).event_id
+        written = self.parts.ledger.events.incident(
+            event, subject_id, error_class, printable(message), self._wanted(run_id)
+        )
+        return written.event_id
 
     aregister_documents = twin(register_documents)
     aregister_doctags = twin(register_doctags)
