@@ -6,7 +6,7 @@ adlfs's path functions cut keys at ``?`` and ``#``, so requests go to the client
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from typing_extensions import override
@@ -62,6 +62,14 @@ class AzureStorage(RemoteStorage):
                 offset=start if start or length else None, length=length, max_concurrency=1, **_ONCE
             )
             return bytes(await stream.readall())
+
+    @override
+    async def stream(self, client: Any, name: str, start: int, end: int | None, take: Callable[[bytes], None]) -> None:
+        async with self._blob(client, name) as blob:
+            length = None if end is None else end - start
+            answer = await blob.download_blob(offset=start, length=length, max_concurrency=1, **_ONCE)
+            async for chunk in answer.chunks():
+                take(chunk)
 
     @override
     async def head(self, client: Any, name: str) -> ObjectInfo | None:

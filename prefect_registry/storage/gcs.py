@@ -6,7 +6,7 @@ import contextlib
 import functools
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from prefect_registry.storage import failures
 from prefect_registry.storage.base import ObjectInfo
-from prefect_registry.storage.remote import CONNECT_SECONDS, READ_SECONDS, RemoteStorage, each
+from prefect_registry.storage.remote import CONNECT_SECONDS, READ_SECONDS, STREAM_BYTES, RemoteStorage, each
 
 _OBJECT = "b/{}/o/{}"
 _BINARY = "application/octet-stream"
@@ -60,6 +60,20 @@ class GCSStorage(RemoteStorage):
         limits = {} if start == 0 and end is None else {"Range": f"bytes={start}-{'' if end is None else end - 1}"}
         _, data = await client._call("GET", _OBJECT, self.bucket, name, headers=limits, alt="media")
         return bytes(data)
+
+    @override
+    async def stream(self, client: Any, name: str, start: int, end: int | None, take: Callable[[bytes], None]) -> None:
+        from gcsfs.retry import validate_response
+
+        await client._set_session()
+        url = client._format_path(_OBJECT, (self.bucket, name))
+        headers = client._get_headers({"Range": f"bytes={start}-{'' if end is None else end - 1}"})
+        params = client._get_params({"alt": "media"})
+        async with client.session.get(url, params=params, headers=headers, timeout=client.requests_timeout) as answer:
+            if answer.status >= 400:
+                validate_response(answer.status, await answer.read(), url)
+            while chunk := await answer.content.read(STREAM_BYTES):
+                take(chunk)
 
     @override
     async def head(self, client: Any, name: str) -> ObjectInfo | None:

@@ -7,7 +7,7 @@ import contextlib
 import os
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
@@ -15,7 +15,7 @@ from prefect_registry.errors import StorageUnavailable
 from prefect_registry.storage import failures
 from prefect_registry.storage.base import Download, Progress, Stored, Upload
 from prefect_registry.storage.budget import buffered
-from prefect_registry.storage.transfer import Digest, landing, opened, verify, writer
+from prefect_registry.storage.transfer import Digest, FollowingDigest, digest_of, landing, opened, verify, writer
 
 if TYPE_CHECKING:
     from prefect_registry.storage.remote import RemoteStorage
@@ -26,6 +26,8 @@ MOST_PARTS = 9_000
 """Below the 10,000 parts that S3 allows."""
 _PARTS_BEFORE_GROWING = 1_500
 _TRIES = 3
+_RANGE_BYTES = 32 << 20
+_RANGES_AT_ONCE = 4
 _MIB = 1 << 20
 
 
@@ -64,6 +66,7 @@ class _PartedUpload:
         self.part_bytes, self.size = part_bytes, size
         self.sent: deque[Future[Any]] = deque()
         self.parts: list[Any] = []
+        self.peeked = b""
         self.unsent = 0  # bytes taken from the budget that no request will give back
 
     def send(self, first: bytes, source: BinaryIO, digest: Digest) -> None:
@@ -74,12 +77,10 @@ class _PartedUpload:
             upload = self.storage.run(self.key, self.storage.begin, self.name)
             chunk, number, offset = first, 1, 0
             while chunk:
-                known_last = self.size is not None and offset + len(chunk) >= self.size
-                ahead = b"" if known_last or not self.storage.parts_in_order else self._next(source, number + 1)
-                last = known_last or (self.storage.parts_in_order and not ahead)
+                last = self._is_last(source, offset + len(chunk))
                 self._start(upload, number, offset, chunk, offset + len(chunk) if last else None)
                 offset, number = offset + len(chunk), number + 1
-                chunk = ahead if self.storage.parts_in_order else self._next(source, number)
+                chunk = self._next(source, number)
                 digest.update(chunk)
             self._settle(0)
             self.storage.run(self.key, self.storage.complete, upload, self.parts)
@@ -88,6 +89,15 @@ class _PartedUpload:
             self._give_up(upload)
             raise
 
+    def _is_last(self, source: BinaryIO, end: int) -> bool:
+        """Whether nothing follows. Only stores that take parts in order need to know, with the last one."""
+        if not self.storage.parts_in_order:
+            return False
+        if self.size is None:
+            self.peeked = source.read(1)
+            return not self.peeked
+        return end >= self.size
+
     def _next(self, source: BinaryIO, number: int) -> bytes:
         """The next chunk, once there is room for it. Without a known size, parts grow so that they suffice."""
         count = self.part_bytes
@@ -95,7 +105,8 @@ class _PartedUpload:
             count <<= number // _PARTS_BEFORE_GROWING
         buffered.acquire(count)
         try:
-            chunk = _read(source, count)
+            chunk = _read(source, count, self.peeked)
+            self.peeked = b""
         except BaseException:
             buffered.release(count)
             raise
@@ -105,6 +116,8 @@ class _PartedUpload:
 
     def _start(self, upload: Any, number: int, offset: int, chunk: bytes, total: int | None) -> None:
         storage = self.storage
+        if storage.parts_in_order:
+            self._settle(0)
         future = storage.start(persistent(storage, storage.part), upload, number, offset, chunk, total)
         count = len(chunk)
 
@@ -116,7 +129,7 @@ class _PartedUpload:
         self.unsent -= count
         future.add_done_callback(done)
         self.sent.append(future)
-        self._settle(0 if storage.parts_in_order else None)
+        self._settle(None)
 
     def _settle(self, most: int | None) -> None:
         """Take in what is finished, and wait until at most ``most`` parts are on their way."""
@@ -132,54 +145,74 @@ class _PartedUpload:
 
 
 def download_in_parts(storage: RemoteStorage, name: str, file: Download, progress: Progress | None) -> None:
-    """Fetch one object into place: verified first, several ranges on the way at once."""
+    """Fetch one object into place, several ranges on the way at once, verified before it counts."""
     size = file.size
     if size is None:
         info = storage.info(file.key)
         if info is None:
             raise failures.not_found(storage.url, file.key)
         size = info.size
-    digest = Digest()
-    with landing(file.target) as part:
-        with writer(file.target, part) as append:
-            for chunk in _chunks(storage, name, file.key, size):
-                digest.update(chunk)
-                append(chunk)
+    with landing(file.target) as part, writer(file.target, part) as write_at:
+        if size <= _RANGE_BYTES:
+            data = storage.run(file.key, persistent(storage, storage.fetch), name)
+            write_at(data, 0)
+            verify(storage.url, file, len(data), digest_of(data))
+            if progress:
+                progress(len(data))
+            return
+        with contextlib.closing(FollowingDigest(part)) as digest:
+            for end in _fetch_ranges(storage, name, file.key, size, write_at):
+                digest.advance(end)
                 if progress:
-                    progress(len(chunk))
-        verify(storage.url, file, digest.size, digest.hexdigest())
+                    progress(_RANGE_BYTES if end < size else size - (end - 1) // _RANGE_BYTES * _RANGE_BYTES)
+            verify(storage.url, file, part.stat().st_size, digest.hexdigest())
 
 
-def _chunks(storage: RemoteStorage, name: str, key: str, size: int) -> Iterator[bytes]:
-    """The bytes of an object in order, with as many ranges on the way as the budget of buffered bytes allows."""
-    count = storage.part_bytes
-    if size <= count:
-        with _held(size):
-            yield storage.run(key, persistent(storage, storage.fetch), name)
-        return
-    starts = deque(range(0, size, count))
-    ahead: deque[Future[bytes]] = deque()
+def _fetch_ranges(
+    storage: RemoteStorage, name: str, key: str, size: int, write_at: Callable[[bytes, int], None]
+) -> Iterator[int]:
+    """Fetch an object in ranges; yields up to where it is complete."""
+    starts = deque(range(0, size, _RANGE_BYTES))
+    ahead: deque[tuple[int, Future[None]]] = deque()
     try:
         while starts or ahead:
-            # Only who holds nothing may wait for room: else two downloads could wait for each other.
-            while starts and (buffered.try_acquire(count) or (not ahead and _wait_for_room(count))):
+            while starts and len(ahead) < _RANGES_AT_ONCE:
                 start = starts.popleft()
-                end = start + count if starts else None  # the last is open-ended, so that a longer object is noticed
-                ahead.append(storage.start(persistent(storage, storage.fetch), name, start, end))
-            future = ahead.popleft()
-            try:
-                yield storage.outcome(future, key)
-            finally:
-                buffered.release(count)
+                end = start + _RANGE_BYTES if starts else None  # the last is open, so that a longer object is noticed
+                ahead.append((end or size, storage.start(_range_into, storage, name, key, start, end, write_at)))
+            end, future = ahead.popleft()
+            storage.outcome(future, key)
+            yield end
     finally:
-        for future in ahead:
+        for _, future in ahead:
             future.cancel()
-            buffered.release(count)
+        wait([future for _, future in ahead])
 
 
-def _wait_for_room(count: int) -> bool:
-    buffered.acquire(count)
-    return True
+async def _range_into(
+    client: Any,
+    storage: RemoteStorage,
+    name: str,
+    key: str,
+    start: int,
+    end: int | None,
+    write_at: Callable[[bytes, int], None],
+) -> None:
+    """Write one range as it comes; after a failure go on from where it stopped."""
+    at = start
+
+    def take(chunk: bytes) -> None:
+        nonlocal at
+        write_at(chunk, at)
+        at += len(chunk)
+
+    async def fetch(client: Any) -> None:
+        if end is None or at < end:
+            await storage.stream(client, name, at, end, take)
+        if end is not None and at < end:
+            raise failures.corrupt(storage.url, key, "It is shorter than was recorded")
+
+    await persistent(storage, fetch)(client)
 
 
 def persistent(storage: RemoteStorage, call: Callable[..., Awaitable[T]]) -> Callable[..., Awaitable[T]]:
@@ -190,7 +223,7 @@ def persistent(storage: RemoteStorage, call: Callable[..., Awaitable[T]]) -> Cal
             try:
                 return await call(*args)
             except Exception as error:
-                if not isinstance(storage.explain(error, ""), StorageUnavailable):
+                if not isinstance(storage.explained(error, ""), StorageUnavailable):
                     raise
             await asyncio.sleep(0.2 * 3**attempt)
         return await call(*args)
@@ -226,9 +259,9 @@ def _part_bytes(usual: int, size: int) -> int:
     return max(usual, -(-least // _MIB) * _MIB)
 
 
-def _read(source: BinaryIO, count: int) -> bytes:
-    """Up to ``count`` bytes: fewer only at the end, whatever the source returns at a time."""
-    first = source.read(count)
+def _read(source: BinaryIO, count: int, before: bytes = b"") -> bytes:
+    """Up to ``count`` bytes, ``before`` included: fewer only at the end, whatever the source returns at a time."""
+    first = before or source.read(count)
     if len(first) == count or not first:
         return first
     chunks, missing = [first], count - len(first)

@@ -23,7 +23,7 @@ from typing import Any, BinaryIO, TypeVar
 
 from typing_extensions import override
 
-from prefect_registry.errors import NotFound, StorageError, StorageUnavailable
+from prefect_registry.errors import NotFound, RegistryError, StorageError, StorageUnavailable
 from prefect_registry.storage import failures
 from prefect_registry.storage.base import (
     Download,
@@ -49,6 +49,7 @@ CONNECT_SECONDS = 5
 READ_SECONDS = 20
 CALL_SECONDS = 60.0
 PART_SECONDS = 600.0
+STREAM_BYTES = 1 << 20
 _DELETES_AT_ONCE = 32
 
 _clients: dict[tuple[int, int], Any] = {}  # a parent's clients are kept in its children: closing them there would hang
@@ -108,6 +109,10 @@ class RemoteStorage(Storage):
     @abstractmethod
     async def fetch(self, client: Any, name: str, start: int = 0, end: int | None = None) -> bytes:
         """The bytes of an object, or those from ``start`` up to ``end``."""
+
+    @abstractmethod
+    async def stream(self, client: Any, name: str, start: int, end: int | None, take: Callable[[bytes], None]) -> None:
+        """Give those bytes to ``take`` as they come."""
 
     @abstractmethod
     async def head(self, client: Any, name: str) -> ObjectInfo | None:
@@ -204,17 +209,21 @@ class RemoteStorage(Storage):
             raise self._explained(error, key) from None
 
     def _explained(self, error: Exception, key: str) -> Exception:
-        explained = self.explain(error, key)
+        explained = self.explained(error, key)
         if isinstance(explained, NotFound) and not self._bucket_seen:
             return self._bucket_missing(key) or explained
         return explained
+
+    def explained(self, error: Exception, key: str) -> Exception:
+        """As :meth:`explain`, for errors that may be of this package already."""
+        return error if isinstance(error, RegistryError) else self.explain(error, key)
 
     def _bucket_missing(self, key: str) -> StorageError | None:
         """Some stores answer the same for a missing object and a missing bucket: find out, once."""
         try:
             self._raw(self.page, self._prefix, "", "")
         except Exception as error:
-            explained = self.explain(error, key)
+            explained = self.explained(error, key)
             if isinstance(explained, NotFound):
                 return failures.no_bucket(self._url, self.bucket)
             return explained if isinstance(explained, StorageError) else None

@@ -6,7 +6,7 @@ object unconditionally, and hide which of several errors happened.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from typing_extensions import override
@@ -14,7 +14,7 @@ from typing_extensions import override
 from prefect_registry.errors import UnsupportedStorage
 from prefect_registry.storage import failures
 from prefect_registry.storage.base import ObjectInfo
-from prefect_registry.storage.remote import CONNECT_SECONDS, READ_SECONDS, RemoteStorage, each
+from prefect_registry.storage.remote import CONNECT_SECONDS, READ_SECONDS, STREAM_BYTES, RemoteStorage, each
 
 _BUSY = {
     "ConditionalRequestConflict",  # 409: another conditional write was in progress; not the same as 412
@@ -119,6 +119,14 @@ class S3Storage(RemoteStorage):
         return data
 
     @override
+    async def stream(self, client: Any, name: str, start: int, end: int | None, take: Callable[[bytes], None]) -> None:
+        limits = {"Range": f"bytes={start}-{'' if end is None else end - 1}"}
+        answer = await client._call_s3("get_object", Bucket=self.bucket, Key=name, **limits)
+        async with answer["Body"] as body:
+            while chunk := await body.read(STREAM_BYTES):
+                take(chunk)
+
+    @override
     async def head(self, client: Any, name: str) -> ObjectInfo | None:
         try:
             answer = await client._call_s3("head_object", Bucket=self.bucket, Key=name)
@@ -169,8 +177,6 @@ class S3Storage(RemoteStorage):
     def explain(self, error: Exception, key: str) -> Exception:
         said = self.said(error.__cause__ or error)
         name = type(error).__name__
-        if isinstance(error, UnsupportedStorage):
-            return error
         if isinstance(error, _PartlyDeleted):
             return self._of_code(error.code, 0, error.key, said)
         code, status = _code_of(error)

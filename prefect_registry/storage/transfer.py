@@ -7,7 +7,7 @@ import hashlib
 import io
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,6 +17,7 @@ from prefect_registry.storage.base import Download, Progress
 from prefect_registry.storage.concurrency import beside
 
 CHUNK_BYTES = 2 << 20
+_FOLLOWING_BYTES = 1 << 20
 
 
 def digest_of(data: bytes) -> str:
@@ -65,6 +66,56 @@ class Digest:
         return self._hash.hexdigest()
 
 
+class FollowingDigest:
+    """sha256 of a file that is still being written, computed in another thread up to where it is complete.
+
+    Args:
+        path: The file. It is read again, but from memory: the operating system has just been given it.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self._file = open(path, "rb", buffering=0)  # noqa: SIM115 - closed by close()
+        self._hash = hashlib.sha256()
+        self._buffer = memoryview(bytearray(_FOLLOWING_BYTES))
+        self._running: Future[object] | None = None
+        self._taken = 0
+
+    def advance(self, end: int) -> None:
+        """Everything before ``end`` is written. Returns at once."""
+        if self._running is not None and not self._running.done():
+            return
+        self._settle()
+        if end > self._taken:
+            count, self._taken = end - self._taken, end
+            self._running = beside(lambda: self._read(count))
+
+    def hexdigest(self) -> str:
+        """The sha256 of the whole file."""
+        self._settle()
+        self._read(None)
+        return self._hash.hexdigest()
+
+    def close(self) -> None:
+        """Stop reading."""
+        if self._running is not None:
+            wait([self._running])
+        self._file.close()
+
+    def _settle(self) -> None:
+        if self._running is not None:
+            self._running.result()
+            self._running = None
+
+    def _read(self, count: int | None) -> None:
+        while count is None or count > 0:
+            taken = self._file.readinto(self._buffer if count is None else self._buffer[:count])
+            if not taken:
+                return
+            self._hash.update(self._buffer[:taken])
+            if count is not None:
+                count -= taken
+
+
 def pump(source: BinaryIO, write: Callable[[bytes], object], progress: Progress | None = None) -> tuple[int, str]:
     """Copy ``source`` to ``write``. Returns how many bytes passed and their sha256."""
     digest = Digest()
@@ -89,10 +140,10 @@ def landing(target: Path) -> Iterator[Path]:
     """A temporary path beside ``target`` that is moved onto it when the block succeeds, and removed when it fails."""
     part = target.with_name(f".{random_token()}.part")
     try:
-        with _local_errors(target):
+        with local_errors(target):
             target.parent.mkdir(parents=True, exist_ok=True)
         yield part
-        with _local_errors(target):
+        with local_errors(target):
             os.replace(part, target)
     except BaseException:
         with contextlib.suppress(OSError):
@@ -101,22 +152,24 @@ def landing(target: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def writer(target: Path, part: Path) -> Iterator[Callable[[bytes], None]]:
-    """A function that appends to ``part``, a new file; errors are told of ``target``."""
+def writer(target: Path, part: Path) -> Iterator[Callable[[bytes, int], None]]:
+    """A function that writes bytes to ``part``, a new file, at an offset; errors are told of ``target``."""
     with contextlib.ExitStack() as stack:
-        with _local_errors(target):
+        with local_errors(target):
             out = stack.enter_context(open(part, "xb", buffering=0))
         write = write_all(out.write)
 
-        def append(chunk: bytes) -> None:
-            with _local_errors(target):
+        def write_at(chunk: bytes, offset: int) -> None:
+            with local_errors(target):
+                out.seek(offset)
                 write(chunk)
 
-        yield append
+        yield write_at
 
 
 @contextlib.contextmanager
-def _local_errors(target: Path) -> Iterator[None]:
+def local_errors(target: Path) -> Iterator[None]:
+    """An operating system's error in the block is about ``target``, not about the store."""
     try:
         yield
     except OSError as error:
@@ -126,7 +179,15 @@ def _local_errors(target: Path) -> Iterator[None]:
 def save_stream(url: str, file: Download, source: BinaryIO, progress: Progress | None = None) -> None:
     """Write ``source`` to ``file.target`` by way of a temporary file that is verified first."""
     with source, landing(file.target) as part:
-        with writer(file.target, part) as append:
+        with local_errors(file.target):
+            out = open(part, "xb", buffering=0)  # noqa: SIM115 - closed below
+        with out:
+            write = write_all(out.write)
+
+            def append(chunk: bytes) -> None:
+                with local_errors(file.target):
+                    write(chunk)
+
             size, sha256 = pump(source, append, progress)
         verify(url, file, size, sha256)
 
