@@ -21,7 +21,6 @@ from prefect.transactions import BaseTransaction, TransactionState, get_transact
 
 from prefect_registry.errors import InvalidState, RegistryError
 from prefect_registry.ledger import observers
-from prefect_registry.resolve import known, open_shared
 from prefect_registry.runs import current
 from prefect_registry.runs.flowrun import flow_runs_out, log
 
@@ -152,10 +151,8 @@ def _failed_children(transaction: BaseTransaction) -> int:
 
 
 def _drop(url: str, dataset_id: str, why: str) -> None:
-    around = current.surrounding.get()
     try:
-        registry = around.registry if around is not None and around.registry.url == url else known(url)
-        (registry or open_shared(url)).rollback_dataset(dataset_id)
+        current.registry_at(url).rollback_dataset(dataset_id)
         log().warning("Dataset %s was dropped: %s.", dataset_id, why)
     except InvalidState:  # published by itself (publish="on_commit"), or its run is decided: nothing to drop
         log().debug("Dataset %s could not be dropped any more", dataset_id, exc_info=True)

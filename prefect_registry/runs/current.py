@@ -81,6 +81,14 @@ def surrounding_run_id(url: str) -> str | None:
     return found.id if found is not None and found.registry.url == url else None
 
 
+def registry_at(url: str) -> Registry:
+    """The registry of a root that this process works with."""
+    handle = surrounding.get()
+    if handle is not None and handle.registry.url == url:
+        return handle.registry
+    return known(url) or open_shared(url)
+
+
 def _in_context() -> Run | None:
     active, handle = active_run.get(), surrounding.get()
     if active is None:
@@ -88,9 +96,7 @@ def _in_context() -> Run | None:
     url, run_id = active
     if handle is not None and handle.id == run_id:
         return handle
-    if handle is not None and handle.registry.url == url:
-        return handle.registry.attach(run_id)
-    return (known(url) or open_shared(url)).attach(run_id)
+    return registry_at(url).attach(run_id)
 
 
 # -- the label: what Prefect carries to other processes --------------------------------------------------------------

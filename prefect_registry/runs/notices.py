@@ -69,7 +69,7 @@ def closed(run: Run, result: Closed, flow: FlowRunContext | None, began: float) 
     with _best_effort("tell of the commit"):
         publication = publication_of(run, result.decision)
         log().info("%s", _line(publication, seconds))
-        if flow is not None and not flow.detached and flow.flow is not None:
+        if publication.datasets and flow is not None and not flow.detached and flow.flow is not None:
             with _lock:
                 _deferred[str(cast(Any, flow.flow_run).id)] = publication
             _add_hook(flow.flow)
@@ -139,7 +139,7 @@ def _line(publication: Publication, seconds: float) -> str:
     )
     first = datasets[0].kind if datasets else "…"
     return (
-        f"Run {run.id} is committed: {publication.count:,} dataset(s) visible since now: {kinds}; {rows}, "
+        f"Run {run.id} is committed: {publication.count:,} dataset(s) visible now: {kinds}; {rows}, "
         f"{artifacts.readable(sum(d.bytes for d in datasets))}, {seconds:.1f} s, in {run.registry.url}. "
         f"Look: Registry({run.registry.url!r}).table({first!r}) or .get_run({run.id!r})"
     )
