@@ -28,8 +28,11 @@ _NO = ("", "0", "false", "no")
 _announced: set[str] = set()
 
 
-def embedded() -> Registry:
+def embedded(where: str | None = None) -> Registry:
     """The registry in the user's data folder, announced in the log.
+
+    Args:
+        where: What this process runs in, if nobody sits in front of it; found out when it is not given.
 
     Raises:
         ConfigurationError: In a deployment run, a container or CI, where such a folder would be lost, or be another
@@ -37,7 +40,7 @@ def embedded() -> Registry:
     """
     from prefect_registry.registry import default_url
 
-    where = unattended()
+    where = unattended() if where is None else where
     if where:
         raise ConfigurationError(
             "It is not clear which registry is meant",

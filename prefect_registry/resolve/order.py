@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import os
 import re
 from collections.abc import Callable
@@ -79,7 +80,17 @@ def surrounding_registry() -> Registry | None:
     """The registry of the run that surrounds the calling code, if there is one."""
     active = active_run.get()
     found = known(active[0]) if active is not None else None
-    return found or (_surrounding() if _surrounding is not None else None)
+    if found is not None:
+        return found
+    if _surrounding is None and _in_flow_run():
+        importlib.import_module("prefect_registry.runs.current")  # sets the hook; in a child of a process pool nobody has
+    return _surrounding() if _surrounding is not None else None
+
+
+def _in_flow_run() -> bool:
+    from prefect.context import FlowRunContext, TaskRunContext
+
+    return FlowRunContext.get() is not None or TaskRunContext.get() is not None
 
 
 def _configured(settings: RegistrySettings) -> Registry:
