@@ -178,7 +178,9 @@ def test_fields_of_the_registry_win_over_its_credentials_block() -> None:
         aws_session_token="ST",
         region_name="eu-west-1",
     )
-    block = S3Registry(bucket="b", credentials_block=reference, region="us-east-2", access_key_id="X", secret_access_key="Y")
+    block = S3Registry(
+        bucket="b", credentials_block=reference, region="us-east-2", access_key_id="X", secret_access_key="Y"
+    )
     assert block.get_storage_options() == {"key": "X", "secret": "Y", "client_kwargs": {"region_name": "us-east-2"}}
 
 

@@ -11,7 +11,13 @@ import pytest
 
 from prefect_registry.blocks import AzureRegistry, FsspecRegistry, GCSRegistry, LocalRegistry, S3Registry
 
-KEY = {"type": "service_account", "client_email": "a@b", "private_key": "-----", "token_uri": "https://t", "project_id": "p"}
+KEY = {
+    "type": "service_account",
+    "client_email": "a@b",
+    "private_key": "-----",
+    "token_uri": "https://t",
+    "project_id": "p",
+}
 
 
 def test_a_bucket_alone_uses_the_credentials_of_the_environment() -> None:
@@ -84,7 +90,9 @@ def test_every_way_of_azure_to_identify_oneself() -> None:
         {"account_name": "acc"},
     ):
         assert AzureRegistry(container="c", **given).get_storage_options() == {"anon": False, **given}
-    assert AzureRegistry(container="c", account_name="a", sas_token="?sig=2").get_storage_options()["sas_token"] == "sig=2"
+    assert (
+        AzureRegistry(container="c", account_name="a", sas_token="?sig=2").get_storage_options()["sas_token"] == "sig=2"
+    )
     assert AzureRegistry(container="c", prefix="p", account_name="a").get_url() == "az://c/p"
 
 
@@ -167,7 +175,13 @@ def test_every_wrong_field_is_named_at_once() -> None:
 def test_what_a_form_sends_for_cleared_fields_means_not_set() -> None:
     """Forms send null or spaces; secrets are pasted with a newline behind them."""
     block = S3Registry.model_validate(
-        {"bucket": " data ", "region": None, "storage_options": None, "access_key_id": "AK\n", "secret_access_key": " SK "}
+        {
+            "bucket": " data ",
+            "region": None,
+            "storage_options": None,
+            "access_key_id": "AK\n",
+            "secret_access_key": " SK ",
+        }
     )
     assert block.get_url() == "s3://data"
     assert block.get_storage_options() == {"key": "AK", "secret": "SK"}

@@ -22,7 +22,13 @@ def settings(cls: Any, field: str) -> dict[str, Any]:
     """Settings of a store that cannot be reached, with the secret in ``field``."""
     base: dict[Any, dict[str, Any]] = {
         LocalRegistry: {"path": "/proc/no/such/folder"},
-        S3Registry: {"bucket": "b", "endpoint_url": CLOSED, "access_key_id": "AK", "secret_access_key": "SK", "region": "r"},
+        S3Registry: {
+            "bucket": "b",
+            "endpoint_url": CLOSED,
+            "access_key_id": "AK",
+            "secret_access_key": "SK",
+            "region": "r",
+        },
         GCSRegistry: {"bucket": "b", "endpoint_url": CLOSED},
         AzureRegistry: {"container": "c", "account_name": "acc", "storage_options": {"account_host": "127.0.0.1:9"}},
         FsspecRegistry: {"url": "ftp://127.0.0.1:9/x"},
@@ -90,6 +96,8 @@ def test_a_secret_is_not_in_the_error_of_a_store_that_fails(
     # Azure's library tries a service principal for 17 seconds: once is enough.
     report = block.check() if field != "client_secret" else None
     assert report is None or not report.ok
-    shown = "".join(traceback.format_exception(caught.value)) + repr(caught.value.as_dict()) + repr(report) + caplog.text
+    shown = (
+        "".join(traceback.format_exception(caught.value)) + repr(caught.value.as_dict()) + repr(report) + caplog.text
+    )
     assert PLANTED not in shown
     assert block.label in str(caught.value)

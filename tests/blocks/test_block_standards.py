@@ -70,9 +70,10 @@ def test_the_base_is_no_type_of_its_own() -> None:
     """`prefect block register` takes the five types of the module and nothing else."""
     import inspect
 
+    from prefect.blocks.core import Block
+
     import prefect_registry
     import prefect_registry.blocks
-    from prefect.blocks.core import Block
 
     for module in (prefect_registry.blocks, prefect_registry):
         found = {value for _, value in inspect.getmembers(module) if Block.is_block_class(value)}

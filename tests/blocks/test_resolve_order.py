@@ -100,7 +100,9 @@ def test_two_blocks_of_one_name_are_an_error_that_lists_both(tmp_path: Path, nam
 
 def test_a_name_that_nobody_saved() -> None:
     """The error says which types were looked through and how to save one."""
-    with pytest.raises(ConfigurationError, match=r"no registry block 'nobody'.*data-registry-s3.*prefect-registry init"):
+    with pytest.raises(
+        ConfigurationError, match=r"no registry block 'nobody'.*data-registry-s3.*prefect-registry init"
+    ):
         resolve_registry("nobody")
 
 
@@ -148,7 +150,9 @@ def test_a_store_that_fails_names_the_block(name: str) -> None:
 def test_options_of_the_url_come_from_their_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """They belong to that URL alone."""
     monkeypatch.setenv("PREFECT_REGISTRY_URL", "s3://bucket/x")
-    monkeypatch.setenv("PREFECT_REGISTRY_STORAGE_OPTIONS", '{"endpoint_url": "http://127.0.0.1:9", "key": "a", "secret": "b"}')
+    monkeypatch.setenv(
+        "PREFECT_REGISTRY_STORAGE_OPTIONS", '{"endpoint_url": "http://127.0.0.1:9", "key": "a", "secret": "b"}'
+    )
     with pytest.raises(RegistryError, match=r"127\.0\.0\.1:9"):
         resolve_registry()
     monkeypatch.setenv("PREFECT_REGISTRY_STORAGE_OPTIONS", "endpoint_url=x")
@@ -175,9 +179,7 @@ def requests_sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return sent
 
 
-def test_a_name_is_looked_up_in_one_request_and_remembered(
-    tmp_path: Path, name: str, requests_sent: list[str]
-) -> None:
+def test_a_name_is_looked_up_in_one_request_and_remembered(tmp_path: Path, name: str, requests_sent: list[str]) -> None:
     """Among all types at once."""
     saved(tmp_path, name)
     resolve_registry(str(tmp_path / name))
@@ -204,9 +206,7 @@ def test_the_next_flow_run_sees_an_edited_block(tmp_path: Path, name: str) -> No
     assert {url.rpartition("/")[2] for url in where()} == {"edited"}
 
 
-def test_how_long_a_name_is_remembered_is_a_setting(
-    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_how_long_a_name_is_remembered_is_a_setting(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Zero looks it up every time."""
     monkeypatch.setenv("PREFECT_INTEGRATIONS_REGISTRY_LOOKUP_SECONDS", "0")
     saved(tmp_path, name)
