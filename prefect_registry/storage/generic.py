@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, TypeVar, cast
 
 from typing_extensions import override
 
-from prefect_registry.errors import UnsupportedStorage
+from prefect_registry.errors import RegistryError, UnsupportedStorage
 from prefect_registry.storage import failures
 from prefect_registry.storage.base import (
     Download,
@@ -39,6 +39,7 @@ T = TypeVar("T")
 
 THREADS = 8
 _TIMES = ("mtime", "last_modified", "LastModified", "modified", "updated", "created")
+_MISSING = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 _MEND = "Use a folder, S3, Google Cloud Storage or Azure, or a filesystem whose pipe_file(mode='create') is atomic"
 
 
@@ -154,7 +155,7 @@ class GenericStorage(Storage):
 
     def _delete(self, key: str) -> None:
         fs, path = self._for_writing(key)
-        with self._errors(key), contextlib.suppress(FileNotFoundError):
+        with self._errors(key), contextlib.suppress(*_MISSING):
             fs.rm_file(path)
 
     @override
@@ -163,7 +164,7 @@ class GenericStorage(Storage):
         with self._errors(key):
             try:
                 entry = fs.info(f"{root}/{check_key(key)}")
-            except FileNotFoundError:
+            except _MISSING:
                 return None
             return None if entry["type"] == "directory" else self._info(fs, key, entry)
 
@@ -226,6 +227,8 @@ class GenericStorage(Storage):
     def _errors(self, key: str, creating: bool = False) -> Iterator[None]:
         try:
             yield
+        except RegistryError:
+            raise
         except FileExistsError:
             raise failures.already_exists(self._url, key) from None
         except OSError as error:
@@ -239,11 +242,7 @@ class GenericStorage(Storage):
             ) from None
         except (ImportError, ValueError) as error:
             raise failures.refused(self._url, key, self._scrub(f"The filesystem said: {error}")) from None
-        except UnsupportedStorage:
-            raise
         except Exception as error:
-            if type(error).__module__.startswith("prefect_registry."):
-                raise
             said = self._scrub(f"The filesystem said: {type(error).__name__}: {error}")
             raise failures.unavailable(self._url, key, said) from None
 

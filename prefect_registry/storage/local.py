@@ -10,6 +10,7 @@ import contextlib
 import errno
 import functools
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import BinaryIO, TypeVar
@@ -122,7 +123,7 @@ class LocalStorage(Storage):
     @override
     def delete_many(self, keys: Iterable[str]) -> None:
         for key in keys:
-            with self._errors(key), contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            with self._errors(key), contextlib.suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
                 path = self._inside(key)
                 os.unlink(path)
                 self._durability.prune(os.path.dirname(path))
@@ -133,6 +134,8 @@ class LocalStorage(Storage):
             try:
                 status = os.stat(self._inside(key))
             except (FileNotFoundError, NotADirectoryError):
+                return None
+            if not stat.S_ISREG(status.st_mode):
                 return None
             return ObjectInfo(key, status.st_size, _utc(status))
 
@@ -204,7 +207,9 @@ class LocalStorage(Storage):
                         todo="Try again",
                         key=key,
                     ) from None
-                self._durability.make(folder)
+                self._make(key, folder)
+            except (NotADirectoryError, IsADirectoryError) as error:
+                raise self._clash(key, error) from error
             except OSError as error:
                 if how is os.link and error.errno in _NO_LINKS:
                     raise self._no_links(error) from error
@@ -212,6 +217,12 @@ class LocalStorage(Storage):
         else:
             raise StorageUnavailable(f"The folder of {key!r} in {self.url} keeps vanishing", todo="Try again", key=key)
         self._make_durable(key, folder)
+
+    def _make(self, key: str, folder: str) -> None:
+        try:
+            self._durability.make(folder)
+        except NotADirectoryError as error:
+            raise self._clash(key, error) from error
 
     def _make_durable(self, key: str, folder: str) -> None:
         try:
@@ -224,6 +235,14 @@ class LocalStorage(Storage):
                 committed="unknown",
                 key=key,
             ) from error
+
+    def _clash(self, key: str, error: OSError) -> StorageError:
+        return StorageError(
+            f"{key!r} could not be written to {self.url}",
+            why=f"A file stands where a folder is needed, or a folder where a file is: {error.strerror}",
+            todo="Use names of which none is a folder of another",
+            key=key,
+        )
 
     def _no_links(self, error: OSError) -> UnsupportedStorage:
         return UnsupportedStorage(

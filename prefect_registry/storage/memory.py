@@ -25,7 +25,7 @@ from prefect_registry.storage.base import (
     check_key,
     check_prefix,
 )
-from prefect_registry.storage.transfer import digest_of, opened, save_stream
+from prefect_registry.storage.transfer import opened, pump, save_stream
 
 
 class _Objects(dict[str, tuple[bytes, datetime]]):
@@ -93,15 +93,11 @@ class MemoryStorage(Storage):
     def upload(self, files: Sequence[Upload], progress: Progress | None = None) -> list[Stored]:
         stored = []
         for file in files:
-            if isinstance(file.source, bytes):
-                data = file.source
-            else:
-                with opened(file.source) as stream:
-                    data = stream.read()
-            self.put(file.key, data)
-            stored.append(Stored(file.key, len(data), digest_of(data)))
-            if progress:
-                progress(len(data))
+            data = bytearray()
+            with opened(file.source) as source:
+                size, sha256 = pump(source, data.extend, progress)
+            self.put(file.key, bytes(data))
+            stored.append(Stored(file.key, size, sha256))
         return stored
 
     @override

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import urlsplit
 
-Fault = Literal["reset", "timeout", "500", "503", "503 before", "reset before"]
+Fault = Literal["reset", "timeout", "500", "503", "503 before", "reset before", "403"]
 FAULTS_AFTER_SUCCESS: tuple[Fault, ...] = ("reset", "timeout", "500", "503")
 FAULTS_BEFORE: tuple[Fault, ...] = ("503 before", "reset before")
 
@@ -139,8 +139,8 @@ class _Connection(socketserver.StreamRequestHandler):
         fault = proxy.fault_for(request)
         if fault == "reset before":
             self._reset()
-        if fault == "503 before":
-            self._answer(503, [], _xml("SlowDown"), request)
+        if fault in ("503 before", "403"):
+            self._answer(int(fault[:3]), [], _xml("SlowDown" if fault == "503 before" else "AccessDenied"), request)
             return
         answer = self._forward(proxy, upstream, request)
         body = answer.read()
