@@ -1,0 +1,51 @@
+"""What every test stands on: nothing of the person's own settings, credentials, caches or servers."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from hypothesis import HealthCheck, settings
+
+# Before anything imports prefect, which reads its settings once.
+_home = Path(tempfile.mkdtemp(prefix="prefect-registry-tests-"))
+_owner = os.getpid()
+
+
+def _remove_home() -> None:
+    if os.getpid() == _owner:  # not in a forked child
+        shutil.rmtree(_home, ignore_errors=True)
+
+
+atexit.register(_remove_home)
+
+for _name in [
+    *(name for name in os.environ if name.startswith(("AWS_", "AZURE_", "GOOGLE_", "PREFECT_"))),
+    "BOTO_CONFIG",
+    "FSSPEC_CONFIG_DIR",
+]:
+    os.environ.pop(_name, None)
+
+os.environ.update(
+    PREFECT_HOME=str(_home / "prefect"),
+    PREFECT_SERVER_ANALYTICS_ENABLED="false",
+    DO_NOT_TRACK="1",
+    XDG_CACHE_HOME=str(_home / "cache"),
+    XDG_DATA_HOME=str(_home / "data"),
+    AWS_CONFIG_FILE=os.devnull,
+    AWS_SHARED_CREDENTIALS_FILE=os.devnull,
+    AWS_EC2_METADATA_DISABLED="true",
+    CLOUDSDK_CONFIG=str(_home / "gcloud"),
+    NO_GCE_CHECK="true",
+    # gcsfs would ask Google, over gRPC, of what type a bucket is: against an emulator it hangs. Read when it is imported.
+    GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT="false",
+)
+
+# Machines that test are slow now and then; a test that is too slow is ended by pytest-timeout.
+settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("default")
+
+pytest_plugins = ["servers"]  # fixtures that start real object stores
