@@ -40,7 +40,7 @@ os.environ.update(
     AWS_EC2_METADATA_DISABLED="true",
     CLOUDSDK_CONFIG=str(_home / "gcloud"),
     NO_GCE_CHECK="true",
-    # Else gcsfs asks Google, over gRPC, of what type a bucket is, which hangs with an emulator. Read when it is imported.
+    # Else gcsfs asks Google, over gRPC, of what type a bucket is; with an emulator that hangs. Read at its import.
     GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT="false",
 )
 
