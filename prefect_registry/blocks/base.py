@@ -11,7 +11,7 @@ from pydantic import ConfigDict, SecretStr, ValidationError, field_validator, mo
 
 from prefect_registry.asynchronous import twin
 from prefect_registry.blocks.documents import BlockDocument
-from prefect_registry.errors import ConfigurationError, RegistryError
+from prefect_registry.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from prefect_registry.registry import Registry
@@ -146,14 +146,9 @@ class RegistryBlock(Block, ABC):
 
         Most callers want :meth:`get_registry`.
         """
-        from prefect_registry.resolve.opened import open_shared
+        from prefect_registry.resolve.place import Place
 
-        try:
-            return open_shared(self.get_url(), self.get_storage_options())
-        except RegistryError as error:
-            error.context.setdefault("block", self.label)
-            error.todo = f"{error.todo} (block {self.label})" if error.todo else f"Look at the block {self.label}"
-            raise
+        return Place.of_block(self).open()
 
 
 def _described(error: ValidationError) -> Iterator[str]:

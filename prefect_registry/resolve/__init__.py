@@ -4,6 +4,7 @@ from prefect_registry.resolve.opened import keep, known, open_shared
 from prefect_registry.resolve.order import (
     RegistryLike,
     aresolve_registry,
+    locate,
     resolve_registry,
     set_surrounding,
 )
@@ -13,6 +14,7 @@ __all__ = [
     "aresolve_registry",
     "keep",
     "known",
+    "locate",
     "open_shared",
     "resolve_registry",
     "set_surrounding",

@@ -28,8 +28,8 @@ _NO = ("", "0", "false", "no")
 _announced: set[str] = set()
 
 
-def embedded(where: str | None = None) -> Registry:
-    """The registry in the user's data folder, announced in the log.
+def embedded_url(where: str | None = None) -> str:
+    """The folder in the user's data folder.
 
     Args:
         where: What this process runs in, if nobody sits in front of it; found out when it is not given.
@@ -51,6 +51,13 @@ def embedded(where: str | None = None) -> Registry:
             'runs; or name the registry in the call, as in registry_run("prod")',
             where=where,
         )
+    return default_url()
+
+
+def open_embedded() -> Registry:
+    """The registry in that folder, announced in the log."""
+    from prefect_registry.registry import default_url
+
     url = default_url()
     registry = open_shared(url)
     if url not in _announced:

@@ -38,8 +38,12 @@ def _derived(cls: type[RegistryBlock]) -> Iterator[type[RegistryBlock]]:
         yield from _derived(derived)
 
 
-def get_block(name: str) -> RegistryBlock:
+def get_block(name: str, said_by: str = "") -> RegistryBlock:
     """The registry block that ``name`` or ``"type/name"`` refers to.
+
+    Args:
+        name: The reference.
+        said_by: Where it comes from, for the error, if not from the call.
 
     Raises:
         ConfigurationError: There is none, or there are several, or its settings are wrong, or Prefect's API cannot be
@@ -50,7 +54,7 @@ def get_block(name: str) -> RegistryBlock:
         return block
     slug, _, wanted = name.rpartition("/")
     raise ConfigurationError(
-        f"There is no registry block {name!r}",
+        f"There is no registry block {name!r}" + (f" ({said_by})" if said_by else ""),
         why=f"Prefect knows no block {wanted!r} of type {slug or ', '.join(sorted(registry_types()))} here",
         todo="Run `prefect-registry init`, or create it in the Prefect UI (a folder is written ./name or /path)",
         block=name,

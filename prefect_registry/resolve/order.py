@@ -9,11 +9,12 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 
-from prefect_registry.errors import InvalidInput, RegistryError
+from prefect_registry.errors import InvalidInput
 from prefect_registry.ledger.ledger import active_run
 from prefect_registry.resolve import lookup
-from prefect_registry.resolve.embedded import embedded
-from prefect_registry.resolve.opened import keep, known, open_shared
+from prefect_registry.resolve.embedded import embedded_url, open_embedded
+from prefect_registry.resolve.opened import keep, known
+from prefect_registry.resolve.place import Place
 from prefect_registry.settings import RegistrySettings, current_settings
 
 if TYPE_CHECKING:
@@ -61,19 +62,35 @@ def resolve_registry(registry: RegistryLike | None = None) -> Registry:
     from prefect_registry.sandbox import current_sandbox
 
     sandbox = current_sandbox()
-    if sandbox is not None:
-        return sandbox.resolve(registry)
-    settings = current_settings()
-    if settings.override:
-        return _named_by("PREFECT_REGISTRY_OVERRIDE", settings.override, settings)
-    if registry is not None:
-        return _opened(registry, settings)
-    return surrounding_registry() or _configured(settings)
+    return sandbox.resolve(registry) if sandbox is not None else locate(registry).open()
 
 
 async def aresolve_registry(registry: RegistryLike | None = None) -> Registry:
     """Asynchronous twin of :func:`resolve_registry`."""
     return await asyncio.to_thread(resolve_registry, registry)
+
+
+def locate(registry: RegistryLike | None = None) -> Place:
+    """Where the registry is that a call means outside of any sandbox, and what said so. Opens nothing.
+
+    Raises what :func:`resolve_registry` raises, but for the store's own errors.
+    """
+    settings = current_settings()
+    if settings.override:
+        return _named_by("PREFECT_REGISTRY_OVERRIDE", settings.override, settings)
+    if registry is not None:
+        return _named(registry)
+    around = surrounding_registry()
+    if around is not None:
+        return Place.of_registry(around, "the surrounding run")
+    if settings.block:
+        return _named_by("PREFECT_REGISTRY_BLOCK", settings.block, settings)
+    default = lookup.find_block(DEFAULT)
+    if default is not None:
+        return Place.of_block(default)
+    if settings.url:
+        return _named_by("PREFECT_REGISTRY_URL", settings.url, settings)
+    return Place(embedded_url(), "nothing: no registry is configured", open_url=open_embedded)
 
 
 def surrounding_registry() -> Registry | None:
@@ -83,7 +100,7 @@ def surrounding_registry() -> Registry | None:
     if found is not None:
         return found
     if _surrounding is None and _in_flow_run():
-        importlib.import_module("prefect_registry.runs.current")  # sets the hook; in a child of a process pool nobody has
+        importlib.import_module("prefect_registry.runs.current")  # sets the hook; in a pool's child nobody has yet
     return _surrounding() if _surrounding is not None else None
 
 
@@ -93,43 +110,30 @@ def _in_flow_run() -> bool:
     return FlowRunContext.get() is not None or TaskRunContext.get() is not None
 
 
-def _configured(settings: RegistrySettings) -> Registry:
-    if settings.block:
-        return _named_by("PREFECT_REGISTRY_BLOCK", settings.block, settings)
-    default = lookup.find_block(DEFAULT)
-    if default is not None:
-        return default.open()
-    if settings.url:
-        return _named_by("PREFECT_REGISTRY_URL", settings.url, settings)
-    return embedded()
+def _named_by(setting: str, value: str, settings: RegistrySettings) -> Place:
+    said_by = f"{setting}={value}"
+    if is_url(value):
+        return Place(value, said_by, settings.options())
+    return Place.of_block(lookup.get_block(value, said_by), said_by)
 
 
-def _named_by(setting: str, value: str, settings: RegistrySettings) -> Registry:
-    try:
-        if is_url(value):
-            return open_shared(value, settings.options())
-        return _opened(value, settings)
-    except RegistryError as error:
-        error.todo = f"{error.todo} ({setting} is {value!r})" if error.todo else f"Look at {setting} ({value!r})"
-        raise
-
-
-def _opened(registry: RegistryLike, settings: RegistrySettings) -> Registry:
+def _named(registry: RegistryLike) -> Place:
     from prefect_registry.blocks.base import RegistryBlock
     from prefect_registry.registry import Registry
 
     if isinstance(registry, Registry):
-        return keep(registry)
+        return Place.of_registry(keep(registry), "the call")
     if isinstance(registry, RegistryBlock):
-        return registry.open()
-    text = os.fspath(registry) if isinstance(registry, os.PathLike) else registry
-    if not isinstance(text, str):
+        return Place.of_block(registry)
+    if isinstance(registry, os.PathLike):
+        return Place(str(os.fspath(registry)), "the call")
+    if not isinstance(registry, str):
         raise _nothing_known(registry)
-    if is_url(text) or isinstance(registry, os.PathLike):
-        options = settings.options() if text == settings.url else {}
-        return open_shared(text, options)
-    if _REFERENCE.match(text) or _NAME.match(text):
-        return lookup.get_block(text).open()
+    if is_url(registry):
+        settings = current_settings()
+        return Place(registry, "the call", settings.options() if registry == settings.url else {})
+    if _REFERENCE.match(registry) or _NAME.match(registry):
+        return Place.of_block(lookup.get_block(registry))
     raise _nothing_known(registry)
 
 

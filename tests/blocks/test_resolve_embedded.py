@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from prefect_registry.errors import ConfigurationError
-from prefect_registry.resolve.embedded import embedded, unattended
+from prefect_registry.resolve.embedded import embedded_url, open_embedded, unattended
 
 
 def test_somebody_at_a_terminal_gets_a_folder_that_the_log_names(
@@ -18,8 +18,9 @@ def test_somebody_at_a_terminal_gets_a_folder_that_the_log_names(
     """Once, with the way to choose another one."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     monkeypatch.setattr(logging.getLogger("prefect"), "propagate", True)
-    assert embedded(where="").url.endswith(f"{tmp_path}/prefect-registry")
-    embedded(where="")
+    assert embedded_url(where="") == f"{tmp_path}/prefect-registry"
+    assert open_embedded().url.endswith(f"{tmp_path}/prefect-registry")
+    open_embedded()
     told = [record for record in caplog.records if "No registry is configured" in record.getMessage()]
     assert len(told) == 1
     assert str(tmp_path) in told[0].getMessage()
@@ -29,7 +30,7 @@ def test_somebody_at_a_terminal_gets_a_folder_that_the_log_names(
 def test_where_nobody_sits_it_is_an_error_that_names_the_ways_to_configure() -> None:
     """A folder of a container or a worker would be lost, or be another one each time."""
     with pytest.raises(ConfigurationError) as caught:
-        embedded(where="a deployment run")
+        embedded_url(where="a deployment run")
     for way in ("prefect-registry init", "PREFECT_REGISTRY_BLOCK", "PREFECT_REGISTRY_URL", "registry_run(", "default"):
         assert way in str(caught.value)
     assert "in a deployment run" in str(caught.value)

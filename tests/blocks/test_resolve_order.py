@@ -133,10 +133,10 @@ def test_a_spoilt_block_is_named_with_its_field(tmp_path: Path, name: str) -> No
 def test_a_setting_that_leads_nowhere_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """The error ends with the variable, for it may have been set by somebody else."""
     monkeypatch.setenv("PREFECT_REGISTRY_BLOCK", "nobody")
-    with pytest.raises(ConfigurationError, match="PREFECT_REGISTRY_BLOCK is 'nobody'"):
+    with pytest.raises(ConfigurationError, match="PREFECT_REGISTRY_BLOCK=nobody"):
         resolve_registry()
     monkeypatch.setenv("PREFECT_REGISTRY_OVERRIDE", "/proc/no/such")
-    with pytest.raises(RegistryError, match="PREFECT_REGISTRY_OVERRIDE is '/proc/no/such'"):
+    with pytest.raises(RegistryError, match="PREFECT_REGISTRY_OVERRIDE=/proc/no/such"):
         resolve_registry("prod")
 
 
