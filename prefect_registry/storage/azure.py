@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from prefect_registry.storage import failures
 from prefect_registry.storage.base import ObjectInfo
-from prefect_registry.storage.remote import CONNECT_SECONDS, READ_SECONDS, RemoteStorage, each
+from prefect_registry.storage.remote import CONNECT_SECONDS, RemoteStorage, each
 
 _DENIED = {
     "AuthenticationFailed",
@@ -43,7 +43,7 @@ class AzureStorage(RemoteStorage):
     def new_client(self) -> Any:
         from adlfs import AzureBlobFileSystem
 
-        options = {"connection_timeout": CONNECT_SECONDS, "read_timeout": READ_SECONDS, **self._options}
+        options = {"connection_timeout": CONNECT_SECONDS, "read_timeout": self.read_seconds, **self._options}
         return AzureBlobFileSystem(**options, use_listings_cache=False, skip_instance_cache=True)
 
     def _blob(self, client: Any, name: str) -> Any:

@@ -46,7 +46,6 @@ T = TypeVar("T")
 
 THREADS = 16
 CONNECT_SECONDS = 5
-READ_SECONDS = 20
 CALL_SECONDS = 60.0
 PART_SECONDS = 600.0
 STREAM_BYTES = 1 << 20
@@ -72,6 +71,9 @@ class RemoteStorage(Storage):
         url: ``scheme://bucket/prefix``.
         storage_options: What the client needs (endpoint, credentials …), as for ``fsspec.filesystem``.
     """
+
+    read_seconds = 20.0
+    """How long an answer may take once a request is sent."""
 
     part_bytes = 8 << 20
     """Files up to this size are sent in one request; larger ones in parts of it."""

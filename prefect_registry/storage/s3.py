@@ -14,7 +14,7 @@ from typing_extensions import override
 from prefect_registry.errors import UnsupportedStorage
 from prefect_registry.storage import failures
 from prefect_registry.storage.base import ObjectInfo
-from prefect_registry.storage.remote import CONNECT_SECONDS, READ_SECONDS, STREAM_BYTES, RemoteStorage, each
+from prefect_registry.storage.remote import CONNECT_SECONDS, STREAM_BYTES, RemoteStorage, each
 
 _BUSY = {
     "ConditionalRequestConflict",  # 409: another conditional write was in progress; not the same as 412
@@ -76,7 +76,7 @@ class S3Storage(RemoteStorage):
         options = dict(self._options)
         config: dict[str, Any] = {
             "connect_timeout": CONNECT_SECONDS,
-            "read_timeout": READ_SECONDS,
+            "read_timeout": self.read_seconds,
             "retries": {"mode": "standard", "total_max_attempts": 1},
             "max_pool_connections": 64,
             # Our own sha256 covers what is stored; servers older than these checksums refuse them.

@@ -100,6 +100,7 @@ class TestMoto(StorageContract, BucketContract):
     """S3 with AWS's own answers; it is known to race, so nothing is raced for."""
 
     race_keys, race_processes = 0, 0
+    many = 1_100  # it is slow; listings of three pages are tried on the others
 
     @pytest.fixture
     def storage(self, moto: Server) -> Storage:
@@ -156,6 +157,8 @@ class TestAzurite(StorageContract, BucketContract, AccessContract):
 
 class TestOtherFilesystem(StorageContract):
     """A filesystem that we know nothing of, after it has proved what it can do."""
+
+    race_keys = 50
 
     @pytest.fixture
     def storage(self, tmp_path_factory: pytest.TempPathFactory) -> Storage:
