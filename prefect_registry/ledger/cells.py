@@ -121,6 +121,7 @@ class Cells:
         reason: str | None = None,
         blind: bool = False,
         guarded: bool = True,
+        patience_seconds: float | None = None,
     ) -> CellGeneration:
         """Create the cell's next generation.
 
@@ -129,6 +130,7 @@ class Cells:
             expected: The generation ``value`` was computed from (None: the cell has none), or ``ANY``.
             blind: Try generation 0 without looking first: one round trip for what is probably new.
             guarded: Look at the run's decision beside the write; False when the caller does that for many writes.
+            patience_seconds: How long to wait for another run that holds the cell; None for the store's settings.
 
         Raises:
             RevisionConflict: The visible generation is not ``expected``, or became another one meanwhile (P5).
@@ -151,7 +153,7 @@ class Cells:
             written = self._try(cell, draft, run_id, guarded)
             if written is not None:
                 return written
-        return self._write_at_the_end(cell, draft, run_id, expected, guarded)
+        return self._write_at_the_end(cell, draft, run_id, expected, guarded, patience_seconds)
 
     def update(
         self, type_: str, name: str, change: Change, *, run_id: str | None = None, reason: str | None = None
@@ -180,10 +182,16 @@ class Cells:
         raise AssertionError("unreachable")
 
     def _write_at_the_end(
-        self, cell: CellRef, draft: CellGeneration, run_id: str | None, expected: Expected, guarded: bool
+        self,
+        cell: CellRef,
+        draft: CellGeneration,
+        run_id: str | None,
+        expected: Expected,
+        guarded: bool,
+        patience: float | None,
     ) -> CellGeneration:
         while True:
-            look = self._look_until_decided(cell, draft.name, run_id)
+            look = self._look_until_decided(cell, draft.name, run_id, patience)
             if expected is not ANY and look.base_gen != expected:
                 raise self._conflict(draft, look, expected)
             candidate = draft.model_copy(update={"gen": look.newest + 1, "base": look.base_gen})
@@ -216,7 +224,7 @@ class Cells:
 
     # -- looking -------------------------------------------------------------------------------------------------
 
-    def _look_until_decided(self, cell: CellRef, name: str, run_id: str | None) -> Look:
+    def _look_until_decided(self, cell: CellRef, name: str, run_id: str | None, patience: float | None) -> Look:
         """Look at the cell; while another run's undecided generation is in the way, wait, abort it or give up (P4)."""
         settings = self._store.settings
         started = self._store.clock.monotonic()
@@ -228,6 +236,7 @@ class Cells:
                 continue
             younger = look.younger
             allowed = settings.younger_wait_seconds if younger else settings.undecided_wait_seconds
+            allowed = patience if patience is not None else allowed
             waited = self._store.clock.monotonic() - started
             if waited >= allowed * (0.8 + 0.2 * self._store.random() if younger else 1.0):
                 raise self._undecided(cell, name, look.undecided, waited)
