@@ -120,11 +120,17 @@ class Housekeeping:
         if outcome == "aborted":
             self._fence(run_id)
             return objects
+        unpublished = self._unpublished(run_id)
+        return [o for o in objects if o.key.split("/")[4] in unpublished]
+
+    def _unpublished(self, run_id: str) -> set[str]:
+        """Suffixes of the datasets that a committed run does not publish; bytes of anything else are not judged."""
         decision = self._store.decision(run_id)
         assert decision is not None
         members = self._store.members(decision).datasets
-        kept = {suffix for suffix, gen in members.items() if self._is_published(run_id, suffix, gen)}
-        return [o for o in objects if o.key.split("/")[4] not in kept]
+        prefix = paths.run_prefix(run_id) + "datasets/"
+        begun = {o.key[len(prefix) :].partition("/")[0] for o in self._store.storage.list(prefix)}
+        return {s for s in begun if s not in members or not self._is_published(run_id, s, members[s])}
 
     def _is_published(self, run_id: str, suffix: str, gen: int) -> bool:
         document = self._store.peek(paths.dataset_key(run_id, suffix, gen), DatasetGeneration)

@@ -1,0 +1,181 @@
+"""Which schedules are tried: systematically with few surprises, then at random with many."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from world import Actor, World
+
+Setup = Callable[[World], None]
+Judge = Callable[[World], None]
+MOST_STEPS = 4_000
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How unkind a schedule may be: crashes of actors, writes that are told lost and land later."""
+
+    crashes: int = 1
+    delays: int = 1
+
+
+@dataclass
+class Trace:
+    """The choices of one schedule, and at each of them how many there were."""
+
+    choices: list[int] = field(default_factory=list)
+    widths: list[int] = field(default_factory=list)
+    costs: list[list[int]] = field(default_factory=list)
+
+    @property
+    def key(self) -> tuple[int, ...]:
+        return tuple(self.choices)
+
+
+Choose = Callable[[list[int]], int]
+"""Given the cost of each option (0: go on as before; 1: a surprise), the index of the one to take."""
+
+
+def run(world: World, choose: Choose, limits: Limits) -> Trace:
+    """Run one schedule to its end."""
+    trace = Trace()
+    crashes, delays, steps = limits.crashes, limits.delays, 0
+    current: Actor | None = None
+    at_call: dict[str, tuple[str, Any]] = {}
+    while True:
+        steps += 1
+        assert steps < MOST_STEPS, "the actors never come to an end"
+        runnable = [a for a in world.actors if _can_go(world, a)]
+        if not runnable:
+            sleepers = [a for a in world.actors if a.state == "sleeping"]
+            if not sleepers:
+                if world.pending:
+                    world.land(0)
+                    continue
+                break
+            world.clock.seconds = max(world.clock.seconds, min(a.wakes_at for a in sleepers))
+            for actor in sleepers:
+                if actor.wakes_at <= world.clock.seconds:
+                    actor.state = "ready"
+            continue
+        options: list[tuple[str, Actor | None]] = []
+        costs: list[int] = []
+        ordered = [current, *(a for a in runnable if a is not current)] if current in runnable else runnable
+        for i, actor in enumerate(ordered):
+            assert actor is not None
+            options.append(("go", actor))
+            costs.append(0 if i == 0 else 1 if current in runnable else 0)
+            call = at_call.get(actor.name)
+            if call is not None and call[0] in ("create", "put", "upload", "delete", "list", "get"):
+                if delays and call[0] == "create":
+                    options.append(("delay", actor))
+                    costs.append(1)
+                if crashes and call[0] in ("create", "put", "upload", "delete"):
+                    options.append(("crash", actor))
+                    costs.append(1)
+                if crashes and delays and call[0] == "create":
+                    options.append(("vanish", actor))  # it crashes with the write on its way
+                    costs.append(1)
+        if world.pending:
+            options.append(("land", None))
+            costs.append(1)
+        picked = 0 if len(options) == 1 else choose(costs)
+        if len(options) > 1:
+            trace.choices.append(picked)
+            trace.widths.append(len(options))
+            trace.costs.append(costs)
+        order, chosen = options[picked]
+        if order == "land":
+            world.land(0)
+            continue
+        assert chosen is not None
+        if order in ("crash", "vanish"):
+            crashes -= 1
+            if order == "vanish":
+                delays -= 1
+                world.pending.append(at_call[chosen.name][1])
+            chosen.state = "crashed"
+            _wake_others(world, chosen)
+            continue
+        delays -= order == "delay"
+        _step(world, chosen, order, at_call)
+        current = chosen
+    for actor in world.actors:
+        if actor.error is not None:
+            raise actor.error
+    return trace
+
+
+def _can_go(world: World, actor: Actor) -> bool:
+    if actor.state == "waiting" and actor.waits_for in world.facts:
+        actor.state = "ready"
+    return actor.state == "ready"
+
+
+def _step(world: World, actor: Actor, order: str, at_call: dict[str, tuple[str, Any]]) -> None:
+    """Let an actor make its call and run up to the next one."""
+    why = actor.greenlet.switch(order) if actor.name in at_call else actor.greenlet.switch()
+    if actor.greenlet.dead:
+        actor.state = "done"
+        _wake_others(world, actor)
+        return
+    at_call[actor.name] = why
+    if why[0] == "sleep":
+        actor.state, actor.wakes_at = "sleeping", world.clock.seconds + max(why[1], 0.001)
+    elif why[0] == "wait":
+        actor.state, actor.waits_for = "waiting", str(why[1])
+    if why[0] != "sleep":
+        _wake_others(world, actor)
+
+
+def _wake_others(world: World, actor: Actor) -> None:
+    """Sleepers look again as soon as somebody else has done something: patience without spinning."""
+    for other in world.actors:
+        if other is not actor and other.state == "sleeping":
+            other.state = "ready"
+
+
+def systematic(setup: Callable[[], World], judge: Judge, limits: Limits, surprises: int, most: int) -> Iterator[Trace]:
+    """Every schedule with at most ``surprises`` preemptions, crashes or delays (depth first), up to ``most``."""
+    stack: list[list[int]] = [[]]
+    done = 0
+    while stack and done < most:
+        prefix = stack.pop()
+        position = 0
+
+        def choose(costs: list[int], prefix: list[int] = prefix) -> int:
+            nonlocal position
+            position += 1
+            return prefix[position - 1] if position <= len(prefix) else 0
+
+        world = setup()
+        trace = run(world, choose, limits)
+        judge(world)
+        done += 1
+        yield trace
+        spent = 0
+        for i, (choice, width) in enumerate(zip(trace.choices, trace.widths, strict=True)):
+            if i >= len(prefix):
+                for other in range(1, width):
+                    if spent + trace.costs[i][other] <= surprises:
+                        stack.append([*trace.choices[:i], other])
+            spent += trace.costs[i][choice]
+
+
+def at_random(setup: Callable[[], World], judge: Judge, limits: Limits, seed: int) -> Trace:
+    """One schedule by chance: mostly calm, sometimes wild, so that long and short overlaps both occur."""
+    source = random.Random(seed)
+    calm = source.choice((0.5, 0.8, 0.95))
+
+    def choose(costs: list[int]) -> int:
+        if source.random() < calm and costs[0] == 0:
+            return 0
+        return source.randrange(len(costs))
+
+    world = setup()
+    trace = run(world, choose, limits)
+    judge(world)
+    return trace

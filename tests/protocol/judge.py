@@ -1,0 +1,106 @@
+"""An independent judge of what is in a store, written straight from P3 on the raw documents.
+
+It shares no code with the package: the production code must agree with it, not the other way round.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from world import World
+
+
+class Judge:
+    """Reads a store's raw objects."""
+
+    def __init__(self, objects: Mapping[str, bytes]) -> None:
+        self.objects = objects
+        self.ends = {k.split("/")[3]: json.loads(v) for k, v in objects.items() if k.endswith("/end.json")}
+        self.begins = {k.split("/")[3]: json.loads(v) for k, v in objects.items() if k.endswith("/begin.json")}
+        self.cells: dict[str, list[tuple[int, dict[str, Any]]]] = {}
+        for key, value in objects.items():
+            if key.startswith("cells/"):
+                cell, _, gen = key.rpartition("/")
+                self.cells.setdefault(cell, []).append((int(gen.removesuffix(".json")), json.loads(value)))
+
+    @classmethod
+    def of(cls, world: World) -> Judge:
+        return cls({k: v[0] for k, v in world.storage._objects.items()})
+
+    def parent(self, run: str) -> str | None:
+        begin = self.begins.get(run)
+        if begin is None or begin["isolated"]:
+            return None
+        return begin["parent"]
+
+    def effective(self, run: str) -> str | None:
+        """committed, aborted or None: the model's ``effective``."""
+        end = self.ends.get(run)
+        parent = self.parent(run)
+        up = self.effective(parent) if parent else "committed"
+        if up == "aborted" or (end and end["outcome"] == "aborted"):
+            return "aborted"
+        if parent and up == "committed" and run not in self.ends[parent]["members"]["runs"]:
+            return "aborted"
+        return None if up is None or end is None else "committed"
+
+    def state(self, cell: str, gen: int, document: Mapping[str, Any]) -> str:
+        tx = document["tx"]
+        if tx is None:
+            return "visible"
+        outcome = self.effective(tx)
+        if outcome != "committed":
+            return "dead" if outcome == "aborted" else "undecided"
+        type_, key = cell.split("/")[1:]
+        listed = [type_, key, gen] in self.ends[tx]["members"]["cells"]
+        return "visible" if listed else "dead"
+
+    def visible(self, cell: str) -> list[tuple[int, dict[str, Any]]]:
+        """The visible generations of a cell, in order."""
+        return [(n, d) for n, d in sorted(self.cells.get(cell, [])) if self.state(cell, n, d) == "visible"]
+
+
+def check(world: World, mode: str, bytes_needed: bool = True) -> None:
+    """The invariants of the model, on what is stored now."""
+    judge = Judge.of(world)
+    for cell in judge.cells:
+        if "/flow_run/" in cell:
+            continue
+        base = None
+        visible = judge.visible(cell)
+        for gen, document in visible:
+            value = document["value"]
+            assert not value.get("late"), f"a write made after its run was decided is visible: {cell}@{gen}"
+            assert document["base"] == base, f"lost update on {cell}: {gen} was based on {document['base']}, not {base}"
+            assert value.get("saw") == base, f"{cell}@{gen} was computed from {value.get('saw')}, not {base}"
+            base = gen
+            tx = document["tx"]
+            if tx is not None and bytes_needed and value.get("data"):
+                assert value["data"] in judge.objects, f"bytes of committed {tx} were collected"
+        if mode == "create":
+            assert len(visible) <= 1, f"{cell} was created twice"
+    for run, end in judge.ends.items():
+        if end["outcome"] == "committed":
+            states = {
+                judge.state(f"cells/{t}/{k}", g, dict(judge.cells[f"cells/{t}/{k}"])[g])
+                for t, k, g in end["members"]["cells"]
+            }
+            assert len(states) <= 1, f"{run} is half visible"
+
+
+def check_told(world: World, actor: str, outcome: str, run_id: str) -> None:
+    """Nobody is told "committed" when it is not, or "failed" when it is; judged when it is told and at the end."""
+    effective = Judge.of(world).effective(run_id)
+    if outcome == "won":
+        assert effective == "committed", f"{actor} was told that {run_id} committed, but it is {effective}"
+        judge = Judge.of(world)
+        for cell, gen in world.facts.get(f"wrote {run_id}", []):
+            shown = [n for n, _ in judge.visible(cell)]
+            assert gen in shown, f"{run_id} committed, and its write {cell}@{gen} is not visible"
+    elif outcome == "lost":
+        assert effective == "aborted", f"{actor} was told that {run_id} failed, but it is {effective}"
+    elif outcome == "staged":
+        end = Judge.of(world).ends.get(run_id)
+        assert end is not None and end["outcome"] == "committed", f"{actor} was told staged, but {run_id} is not"

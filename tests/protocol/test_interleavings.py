@@ -1,0 +1,159 @@
+"""The protocol, on the production code, under every kind of schedule (DESIGN.md 4; the issue's point 1)."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any
+
+import pytest
+from explorer import at_random, systematic
+from scenarios import HASTY, Scenario, scenarios
+from world import LedgerFactory
+
+from prefect_registry.ledger.cells import ANY
+from prefect_registry.ledger.closing import Closed
+from prefect_registry.ledger.ledger import Ledger
+
+SCENARIOS = {s.name: s for s in scenarios()}
+WANTED = 100_000
+
+
+def explore(name: str, half: int, most: int) -> set[tuple[int, ...]]:
+    """The distinct schedules of one scenario that were run and held: half 0 systematically, half 1 at random."""
+    scenario = SCENARIOS[name]
+    seen: set[tuple[int, ...]] = set()
+    if half == 0:
+        for trace in systematic(scenario.world, scenario.judge, scenario.limits, 3, most):
+            seen.add(trace.key)
+    else:
+        for seed in range(most * 2):
+            seen.add(at_random(scenario.world, scenario.judge, scenario.limits, seed).key)
+            if len(seen) >= most:
+                break
+    return seen
+
+
+def explore_all(most: int) -> int:
+    """Every scenario in both ways, on two processes; the number of distinct schedules."""
+    jobs = [(name, half, most) for name in SCENARIOS for half in (0, 1)]
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
+        found = list(pool.map(explore, *zip(*jobs, strict=True)))
+    both = {(jobs[i][0], schedule) for i, schedules in enumerate(found) for schedule in schedules}
+    return len(both)
+
+
+def test_a_hundred_thousand_schedules_keep_every_invariant() -> None:
+    """No schedule loses an update, shows half a run, tells a caller something untrue or collects visible bytes."""
+    assert explore_all(2_400) >= WANTED
+
+
+@pytest.mark.deep
+@pytest.mark.timeout(7_200)
+def test_a_million_schedules_keep_every_invariant() -> None:
+    """The same, ten times as far."""
+    assert explore_all(int(os.environ.get("REGISTRY_SCHEDULES", "30000"))) >= 10 * WANTED
+
+
+# -- the harness can fail: protocols broken on purpose are caught ----------------------------------------------------
+
+
+def _ignore_undecided(ledger: Ledger) -> None:
+    real = ledger.outcomes.state_of
+    ledger.outcomes.state_of = lambda *a, **k: "dead" if (s := real(*a, **k)) == "undecided" else s  # type: ignore
+
+
+def _overwrite_decision(ledger: Ledger) -> None:
+    real = ledger.store.create
+
+    def create(key: str, document: Any) -> Any:
+        if key.endswith("/end.json"):
+            ledger.store.storage.put(key, document.encode())
+            ledger.store._remember(key, document)
+            return document
+        return real(key, document)
+
+    ledger.store.create = create  # type: ignore
+
+
+def _collect_without_a_decision(ledger: Ledger) -> None:
+    ledger.housekeeping._dead = lambda run_id, objects: objects  # type: ignore
+    ledger.leases.stopped = lambda run_id: True  # type: ignore
+
+
+def _child_does_not_look(ledger: Ledger) -> None:
+    ledger.closing._join = lambda begin, decision: Closed(decision)  # type: ignore
+
+
+def _membership_is_not_checked(ledger: Ledger) -> None:
+    ledger.outcomes.lists_cell = lambda decision, cell, gen: True  # type: ignore
+    real = ledger.closing._members
+
+    def members(begin: Any, listing: Any) -> Any:
+        listing.touched = []
+        return real(begin, listing)
+
+    ledger.closing._members = members  # type: ignore
+
+
+def _base_is_not_compared(ledger: Ledger) -> None:
+    real = ledger.cells.write
+    ledger.cells.write = lambda *a, **k: real(*a, **{**k, "expected": ANY})  # type: ignore
+
+
+def _older_attempts_are_left_alone(ledger: Ledger) -> None:
+    ledger.runs._supersede = lambda begin, flow_run: None  # type: ignore
+
+
+def _touches_are_forgotten(ledger: Ledger) -> None:
+    real = ledger.store.storage.put
+    ledger.store.storage.put = lambda key, data: None if "/touch/" in key else real(key, data)  # type: ignore
+
+
+MUTATIONS: list[tuple[Callable[[Ledger], None], str]] = [
+    (_ignore_undecided, "update: commit against commit, opposite order"),
+    (_overwrite_decision, "update: two runs and the reaper"),
+    (_collect_without_a_decision, "collector against writers"),
+    (_child_does_not_look, "update: nested run, reaper on the outer one"),
+    (_membership_is_not_checked, "straggler against close"),
+    (_base_is_not_compared, "update: commit against commit, opposite order"),
+    (_older_attempts_are_left_alone, "attempts of one flow run"),
+    (_touches_are_forgotten, "update: commit against rollback"),
+]
+
+
+def _broken(mutate: Callable[[Ledger], None]) -> LedgerFactory:
+    def make(*args: Any, **kwargs: Any) -> Ledger:
+        ledger = Ledger(*args, **kwargs)
+        mutate(ledger)
+        return ledger
+
+    return make
+
+
+def _caught(scenario: Scenario, make: LedgerFactory) -> bool:
+    world = lambda: scenario.world(make)  # noqa: E731
+    try:
+        for _ in systematic(world, scenario.judge, scenario.limits, 2, 300):
+            pass
+        for seed in range(300):
+            at_random(world, scenario.judge, scenario.limits, seed)
+    except Exception:  # whatever way it fails, it was seen
+        return True
+    return False
+
+
+@pytest.mark.parametrize(("mutate", "where"), MUTATIONS, ids=[m.__name__.strip("_") for m, _ in MUTATIONS])
+def test_a_broken_protocol_is_caught(mutate: Callable[[Ledger], None], where: str) -> None:
+    """Each rule of the protocol is needed: without it some schedule of that scenario breaks an invariant."""
+    assert not _caught(SCENARIOS[where], Ledger), "the unbroken protocol must hold"
+    assert _caught(SCENARIOS[where], _broken(mutate))
+
+
+def test_never_waiting_is_caught() -> None:
+    """If nobody waits for anybody, two runs can both fail without a crash: P4's waiting is needed."""
+    from dataclasses import replace
+
+    assert _caught(replace(SCENARIOS["somebody wins"], settings=HASTY), Ledger)

@@ -1,0 +1,225 @@
+"""Production code under a scheduler: every storage call of every actor is a step that somebody else chooses.
+
+Each actor is a process of its own as far as the code can tell (its own ledger, caches, holder and ids) and runs in a
+greenlet. It stops before each storage call; the scheduler says who goes on, who crashes, and which writes are still on
+their way when their sender is told that they timed out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, BinaryIO
+
+import greenlet
+
+from prefect_registry.clock import StoreClock
+from prefect_registry.errors import AlreadyExists, StorageUnavailable
+from prefect_registry.ids import IdFactory
+from prefect_registry.ledger.ledger import Ledger
+from prefect_registry.ledger.store import LedgerSettings, Store
+from prefect_registry.records.runs import Holder
+from prefect_registry.storage.base import Download, ObjectInfo, Storage, Stored, Upload
+from prefect_registry.storage.memory import MemoryStorage
+from prefect_registry.storage.resolving import ResolvingStorage
+
+EPOCH = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
+Program = Callable[["Actor"], None]
+LedgerFactory = Callable[..., Ledger]
+
+
+class VirtualClock:
+    """Time that passes only when everybody waits; shared by all actors of a world."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def now(self) -> datetime:
+        return EPOCH + timedelta(seconds=self.seconds)
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+    def sleep(self, seconds: float) -> None:
+        raise AssertionError("actors sleep through their own clock")
+
+
+class ActorClock(VirtualClock):
+    """The same time, for one actor: sleeping lets others go first."""
+
+    def __init__(self, world: World, actor: Actor) -> None:
+        self._world, self._actor = world, actor
+
+    @property
+    def seconds(self) -> float:  # type: ignore[override]
+        return self._world.clock.seconds
+
+    def sleep(self, seconds: float) -> None:
+        self._actor.pause(("sleep", seconds))
+
+
+@dataclass
+class Actor:
+    """A program and what became of it. ``facts`` is shared by all actors of the world."""
+
+    name: str
+    program: Program
+    world: World
+    greenlet: Any = None
+    state: str = "ready"  # ready, sleeping, waiting, done, crashed
+    wakes_at: float = 0.0
+    steps_when_slept: int = 0
+    waits_for: str = ""
+    told: str = ""
+    error: BaseException | None = None
+    ledger: Any = None
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        return self.world.facts
+
+    def pause(self, why: tuple[str, Any]) -> str:
+        """Stop here until the scheduler lets this actor go on; returns what it ordered (``go`` or ``delay``)."""
+        if self.state == "crashed":
+            raise greenlet.GreenletExit
+        order = self.greenlet.parent.switch(why)
+        if self.state == "crashed":
+            raise greenlet.GreenletExit
+        return str(order)
+
+    def wait_for(self, fact: str) -> Any:
+        """Stop until some actor has set a fact."""
+        if fact not in self.facts:
+            self.pause(("wait", fact))
+        return self.facts[fact]
+
+    def tell(self, outcome: str, run_id: str) -> None:
+        """What the caller was told of its run: judged at once, against the raw bytes."""
+        self.told = outcome
+        self.world.on_told(self, outcome, run_id)
+
+
+class ScheduledStorage(Storage):
+    """The shared memory store, as one actor sees it: each call is a step."""
+
+    def __init__(self, world: World, actor: Actor) -> None:
+        self._world, self._actor, self._inner = world, actor, world.storage
+
+    @property
+    def url(self) -> str:
+        return self._inner.url
+
+    def create(self, key: str, data: bytes) -> None:
+        if self._actor.pause(("create", (key, data))) == "delay":
+            self._world.pending.append((key, data))
+            raise StorageUnavailable("timed out", key=key)
+        self._inner.create(key, data)
+
+    def put(self, key: str, data: bytes) -> None:
+        self._actor.pause(("put", key))
+        self._inner.put(key, data)
+
+    def get(self, key: str) -> bytes:
+        self._actor.pause(("get", key))
+        return self._inner.get(key)
+
+    def open(self, key: str) -> BinaryIO:
+        self._actor.pause(("open", key))
+        return self._inner.open(key)
+
+    def upload(self, files: Sequence[Upload], progress: Any = None) -> list[Stored]:
+        stored = []
+        for file in files:
+            self._actor.pause(("upload", file.key))
+            assert isinstance(file.source, bytes)
+            self._inner.put(file.key, file.source)
+            stored.append(Stored(file.key, len(file.source), hashlib.sha256(file.source).hexdigest()))
+        return stored
+
+    def download(self, files: Sequence[Download], progress: Any = None) -> None:
+        raise AssertionError("no scenario downloads")
+
+    def list(self, prefix: str, start_after: str = "") -> Iterator[ObjectInfo]:
+        self._actor.pause(("list", prefix))
+        return iter(tuple(self._inner.list(prefix, start_after)))
+
+    def delete_many(self, keys: Iterable[str]) -> None:
+        self._actor.pause(("delete", ""))
+        self._inner.delete_many(keys)
+
+    def info(self, key: str) -> ObjectInfo | None:
+        self._actor.pause(("info", key))
+        return self._inner.info(key)
+
+
+@dataclass
+class World:
+    """One store, its actors and the virtual time; ``make`` builds an actor's ledger (mutations swap it)."""
+
+    settings: LedgerSettings
+    provable: bool = True
+    make: LedgerFactory = Ledger
+    clock: VirtualClock = field(default_factory=VirtualClock)
+    storage: MemoryStorage = field(init=False)
+    actors: list[Actor] = field(default_factory=list)
+    facts: dict[str, Any] = field(default_factory=dict)
+    pending: list[tuple[str, bytes]] = field(default_factory=list)
+    told: list[tuple[str, str, str]] = field(default_factory=list)
+    judge_told: Callable[[World, str, str, str], None] | None = None
+    minted: int = 0
+
+    def __post_init__(self) -> None:
+        self.storage = MemoryStorage(clock=self.clock)
+
+    def ledger_for(self, actor: Actor) -> Ledger:
+        """A process of its own on the shared store."""
+        clock = ActorClock(self, actor)
+        storage = ResolvingStorage(ScheduledStorage(self, actor), clock, timeout=1.0, jitter=lambda: 0.0)
+        store = Store(
+            storage,
+            StoreClock(clock),
+            ids=IdFactory(self._random),
+            settings=self.settings,
+            holder=lambda: Holder(host="test", boot="test", pid=self.actors.index(actor), process_start=actor.name),
+            is_gone=self._is_gone,
+            random=lambda: 0.0,
+        )
+        return self.make(store, heartbeats=False)
+
+    def _random(self, count: int) -> bytes:
+        self.minted += 1
+        return self.minted.to_bytes(count, "big")
+
+    def _is_gone(self, holder: Holder) -> bool:
+        return self.provable and self.actors[holder.pid].state in ("crashed", "done")
+
+    def add(self, name: str, program: Program) -> None:
+        """One more actor; it starts when it is first scheduled."""
+        actor = Actor(name, program, self)
+        self.actors.append(actor)
+        actor.ledger = self.ledger_for(actor)
+
+        def body() -> None:
+            try:
+                program(actor)
+            except greenlet.GreenletExit:
+                pass
+            except BaseException as error:
+                actor.error = error
+
+        actor.greenlet = greenlet.greenlet(body)
+
+    def on_told(self, actor: Actor, outcome: str, run_id: str) -> None:
+        self.told.append((actor.name, outcome, run_id))
+        if self.judge_told is not None:
+            self.judge_told(self, actor.name, outcome, run_id)
+
+    def land(self, index: int) -> None:
+        """A write that was on its way arrives."""
+        key, data = self.pending.pop(index)
+        try:
+            self.storage.create(key, data)
+        except AlreadyExists:
+            return
