@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
+from prefect_registry.ledger import observers
 from prefect_registry.ledger.beats import Beats
 from prefect_registry.ledger.cells import Cells
 from prefect_registry.ledger.closing import UNSET, Closed, Closing
@@ -109,9 +110,12 @@ class Ledger:
         self.commit(own)
 
     def surrounding(self) -> str | None:
-        """The run of this store that surrounds the calling code in this process, if any."""
+        """The run of this store that surrounds the calling code, if any: in this process, or around the task that
+        Prefect runs here for a flow elsewhere."""
         active = active_run.get()
-        return active[1] if active is not None and active[0] == self.store.storage.url else None
+        if active is None:
+            return observers.surrounding_run(self.store.storage.url)
+        return active[1] if active[0] == self.store.storage.url else None
 
 
 def failure_of(error: BaseException, kind: FailureKind | None = None) -> Failure:

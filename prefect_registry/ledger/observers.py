@@ -1,13 +1,22 @@
-"""Who wants to know when something happens in this process: how the Prefect layer sees what the ledger does,
-while nothing below it imports Prefect (DESIGN.md 7).
+"""Who wants to know when something happens in this process, and who knows what surrounds it: how the Prefect layer
+works with the ledger, while nothing below it imports Prefect (DESIGN.md 7).
 """
 
 from __future__ import annotations
 
+import importlib
+import sys
 from collections.abc import Callable
 
 DatasetBegun = Callable[[str, str, str], None]
+SurroundingRun = Callable[[str], str | None]
+
 _dataset_begun: list[DatasetBegun] = []
+_surrounding_run: list[SurroundingRun] = []
+
+# In a process that Prefect started (a pool of processes, a Dask worker) nobody may have imported the Prefect layer. It
+# is named here, not imported: without Prefect in the process it is never loaded.
+_WITH = {"prefect.context": "prefect_registry.runs"}
 
 
 def on_dataset_begun(observer: DatasetBegun) -> None:
@@ -18,5 +27,24 @@ def on_dataset_begun(observer: DatasetBegun) -> None:
 
 def dataset_begun(store_url: str, run_id: str, dataset_id: str) -> None:
     """Tell the observers."""
+    _wake()
     for observer in _dataset_begun:
         observer(store_url, run_id, dataset_id)
+
+
+def know_surrounding_run(knows: SurroundingRun) -> None:
+    """Ask ``knows(store_url)`` for the surrounding run's id where no context variable tells it. Once per callable."""
+    if knows not in _surrounding_run:
+        _surrounding_run.append(knows)
+
+
+def surrounding_run(store_url: str) -> str | None:
+    """The run of that store around the calling code, by those who know; None if nobody does."""
+    _wake()
+    return next((found for knows in _surrounding_run if (found := knows(store_url)) is not None), None)
+
+
+def _wake() -> None:
+    for loaded, wanted in _WITH.items():
+        if loaded in sys.modules and wanted not in sys.modules:
+            importlib.import_module(wanted)

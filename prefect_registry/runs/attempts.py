@@ -32,6 +32,9 @@ class _OtherAttempt(Exception):
 class _Quiet(logging.LoggerAdapter[Any]):
     """A transaction's log, in which a refusal of ours is no error."""
 
+    def __init__(self, logger: Any) -> None:
+        super().__init__(logger, getattr(logger, "extra", None))
+
     def process(self, msg: Any, kwargs: Any) -> tuple[Any, Any]:
         return self.logger.process(msg, kwargs) if isinstance(self.logger, logging.LoggerAdapter) else (msg, kwargs)
 

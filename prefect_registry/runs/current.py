@@ -11,6 +11,7 @@ from uuid import UUID
 from prefect.context import FlowRunContext
 
 from prefect_registry.errors import ConfigurationError, NoActiveRun, RegistryError
+from prefect_registry.ledger import observers
 from prefect_registry.ledger.ledger import active_run
 from prefect_registry.registry import Registry, Run
 from prefect_registry.resolve import RegistryLike, keep, known, open_shared, resolve_registry, set_surrounding
@@ -26,6 +27,10 @@ _LABELS = (RUN_LABEL, URL_LABEL, REFERENCE_LABEL)
 surrounding: ContextVar[Run | None] = ContextVar("prefect_registry_run", default=None)
 """The handle of the run that surrounds this code in this process."""
 
+
+claimed: ContextVar[tuple[str, ...]] = ContextVar("prefect_registry_claimed", default=())
+"""The flow runs around this code whose attempt a scope in this process is: a flow's function that calls itself is one
+attempt, not several."""
 
 spoiled: set[str] = set()
 """Runs in which something of a failed task attempt is still staged, because the store did not answer."""
@@ -202,3 +207,4 @@ def _flow_run_around(parent_task: UUID | None) -> tuple[UUID | None, UUID | None
 
 
 set_surrounding(nearest_registry)
+observers.know_surrounding_run(surrounding_run_id)

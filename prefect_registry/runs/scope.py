@@ -22,7 +22,7 @@ from prefect_registry.records.runs import Decision, Failure, failure, not_publis
 from prefect_registry.registry import Registry, Run
 from prefect_registry.resolve import keep, resolve_registry
 from prefect_registry.runs import current, notices, rehearsal
-from prefect_registry.runs.flowrun import facts, failure_of, flow_context, is_own_function, log, timed_out
+from prefect_registry.runs.flowrun import facts, failure_of, flow_context, flow_run_id, is_own_function, log, timed_out
 from prefect_registry.runs.futures import Submitted, Unseen, raise_unseen_failure, watch
 from prefect_registry.runs.options import RunOptions
 from prefect_registry.runs.parameters import bound_parameters, recorded, redacted, render, secrets_in
@@ -78,8 +78,11 @@ class Scope:
         self._began = time.monotonic()
         self.context = flow_context()
         registry = keep(resolve_registry(self.options.registry_for(self.parameters)))
+        flow_run = flow_run_id()
         self._owns_flow_run = (
-            self.fn is not None and is_own_function(self.context, self.options) and not self._is_open_already()
+            self.fn is not None
+            and is_own_function(self.context, self.options)
+            and flow_run not in current.claimed.get()
         )
         attempt = registry.begin_attempt(
             self._purpose(),
@@ -90,7 +93,7 @@ class Scope:
             lease=self.options.lease,
             parent=current.run_around(registry),
             isolated=self.options.isolated,
-            flow_run=str(cast(Any, self.context).flow_run.id) if self._owns_flow_run else None,
+            flow_run=flow_run if self._owns_flow_run else None,
             prefect=facts(),
         )
         self._run = registry.attach(attempt.begin.run_id)
@@ -100,14 +103,6 @@ class Scope:
             return
         around = "" if attempt.begin.parent is None else f", inside {attempt.begin.parent}"
         log().info("Registry run %s began in %s%s: nothing of it is visible yet.", self.run.id, registry.url, around)
-
-    def _is_open_already(self) -> bool:
-        """A flow's function that calls itself is one attempt, not several."""
-        around = current.surrounding.get()
-        if around is None or self.context is None:
-            return False
-        begin = around.registry.ledger.runs.known(around.id)
-        return begin.flow_run == str(cast(Any, self.context).flow_run.id)
 
     def _purpose(self) -> str:
         if self.options.purpose is not None:
@@ -143,6 +138,7 @@ class Scope:
         self._tokens = [
             active_run.set((self.registry.url, self.run.id)),
             current.surrounding.set(self.run),
+            current.claimed.set((*current.claimed.get(), *((flow_run_id(),) if self._owns_flow_run else ()))),
         ]
         context = self.context
         if context is None or context.detached or (TaskRunContext.get() is not None and not self._owns_flow_run):
@@ -157,11 +153,11 @@ class Scope:
         if self._label_before is not None and self.context is not None:
             current.restore_label(self.context, self._label_before)
             self._label_before = None
-        for variable, token in zip((active_run, current.surrounding), self._tokens, strict=False):
+        for token in self._tokens:
             try:
-                cast(Any, variable).reset(token)
+                token.var.reset(token)
             except ValueError:  # entered and left in different contexts, as fixtures and generators do
-                cast(Any, variable).set(None)
+                token.var.set(() if token.var is current.claimed else None)
         self._tokens = []
 
     # -- the end of the body -------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import copy
 import functools
 import inspect
@@ -247,7 +248,31 @@ def _wrapped(fn: Callable[..., Any], options: RunOptions) -> Callable[..., Any]:
             return run_sync(options, fn, args, kwargs)
 
     setattr(wrapper, MARK, options)
+    with contextlib.suppress(AttributeError, TypeError, ValueError):
+        wrapper.__signature__ = _evaluated(inspect.signature(fn), fn)  # type: ignore[attr-defined]
     return wrapper
+
+
+def _evaluated(signature: inspect.Signature, fn: Callable[..., Any]) -> inspect.Signature:
+    """The signature with annotations that are text (``from __future__ import annotations``) as the types they name.
+
+    Prefect looks those names up in the globals of the function that it calls, and the wrapper's are not the flow's.
+    What is not defined yet stays text.
+    """
+    names = getattr(inspect.unwrap(fn), "__globals__", {})
+    parameters = [p.replace(annotation=_evaluated_one(p.annotation, names)) for p in signature.parameters.values()]
+    return signature.replace(
+        parameters=parameters, return_annotation=_evaluated_one(signature.return_annotation, names)
+    )
+
+
+def _evaluated_one(annotation: Any, names: dict[str, Any]) -> Any:
+    if not isinstance(annotation, str):
+        return annotation
+    try:
+        return eval(annotation, names)  # as inspect.signature(eval_str=True) does, one by one
+    except Exception:
+        return annotation
 
 
 def run_sync(options: RunOptions, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
