@@ -1,0 +1,1 @@
+"""What the ingestion flow does with files, without Prefect: find them, claim each for one run, read and stage it."""
