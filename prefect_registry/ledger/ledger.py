@@ -111,7 +111,8 @@ class Ledger:
 
     def surrounding(self) -> str | None:
         """The run of this store that surrounds the calling code, if any: in this process, or around the task that
-        Prefect runs here for a flow elsewhere."""
+        Prefect runs here for a flow elsewhere.
+        """
         active = active_run.get()
         if active is None:
             return observers.surrounding_run(self.store.storage.url)
