@@ -53,7 +53,7 @@ test: setup ## Run the tests that need nothing but Python
 	exit $$status
 
 test-azure: setup $(AZURITE) ## Run the tests on Azure's emulator (needs npm)
-	@AZURITE_HOME='$(CURDIR)/$(AZURITE_HOME)' $(PYTEST) -m azure $(ARGS)
+	@$(PYTEST) -m azure $(ARGS)
 
 $(AZURITE):
 	@command -v npm >/dev/null || { echo "The Azure tests need npm, to install Microsoft's emulator: apt-get install npm"; exit 1; }
