@@ -103,4 +103,5 @@ def check_told(world: World, actor: str, outcome: str, run_id: str) -> None:
         assert effective == "aborted", f"{actor} was told that {run_id} failed, but it is {effective}"
     elif outcome == "staged":
         end = Judge.of(world).ends.get(run_id)
-        assert end is not None and end["outcome"] == "committed", f"{actor} was told staged, but {run_id} is not"
+        assert end is not None, f"{actor} was told staged, but {run_id} is undecided"
+        assert end["outcome"] == "committed", f"{actor} was told staged, but {run_id} is aborted"

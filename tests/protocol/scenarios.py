@@ -19,6 +19,7 @@ from prefect_registry.names import key_of
 
 CELL = "model"
 PATIENT = LedgerSettings(undecided_wait_seconds=math.inf, younger_wait_seconds=0, poll_seconds=0.5, lease_seconds=60)
+UNKIND = Limits(crashes=1, delays=1)
 HASTY = LedgerSettings(undecided_wait_seconds=0, younger_wait_seconds=0, poll_seconds=0.5, lease_seconds=60)
 
 
@@ -169,7 +170,7 @@ class Scenario:
     actors: tuple[tuple[str, Program], ...]
     mode: str = "update"
     settings: LedgerSettings = PATIENT
-    limits: Limits = Limits(crashes=1, delays=1)
+    limits: Limits = UNKIND
     check_end: Callable[[World], None] | None = None
     bytes_needed: bool = True
 
