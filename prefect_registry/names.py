@@ -10,10 +10,13 @@ import hashlib
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
+from urllib.parse import unquote
 
 from prefect_registry.errors import InvalidInput
 from prefect_registry.ids import encode
 
+HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
+"""How a folder spells that a column is null."""
 LONGEST_KEY_BYTES = 180
 LONGEST_NAME_CHARACTERS = 2_000
 LONGEST_PATH_BYTES = 700
@@ -76,6 +79,19 @@ def path_problems(path: object) -> Iterator[str]:
         yield f"path {path!r:.80} contains a backslash, a control character or broken Unicode"
     if any(segment in ("", ".", "..") for segment in path.split("/")):
         yield f"path {path!r:.80} must be relative, without empty, '.' or '..' segments"
+
+
+def folder_values(path: str) -> dict[str, str]:
+    """What the folders of a path say in Hive's way: ``year=2013/month=7/part.parquet`` has year and month."""
+    segments = [s.partition("=") for s in path.split("/")[:-1] if "=" in s]
+    return {unquote(name): unquote(value) for name, _, value in segments}
+
+
+def spelled_in_folder(value: object) -> str:
+    """A JSON value as the name of a Hive folder spells it."""
+    if value is None:
+        return HIVE_NULL
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def clashes(paths: Iterable[str]) -> Iterator[str]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, Literal
 
 from prefect_registry.datasets.service import Datasets
 from prefect_registry.datasets.writing import DatasetWriter
 from prefect_registry.errors import AccessDenied, InvalidInput, NotFound, StorageUnavailable
+from prefect_registry.records.datasets import DatasetGeneration
 from prefect_registry.storage.base import Progress
 
 How = Literal["copy", "reference"]
@@ -14,8 +16,7 @@ How = Literal["copy", "reference"]
 
 def adopt(
     datasets: Datasets,
-    dataset_id: str,
-    kind: str,
+    begun: DatasetGeneration,
     url: str,
     how: How,
     rows: int | None,
@@ -27,9 +28,10 @@ def adopt(
         raise InvalidInput.of("how", [f"how must be 'copy' or 'reference', not {how!r}"])
     fs, base, files = _source(url, storage_options)
     if how == "reference":
-        datasets.commit(dataset_id, url, _count(fs, files) if rows is None else rows)
+        counted = _count(fs, files) if rows is None else rows
+        datasets.commit(begun.dataset_id, _lasting(url), counted)
         return
-    with DatasetWriter(datasets, dataset_id, kind) as writer:
+    with DatasetWriter(datasets, begun) as writer:
         if rows is not None:
             writer.set_rows(rows)
         for path in files:
@@ -39,6 +41,11 @@ def adopt(
                     target.write(chunk)
                     if progress is not None:
                         progress(len(chunk))
+
+
+def _lasting(url: str) -> str:
+    """The URL, or the absolute path: a relative one means something else in every process."""
+    return url if "://" in url else os.path.abspath(os.path.expanduser(url))
 
 
 def _source(url: str, storage_options: dict[str, Any] | None) -> tuple[Any, str, list[str]]:

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import orjson
 
-from prefect_registry.errors import IntegrityError, InvalidInput
+from prefect_registry.errors import IntegrityError, InvalidInput, NotFound
 from prefect_registry.ledger.store import Store
 from prefect_registry.names import clashes, path_problems
 from prefect_registry.records.datasets import FileEntry, ManifestDocument
 from prefect_registry.records.runs import Reference
 from prefect_registry.storage.base import ObjectInfo, Storage
 
+if TYPE_CHECKING:
+    from prefect_registry.datasets.parquet import Shape
+
 Verify = Literal["full", "size"]
 MOST_INLINE_FILES = 2_000
+MOST_INLINE_BYTES = 700_000
 MOST_FILES = 1_000_000
 _CHUNK = 4 << 20
 
@@ -46,10 +51,19 @@ def inspect_folder(store: Store, prefix: str, known: Mapping[str, FileEntry], ve
             todo="Let the job end, or delete what it left, and commit again",
             committed="no",
         )
+    links = sorted(_links(store.storage, prefix))
+    if links:
+        raise InvalidInput(
+            f"{prefix}{links[0]} is a symbolic link",
+            why="A link may lead out of the dataset, or be changed after the commit, so none is followed",
+            todo="Put the file itself there, and commit again",
+            committed="no",
+        )
     missing = sorted(set(known) - set(found))
     if missing:
         raise IntegrityError(
             f"{prefix}{missing[0]} was written and is gone",
+            why="Something deleted it before the dataset was committed",
             todo="Do not delete files of a dataset that is being written",
             committed="no",
         )
@@ -57,32 +71,76 @@ def inspect_folder(store: Store, prefix: str, known: Mapping[str, FileEntry], ve
     return check_files(store.together(calls) if calls else [])
 
 
+def _links(storage: Storage, prefix: str) -> Iterator[str]:
+    """Symbolic links among the members of a dataset's folder; only folders on a disk have them, and no listing does."""
+    if "://" in storage.url:
+        return
+    folder = os.path.join(storage.url, prefix)
+    for parent, folders, files in os.walk(folder):
+        for name in [*folders, *files]:
+            path = os.path.join(parent, name)
+            inside = os.path.relpath(path, folder).replace(os.sep, "/")
+            if is_member(inside) and os.path.islink(path):
+                yield inside
+
+
 def _inspect(storage: Storage, info: ObjectInfo, path: str, known: FileEntry | None, verify: Verify) -> FileEntry:
     if known is not None:
         if known.size != info.size:
-            raise IntegrityError(f"{info.key} has {info.size:,} bytes, but {known.size:,} were written", committed="no")
+            raise IntegrityError(
+                f"{info.key} has {info.size:,} bytes, but {known.size:,} were written",
+                why="Something else wrote to the same path",
+                todo="Write every file once, and begin the dataset anew",
+                committed="no",
+            )
         return known
-    sha256 = _sha256(storage, info.key) if verify == "full" else ""
-    rows, groups = parquet_shape(storage, info.key) if path.endswith(".parquet") else (None, None)
-    return FileEntry(path=path, size=info.size, sha256=sha256, rows=rows, row_groups=groups)
+    try:
+        size, sha256 = _digest(storage, info.key) if verify == "full" else (info.size, "")
+        shape = parquet_shape(storage, info.key) if path.endswith(".parquet") else None
+    except NotFound as error:
+        raise _changed(info.key, "it was deleted") from error
+    if size != info.size:
+        raise _changed(info.key, f"it had {info.size:,} bytes and then {size:,}")
+    return entry(path, size, sha256, shape)
 
 
-def _sha256(storage: Storage, key: str) -> str:
-    digest = hashlib.sha256()
+def entry(path: str, size: int, sha256: str, shape: Shape | None) -> FileEntry:
+    """A file as a manifest lists it."""
+    if shape is None:
+        return FileEntry(path=path, size=size, sha256=sha256)
+    return FileEntry(
+        path=path, size=size, sha256=sha256, rows=shape.rows, row_groups=shape.row_groups, columns=shape.columns
+    )
+
+
+def _changed(key: str, how: str) -> IntegrityError:
+    return IntegrityError(
+        f"{key} changed while the dataset was being committed: {how}",
+        why="Some program is still at work in the dataset's folder",
+        todo="Let it end, and commit again",
+        committed="no",
+    )
+
+
+def _digest(storage: Storage, key: str) -> tuple[int, str]:
+    digest, size = hashlib.sha256(), 0
     with storage.open(key) as file:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
-    return digest.hexdigest()
+            size += len(chunk)
+    return size, digest.hexdigest()
 
 
-def parquet_shape(storage: Storage, key: str) -> tuple[int, int]:
-    """Rows and row groups by the file's own footer. Raises ``IntegrityError`` when it has none."""
+def parquet_shape(storage: Storage, key: str) -> Shape:
+    """The shape by the file's own footer. Raises ``IntegrityError`` when it has none."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    from prefect_registry.datasets.parquet import shape_of
+
     try:
         with storage.open(key) as file:
-            metadata = pq.ParquetFile(file).metadata
+            return shape_of(pq.ParquetFile(file).metadata)
     except (pa.ArrowException, OSError) as error:
         raise IntegrityError(
             f"{key} is not a complete Parquet file",
@@ -90,7 +148,6 @@ def parquet_shape(storage: Storage, key: str) -> tuple[int, int]:
             todo="Write it again; the dataset was not committed",
             committed="no",
         ) from error
-    return metadata.num_rows, metadata.num_row_groups
 
 
 def check_files(files: Iterable[FileEntry]) -> list[FileEntry]:
@@ -129,7 +186,9 @@ def check_rows(files: Sequence[FileEntry], rows: int | None, prefix: str) -> int
 def store_manifest(store: Store, prefix: str, files: list[FileEntry]) -> Reference | None:
     """A reference to the manifest when it is too large for the generation; None when it goes inline."""
     if len(files) <= MOST_INLINE_FILES:
-        return None
+        inline = orjson.dumps([f.model_dump() for f in files])
+        if len(inline) <= MOST_INLINE_BYTES:
+            return None
     document = ManifestDocument(write_id=store.ids.write_id(), files=files)
     key = f"{prefix}_manifest-{document.write_id}.json"
     return store.store_reference(key, orjson.dumps(document.model_dump(by_alias=True)))
@@ -138,3 +197,14 @@ def store_manifest(store: Store, prefix: str, files: list[FileEntry]) -> Referen
 def load_manifest(store: Store, reference: Reference) -> list[FileEntry]:
     """The files of a manifest that has an object of its own, verified."""
     return ManifestDocument.decode(store.fetch_reference(reference), reference.key).files
+
+
+def check_stored(files: Sequence[FileEntry], where: str) -> None:
+    """Refuse a manifest that names a file outside its dataset's folder: somebody has tampered with it."""
+    problems = [p for f in files for p in path_problems(f.path)]
+    if problems:
+        raise IntegrityError(
+            f"The manifest of {where} names files that no dataset can have",
+            why="; ".join(problems[:3]),
+            todo="Somebody changed the store behind the registry's back; restore it from a backup",
+        )

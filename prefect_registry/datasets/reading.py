@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -49,6 +49,8 @@ class Dataset:
     committed_at: datetime | None
     key: str | None = None
     task_run: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    partitioning: Mapping[str, str] = field(default_factory=dict, repr=False)
     store: Store = field(repr=False, compare=False, kw_only=True)
 
     @property
@@ -70,7 +72,11 @@ class Dataset:
     def open(self, path: str) -> BinaryIO:
         """A seekable binary file over one file of the dataset. Not verified: see :meth:`download` for that."""
         self._check_readable()
-        return self.store.storage.open(self._key(self._entry(path)))
+        entry = self._entry(path)
+        try:
+            return self.store.storage.open(self._key(entry))
+        except NotFound as error:
+            raise self._damage(entry, "it is missing") from error
 
     def download(self, path: str, target: str | Path, progress: Progress | None = None) -> Path:
         """Fetch one file, verified by its sha256, to ``target`` (a file's name, or a folder that exists)."""
@@ -78,18 +84,23 @@ class Dataset:
         entry = self._entry(path)
         where = Path(target)
         where = where / Path(path).name if where.is_dir() else where
-        self.store.storage.download([self._as_download(entry, where)], progress)
+        self._download([self._as_download(entry, where)], progress)
         return where
 
     def download_all(self, folder: str | Path, progress: Progress | None = None) -> list[Path]:
         """Fetch every file, verified, into ``folder``; several at once."""
         self._check_readable()
         targets = [Path(folder) / f.path for f in self.files]
-        for parent in {t.parent for t in targets}:
-            parent.mkdir(parents=True, exist_ok=True)
         downloads = [self._as_download(f, t) for f, t in zip(self.files, targets, strict=True)]
-        self.store.storage.download(downloads, progress)
+        self._download(downloads, progress)
         return targets
+
+    def _download(self, downloads: list[Download], progress: Progress | None) -> None:
+        try:
+            self.store.storage.download(downloads, progress)
+        except NotFound as error:
+            key = str(error.context.get("key", self.prefix))
+            raise self._damage_at(key.removeprefix(self.prefix), "a file is missing") from error
 
     def _as_download(self, entry: FileEntry, target: Path) -> Download:
         return Download(self._key(entry), target, size=entry.size, sha256=entry.sha256 or None)
@@ -141,11 +152,15 @@ class Dataset:
             raise self._damage(entry, f"it has {size:,} bytes that are not the {entry.size:,} that were committed")
 
     def _damage(self, entry: FileEntry, why: str) -> IntegrityError:
+        return self._damage_at(entry.path, why)
+
+    def _damage_at(self, path: str, why: str) -> IntegrityError:
         return IntegrityError(
-            f"{entry.path} of dataset {self.id} is damaged: {why}",
+            f"{path} of dataset {self.id} is damaged: {why}",
+            why="Somebody changed the store behind the registry's back, or the run was aborted and its bytes collected",
             todo="Restore it from a backup, or revert the run; nothing was changed",
             dataset_id=self.id,
-            path=entry.path,
+            path=path,
         )
 
     def to_table(self, columns: list[str] | None = None, *, verify: bool = True) -> pa.Table:

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from prefect_registry.datasets.service import TOMBSTONES, Datasets
+from prefect_registry.datasets.finding import TOMBSTONES
+from prefect_registry.datasets.service import Datasets
 from prefect_registry.errors import InvalidState
 from prefect_registry.ledger import paths
 from prefect_registry.ledger.ledger import RunSpec, failure_of

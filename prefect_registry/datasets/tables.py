@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
-from functools import partial
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from prefect_registry.asynchronous import twin
+from prefect_registry.datasets.finding import TOMBSTONES
 from prefect_registry.datasets.reading import Dataset
-from prefect_registry.datasets.service import TOMBSTONES, Datasets
+from prefect_registry.datasets.service import Datasets
 from prefect_registry.errors import InvalidInput, NotFound
 from prefect_registry.ledger import paths
 from prefect_registry.ledger.journal import PublishedRun
-from prefect_registry.records.datasets import DatasetGeneration
+from prefect_registry.names import folder_values, spelled_in_folder
+from prefect_registry.records.cells import CellGeneration, CellRef
+from prefect_registry.records.datasets import DatasetGeneration, Partition
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -92,20 +93,21 @@ class Tables:
         kind: str,
         run_id: str | None = None,
         published: list[PublishedRun] | None = None,
-        as_of: datetime | None = None,
     ) -> Table:
         """The table of ``kind``; inside ``run_id``, with what is staged there on top."""
+        if run_id is not None:
+            self._ledger.runs.known(run_id)
         published = self._ledger.journal.published() if published is None else published
-        groups = self._publications(kind, published, as_of)
+        groups = self._publications(kind, published)
         if run_id is not None:
             staged = [d for d in self._staged_inside(run_id) if d.kind == kind]
             groups = iter([staged, *groups])
         return Table(kind, tuple(_fold(groups)))
 
-    def latest(self, kind: str, published: list[PublishedRun] | None = None, as_of: datetime | None = None) -> Dataset:
+    def latest(self, kind: str, published: list[PublishedRun] | None = None) -> Dataset:
         """The dataset of ``kind`` that was published last; ``InvalidInput`` with the count if its run had several."""
         published = self._ledger.journal.published() if published is None else published
-        newest = next((g for g in self._publications(kind, published, as_of) if g), None)
+        newest = next((g for g in self._publications(kind, published) if g), None)
         if newest is None:
             raise NotFound(f"No dataset of kind {kind!r} is published", todo="Check the kind's spelling")
         if len(newest) > 1:
@@ -122,11 +124,9 @@ class Tables:
 
     # -- from runs to publications -------------------------------------------------------------------------------
 
-    def _publications(
-        self, kind: str, published: Sequence[PublishedRun], as_of: datetime | None
-    ) -> Iterator[list[Dataset]]:
+    def _publications(self, kind: str, published: Sequence[PublishedRun]) -> Iterator[list[Dataset]]:
         """The datasets of ``kind`` per root decision, newest first; a run and those nested in it are one."""
-        dead = self._tombstoned(published, as_of)
+        dead = self._tombstoned(published)
         found = (pair for batch in self._batches(published) for pair in batch)
         for _, group in groupby(found, key=lambda pair: pair[0].publication):
             documents = [d for _, d in group if d.kind == kind and d.dataset_id not in dead]
@@ -145,16 +145,22 @@ class Tables:
                 yield [
                     (run, d)
                     for (run, _), d in zip(members, documents, strict=True)
-                    if d is not None and d.step == "staged"
+                    if d is not None and d.step == "staged" and d.run_id == run.decision.run_id
                 ]
 
-    def _tombstoned(self, published: Sequence[PublishedRun], as_of: datetime | None) -> set[str]:
-        """Ids of datasets that a later decision un-published, found in the decisions themselves."""
-        cells = {c for run in published for c in self._store.members(run.decision).cells}
-        keys = sorted({key for type_, key, _ in cells if type_ == TOMBSTONES})
-        calls = [partial(self._datasets.later_state, key, as_of) for key in keys]
-        states = self._store.together(calls) if calls else []
-        return {key for key, state in zip(keys, states, strict=True) if state == "DELETED"}
+    def _tombstoned(self, published: Sequence[PublishedRun]) -> set[str]:
+        """Ids of datasets that a later decision un-published, by the decisions of this very state alone.
+
+        The newest generation among those that ``published`` lists counts: what is decided meanwhile is another state.
+        """
+        newest: dict[str, int] = {}
+        for run in published:
+            for type_, key, gen in self._store.members(run.decision).cells:
+                if type_ == TOMBSTONES:
+                    newest[key] = max(gen, newest.get(key, -1))
+        keys = [paths.cell_key(CellRef(TOMBSTONES, key), gen) for key, gen in newest.items()]
+        found = self._store.read_many(keys, CellGeneration) if keys else []
+        return {d.name for d in found if d is not None and d.value.get("state") not in ("READY", "ARCHIVED")}
 
     def _staged_inside(self, run_id: str) -> list[Dataset]:
         """Staged datasets visible inside a run: its own, its ancestors', and those of committed nested runs."""
@@ -167,13 +173,36 @@ class Tables:
 
 
 def _fold(groups: Iterable[list[Dataset]]) -> Iterator[Dataset]:
-    """P15: newest publication first; ``replace`` ends it, ``replace_partitions`` hides older datasets of the same
-    partition, ``append`` adds.
+    """P15, newest publication first: ``replace`` ends it, ``append`` adds.
+
+    ``replace_partitions`` hides what older publications have of its partition: datasets that were given it (or one
+    inside it), and files below folders that spell it (``month=7/``).
     """
-    hidden: list[dict[str, Any]] = []
+    hidden: list[Partition] = []
     for group in groups:
-        shown = [d for d in group if d.partition is None or d.partition not in hidden]
-        yield from sorted(shown, key=lambda d: d.id, reverse=True)
+        shown = [left for d in group if (left := _without(d, hidden)) is not None]
+        yield from sorted(shown, key=lambda d: (d.created_at, d.id), reverse=True)
         hidden += [d.partition for d in group if d.mode == "replace_partitions" and d.partition is not None]
         if any(d.mode == "replace" for d in group):
             return
+
+
+def _without(dataset: Dataset, hidden: Sequence[Partition]) -> Dataset | None:
+    """What is left of a dataset when newer ones have replaced some partitions; None when nothing is."""
+    own = dataset.partition or {}
+    if any(_within(own, partition) for partition in hidden):
+        return None
+    spelled = [{name: spelled_in_folder(value) for name, value in p.items()} for p in hidden]
+    if not spelled or not any("=" in f.path for f in dataset.files):
+        return dataset
+    mine = {name: spelled_in_folder(value) for name, value in own.items()}
+    files = [f for f in dataset.files if not any(_within({**mine, **folder_values(f.path)}, p) for p in spelled)]
+    if len(files) == len(dataset.files):
+        return dataset
+    counts = [f.rows for f in files]
+    rows = None if None in counts else sum(c for c in counts if c is not None)
+    return replace(dataset, files=tuple(files), rows=rows, bytes=sum(f.size for f in files)) if files else None
+
+
+def _within(values: Mapping[str, Any], partition: Mapping[str, Any]) -> bool:
+    return all(name in values and values[name] == value for name, value in partition.items())

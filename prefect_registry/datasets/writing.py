@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import io
+import itertools
 import os
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
+from typing import IO, TYPE_CHECKING, Any, BinaryIO
 
 from prefect_registry.asynchronous import twin
+from prefect_registry.datasets.checks import check_rows_argument, tag_problems
+from prefect_registry.datasets.manifest import entry, is_member
+from prefect_registry.datasets.pending import PendingFile, PendingText
 from prefect_registry.datasets.service import Datasets
-from prefect_registry.errors import InvalidInput, InvalidState
-from prefect_registry.ids import parse_inner_id, random_token
+from prefect_registry.errors import AlreadyExists, Conflict, InvalidInput, InvalidState
 from prefect_registry.ledger import paths
+from prefect_registry.locks import ForkSafeLock
 from prefect_registry.names import path_problems
-from prefect_registry.records.datasets import DatasetGeneration, FileEntry
-from prefect_registry.storage.base import Progress, Upload
+from prefect_registry.records.datasets import DatasetGeneration
+from prefect_registry.storage.base import Progress, Stored, Upload
+from prefect_registry.storage.transfer import opened, pump
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
-_IN_MEMORY_BYTES = 64 << 20
+    from prefect_registry.datasets.parquet import Shape
 
 
 class DatasetWriter:
@@ -30,28 +31,35 @@ class DatasetWriter:
 
     ``root`` is the URL of its folder: other programs may write there (``fs``, ``storage_options``, ``env()``); what
     they wrote is read and verified at commit.
+
+    ``staged`` is what was committed, None before. With ``key=`` it may be there from the beginning: then what is
+    written once more is only compared with it, byte for byte, and nothing of it is touched.
     """
 
-    def __init__(self, datasets: Datasets, dataset_id: str, kind: str) -> None:
+    def __init__(self, datasets: Datasets, begun: DatasetGeneration) -> None:
         self._datasets = datasets
         self._store = datasets.store
-        self.id = dataset_id
-        self.kind = kind
-        run_id, suffix = parse_inner_id(dataset_id, "ds", "dataset")
-        self.run_id = run_id
-        self._prefix = paths.dataset_prefix(run_id, suffix)
+        self.id = begun.dataset_id
+        self.kind = begun.kind
+        self.run_id = begun.run_id
+        self.staged: DatasetGeneration | None = begun if begun.step == "staged" else None
+        self._was_staged = self.staged is not None
+        self._prefix = paths.dataset_prefix(begun.run_id, begun.dataset_id[-16:])
         self._others_write = False
+        self._done = False
         self._rows: int | None = None
         self._tags: dict[str, str] = {}
-        self._parts = 0
-        self.staged: DatasetGeneration | None = None
+        self._types: dict[str, str] = {}
+        self._parts = itertools.count()
+        self._lock = ForkSafeLock()
+        self._unclosed: dict[str, int] = {}
 
     # -- for other programs --------------------------------------------------------------------------------------
 
     @property
     def root(self) -> str:
         """The URL of the dataset's folder. Asking for it means that others may write there."""
-        self._others_write = True
+        self._let_others_write()
         return self.location
 
     @property
@@ -62,20 +70,20 @@ class DatasetWriter:
     @property
     def fs(self) -> Any:
         """The fsspec filesystem on which ``root`` lies."""
-        self._others_write = True
+        self._let_others_write()
         return self._store.storage.fs()[0]
 
     @property
     def storage_options(self) -> dict[str, Any]:
         """What pandas and polars take as ``storage_options=`` to write to ``root``. May hold secrets."""
-        self._others_write = True
+        self._let_others_write()
         return dict(self._store.storage.storage_options())
 
     def env(self) -> dict[str, str]:
         """The environment for a subprocess that writes to the dataset: this process's own, with the folder, the ids
         and the store's credentials by their usual names.
         """
-        self._others_write = True
+        self._let_others_write()
         folder = {
             "PREFECT_REGISTRY_DATASET_ROOT": self.location,
             "PREFECT_REGISTRY_DATASET_ID": self.id,
@@ -83,87 +91,112 @@ class DatasetWriter:
         }
         return {**os.environ, **_credentials_env(self._store.storage.storage_options()), **folder}
 
+    def _let_others_write(self) -> None:
+        if self.staged is not None:
+            raise self._too_late("give its folder to another program", "Look at .staged, and skip work that is done")
+        self._others_write = True
+
     # -- writing -------------------------------------------------------------------------------------------------
 
-    def open(self, path: str, mode: str = "wb", encoding: str = "utf-8") -> IO[Any]:
-        """A file to write: ``wb`` or ``w``. It is uploaded, and hashed on the way, when it is closed."""
+    def open(self, path: str, mode: str = "wb", encoding: str = "utf-8", newline: str | None = None) -> IO[Any]:
+        """A file to write: ``wb`` or ``w``; ``xb`` or ``x`` if it must be new.
+
+        It is uploaded, and hashed on the way, when it is closed. One that an exception ends is dropped.
+        """
         if mode not in ("wb", "xb", "w", "x"):
-            raise InvalidInput.of("mode", [f"mode must be 'wb' or 'w', not {mode!r}"])
+            raise InvalidInput.of("mode", [f"mode must be 'wb', 'xb', 'w' or 'x', not {mode!r:.20}"])
         key = self._key(path)
-        raw = _PendingFile(self, path, key)
-        file = raw if "b" in mode else io.TextIOWrapper(cast("BinaryIO", raw), encoding=encoding)
-        return cast("IO[Any]", file)
+        if "x" in mode and path in self._datasets.written(self.id):
+            raise AlreadyExists(f"{path} is in dataset {self.id} already", todo="Choose another name", committed="no")
+        raw = PendingFile(self, path, key)
+        return raw if "b" in mode else PendingText(raw, encoding=encoding, newline=newline)  # type: ignore[return-value]
 
     def write_table(
         self,
         /,
-        table: pa.Table,
+        table: Any,
         partition_by: str | Sequence[str] | None = None,
         path: str | None = None,
         progress: Progress | None = None,
         **options: Any,
     ) -> list[str]:
-        """Write a pyarrow table as Parquet (zstd); returns the paths.
+        """Write a table as Parquet (zstd); returns the paths.
 
         Args:
-            partition_by: Columns whose values become folders (``month=1/``), as Hive does.
-            path: The file's name; ``part-00000.parquet`` and so on by default.
+            table: A pyarrow table, or a DataFrame of pandas, polars, DuckDB …
+            partition_by: Columns whose values become folders (``month=1/``), as Hive does. They come back as they were.
+            path: The file's name, which ends in ``.parquet``; ``part-00000.parquet`` and so on by default.
+            progress: Called with the number of bytes since its last call.
             options: Passed on to ``pyarrow.parquet.write_table``.
         """
-        from prefect_registry.datasets.parquet import encode_partitioned, encode_table
+        from prefect_registry.datasets.parquet import as_arrow, encode_partitioned, encode_table
 
-        table = _as_arrow(table)
+        table = as_arrow(table)
+        if path is not None and not str(path).endswith(".parquet"):
+            raise InvalidInput.of("path", [f"path {path!r:.80} must end in .parquet"])
         if partition_by is None:
             name = path or self._next_part()
-            encoded = [(name, encode_table(table, **options))]
+            encoded = [(name, *encode_table(table, **options))]
         else:
             columns = [partition_by] if isinstance(partition_by, str) else list(partition_by)
-            encoded = encode_partitioned(table, columns, self._next_part(), **options)
-        uploads = [Upload(self._key(name), data) for name, (data, _) in encoded]
-        stored = self._store.storage.upload(uploads, progress)
-        for (name, (_, groups)), file in zip(encoded, stored, strict=True):
-            self._note(FileEntry(path=name, size=file.size, sha256=file.sha256, rows=groups[0], row_groups=groups[1]))
-        return [name for name, _ in encoded]
+            encoded, types = encode_partitioned(table, columns, lambda: path or self._next_part(), **options)
+            self._note_types(types)
+        uploads = [Upload(self._key(name), data) for name, data, _ in encoded]
+        self._put(uploads, [(name, shape) for name, _, shape in encoded], progress)
+        return [name for name, _, _ in encoded]
 
     def upload(self, local_path: str | Path, path: str | None = None, progress: Progress | None = None) -> list[str]:
-        """Upload a file, or every file of a folder, several at once; returns the paths inside the dataset."""
+        """Upload a file, or every member file of a folder, several at once; returns the paths inside the dataset.
+
+        In a folder, links and names that start with ``_`` or ``.`` are passed over.
+        """
         from prefect_registry.datasets.parquet import local_shape
 
-        source = Path(local_path)
-        if source.is_dir():
-            base = f"{path.rstrip('/')}/" if path else ""
-            local = [p for p in sorted(source.rglob("*")) if p.is_file() and not p.is_symlink()]
-            pairs = [(p, base + p.relative_to(source).as_posix()) for p in local]
-        elif source.is_file():
-            pairs = [(source, path or source.name)]
-        else:
-            raise InvalidInput.of("local_path", [f"{source} is neither a file nor a folder"])
-        stored = self._store.storage.upload([Upload(self._key(name), p) for p, name in pairs], progress)
-        for (file, name), result in zip(pairs, stored, strict=True):
-            rows, groups = local_shape(file)
-            self._note(FileEntry(path=name, size=result.size, sha256=result.sha256, rows=rows, row_groups=groups))
+        pairs = list(_local_files(local_path, path))
+        uploads = [Upload(self._key(name), source) for source, name in pairs]
+        self._put(uploads, [(name, local_shape(source)) for source, name in pairs], progress)
         return [name for _, name in pairs]
 
     def set_rows(self, rows: int) -> None:
         """How many rows the dataset has, for files whose rows cannot be counted. Parquet footers must agree."""
+        check_rows_argument(rows)
         self._rows = rows
 
     def set_tags(self, **tags: str) -> None:
         """Labels that are stored with the dataset."""
+        problems = tag_problems(tags)
+        if problems:
+            raise InvalidInput.of("tags", problems)
         self._tags.update(tags)
 
     # -- the end -------------------------------------------------------------------------------------------------
 
     def commit(self) -> None:
         """Stage what was written. Leaving the ``with`` block does it."""
-        if self.staged is None:
-            self.staged = self._datasets.commit(
-                self.id, None, self._rows, only_ours=not self._others_write, tags=self._tags
+        if self._done:
+            return
+        if self._unclosed:
+            raise InvalidState(
+                f"Dataset {self.id} cannot be committed: {sorted(self._unclosed)[:5]} were opened and never closed",
+                why="What is not closed is not stored",
+                todo="Close every file, or open it in a 'with' block, before the dataset ends",
+                committed="no",
             )
+        if not self._was_staged or self._datasets.written(self.id):
+            self.staged = self._datasets.commit(
+                self.id,
+                None,
+                self._rows,
+                only_ours=not self._others_write,
+                tags=self._tags,
+                partitioning=self._types,
+            )
+        self._done = True
 
     def rollback(self, reason: str | None = None) -> None:
         """Drop what was written. An exception in the ``with`` block does it."""
         self._datasets.rollback(self.id, reason)
+        self._done = True
 
     def __enter__(self) -> DatasetWriter:
         return self
@@ -171,11 +204,22 @@ class DatasetWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if error is None:
-            self.commit()
+        try:
+            if error is None:
+                self.commit()
+                return
+        except BaseException as failed:
+            self._roll_back_after(failed)
+            raise
+        self._roll_back_after(error)
+
+    def _roll_back_after(self, error: BaseException) -> None:
+        """Drop the dataset because of ``error``, except one that was committed before this block began."""
+        theirs = isinstance(error, Conflict) and error.context.get("dataset_id") == self.id
+        if self._was_staged or theirs or getattr(error, "committed", None) in ("yes", "unknown"):
             return
         try:
-            self.rollback(f"{type(error).__name__}: {error}"[:1_000])
+            self.rollback(f"{type(error).__name__}: {error}")
         except Exception as second:  # the block's own error is what the caller must see; this one is told with it
             error.add_note(f"Rolling back dataset {self.id} failed too, and its run will not publish it: {second}")
 
@@ -190,89 +234,104 @@ class DatasetWriter:
     # -- inside --------------------------------------------------------------------------------------------------
 
     def _next_part(self) -> str:
-        self._parts += 1
-        return f"part-{self._parts - 1:05d}.parquet"
+        """A name that no file of this dataset has, also when several threads write."""
+        with self._lock:
+            written = self._datasets.written(self.id)
+            return next(n for i in self._parts if (n := f"part-{i:05d}.parquet") not in written)
 
     def _key(self, path: str) -> str:
-        if self.staged is not None:
-            raise InvalidState(f"Dataset {self.id} is committed", todo="Write before the block ends", committed="no")
+        if self._done:
+            raise self._too_late("write to it", "Write before the block ends, or begin another dataset")
         problems = list(path_problems(path))
-        if isinstance(path, str) and any(p.startswith(("_", ".")) for p in path.split("/")):
+        if isinstance(path, str) and not is_member(path):
             problems.append(f"path {path!r:.80}: names that start with '_' or '.' are no members of a dataset")
         if problems:
             raise InvalidInput.of("path", problems)
         return self._prefix + path
 
-    def _note(self, entry: FileEntry) -> None:
-        self._datasets.note_written(self.id, entry)
+    def _too_late(self, doing: str, todo: str) -> InvalidState:
+        ended = "committed" if self.staged is not None else "rolled back"
+        return InvalidState(
+            f"Cannot {doing}: dataset {self.id} is {ended}", why="Its files are final", todo=todo, committed="no"
+        )
 
-    def _store_file(self, path: str, key: str, file: BinaryIO) -> None:
+    def _put(
+        self, uploads: Sequence[Upload], files: Sequence[tuple[str, Shape | None]], progress: Progress | None = None
+    ) -> None:
+        """Store files, or only hash them when the dataset was staged before, and remember what they are."""
+        if self._was_staged:
+            done = [_hashed(upload, progress) for upload in uploads]
+        else:
+            done = self._store.storage.upload(uploads, progress)
+        for stored, (path, shape) in zip(done, files, strict=True):
+            self._datasets.note_written(self.id, entry(path, stored.size, stored.sha256, shape))
+
+    def _note_types(self, types: Mapping[str, str]) -> None:
+        problems = [
+            f"the column {name!r:.80} was {self._types[name]} in an earlier table and is {type_} now"
+            for name, type_ in types.items()
+            if self._types.get(name, type_) != type_
+        ]
+        if problems:
+            raise InvalidInput.of("partition_by", problems, todo="Cast it, so that all tables agree")
+        self._types.update(types)
+
+    def opened(self, path: str) -> None:
+        """A file was opened for writing."""
+        with self._lock:
+            self._unclosed[path] = self._unclosed.get(path, 0) + 1
+
+    def closed(self, path: str) -> None:
+        """A file that was opened is stored or dropped."""
+        with self._lock:
+            self._unclosed[path] -= 1
+            if not self._unclosed[path]:
+                del self._unclosed[path]
+
+    def store_file(self, path: str, file: BinaryIO) -> None:
+        """Store a file that was written whole."""
         from prefect_registry.datasets.parquet import stream_shape
 
-        rows, groups = stream_shape(path, file)
+        key = self._key(path)
+        shape = stream_shape(path, file)
         file.seek(0)
-        stored = self._store.storage.upload([Upload(key, file)])[0]
-        self._note(FileEntry(path=path, size=stored.size, sha256=stored.sha256, rows=rows, row_groups=groups))
+        self._put([Upload(key, file)], [(path, shape)])
 
 
-class _PendingFile(io.RawIOBase):
-    """Bytes on their way to the store: in memory at first, then in a temporary file; stored when closed well."""
-
-    def __init__(self, writer: DatasetWriter, path: str, key: str) -> None:
-        self._writer, self._path, self._stored_at = writer, path, key
-        self._spool = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES, prefix=f"registry-{random_token()}")  # noqa: SIM115
-        self.name = path
-
-    def writable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        return self._spool.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._spool.tell()
-
-    def write(self, data: Any) -> int:
-        return self._spool.write(data)
-
-    def close(self) -> None:
-        if self.closed:
-            return
-        try:
-            self._spool.seek(0)
-            self._writer._store_file(self._path, self._stored_at, cast("BinaryIO", self._spool))
-        finally:
-            self._spool.close()
-            super().close()
-
-    def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
-        if error is not None:  # half a file is no file
-            self._spool.close()
-            io.RawIOBase.close(self)
-            return
-        self.close()
-
-    def __del__(self) -> None:  # never store what nobody closed
-        self._spool.close()
+def _hashed(upload: Upload, progress: Progress | None) -> Stored:
+    with opened(upload.source) as source:
+        size, sha256 = pump(source, lambda chunk: None, progress)
+    return Stored(upload.key, size, sha256)
 
 
-def _as_arrow(table: Any) -> pa.Table:
-    """A pyarrow table from one, or from anything that exports the Arrow stream interface (polars, pandas, DuckDB)."""
-    import pyarrow as pa
-
-    if isinstance(table, pa.Table):
-        return table
-    if isinstance(table, pa.RecordBatch):
-        return pa.Table.from_batches([table])
-    if hasattr(table, "__arrow_c_stream__"):
-        return pa.table(table)
-    raise InvalidInput.of("table", [f"write_table takes a pyarrow table or DataFrame, not {type(table).__name__}"])
+def _local_files(local_path: str | Path, path: str | None) -> Iterator[tuple[Path, str]]:
+    """The local files to upload, with their paths inside the dataset."""
+    if not isinstance(local_path, (str, os.PathLike)):
+        raise InvalidInput.of("local_path", [f"local_path must be a path, not {type(local_path).__name__}"])
+    source = Path(local_path)
+    if source.is_file():
+        yield source, path or source.name
+    elif source.is_dir():
+        base = f"{path.rstrip('/')}/" if path else ""
+        for found in sorted(source.rglob("*")):
+            inside = found.relative_to(source).as_posix()
+            if "_temporary" in inside.split("/"):
+                raise InvalidInput.of("local_path", [f"{found} shows that a writer has not finished"])
+            if found.is_file() and not found.is_symlink() and is_member(inside):
+                yield found, base + inside
+    else:
+        raise InvalidInput.of("local_path", [f"{source} is neither a file nor a folder"])
 
 
 def _credentials_env(options: Mapping[str, Any]) -> dict[str, str]:
-    names = {"key": "AWS_ACCESS_KEY_ID", "secret": "AWS_SECRET_ACCESS_KEY", "token": "AWS_SESSION_TOKEN",
-             "endpoint_url": "AWS_ENDPOINT_URL"}  # fmt: skip
-    return {env: str(options[name]) for name, env in names.items() if isinstance(options.get(name), str)}
+    """Options of s3fs under the names that AWS's own tools read."""
+    client = options.get("client_kwargs")
+    values = {**(client if isinstance(client, Mapping) else {}), **options}
+    names = {
+        "key": "AWS_ACCESS_KEY_ID",
+        "secret": "AWS_SECRET_ACCESS_KEY",
+        "token": "AWS_SESSION_TOKEN",
+        "endpoint_url": "AWS_ENDPOINT_URL",
+        "region_name": "AWS_DEFAULT_REGION",
+    }
+    return {env: str(values[name]) for name, env in names.items() if isinstance(values.get(name), str)}

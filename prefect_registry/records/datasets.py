@@ -15,13 +15,17 @@ Partition = dict[str, Any]
 
 
 class FileEntry(Record):
-    """One file of a manifest. ``path`` is relative to the dataset's folder; ``rows`` and ``row_groups`` for Parquet."""
+    """One file of a manifest. ``path`` is relative to the dataset's folder; the rest is for Parquet files.
+
+    ``columns`` is a digest of the columns' names and types: files that share it have the same schema.
+    """
 
     path: str
     size: int
     sha256: str
     rows: int | None = None
     row_groups: int | None = None
+    columns: str | None = None
 
 
 class ManifestDocument(Document):
@@ -36,7 +40,8 @@ class DatasetGeneration(Document):
     """One step of a dataset: generation 0 is ``begun``; then ``staged`` with its manifest, or ``rolled_back``.
 
     ``root`` is the URL that commit_dataset was given; ``external`` when it lies outside the run's own data folder.
-    ``own_run`` marks a dataset whose isolated run is closed by its commit (DESIGN.md P13).
+    ``own_run`` marks a dataset whose isolated run is closed by its commit (DESIGN.md P13). ``partitioning`` has the Arrow
+    types of the columns that are spelled in folders (``month=1/``), as far as they are known.
     """
 
     SCHEMA: ClassVar[str] = "dataset/1"
@@ -60,6 +65,7 @@ class DatasetGeneration(Document):
     file_count: int = 0
     files: list[FileEntry] = Field(default_factory=list)
     manifest: Reference | None = None
+    partitioning: dict[str, str] = Field(default_factory=dict)
     tags: dict[str, str] = Field(default_factory=dict)
     task_run: str | None = None
     reason: str | None = None

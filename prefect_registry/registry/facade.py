@@ -280,9 +280,10 @@ class Registry(RegistryRecording):
         Raises:
             NotFound: No such run. RunAborted, RunAlreadyClosed: it is decided. NoActiveRun: none was named.
         """
-        return self.parts.datasets.begin(
+        begun = self.parts.datasets.begin(
             kind, self._needed(run_id), mode=mode, partition=partition, key=key, tags=tags, task_run=task_run
         )
+        return begun.dataset_id
 
     def commit_dataset(self, dataset_id: str, parquet_root: str, rows: int, *, verify: str = "full") -> None:
         """Stage a dataset: its files, now, and no others.

@@ -48,10 +48,12 @@ class Run:
                 default is ``append`` (DESIGN.md P15).
             partition: Column values, such as ``{"month": 7}``.
             key: Makes it idempotent in this run: the same key gives the same dataset, unless it was rolled back.
+                What is written to one that was committed is compared with it: the same is fine, else ``Conflict``.
             tags: Labels stored with the dataset.
         """
-        dataset_id = self.registry.begin_dataset(kind, self.id, mode=mode, partition=partition, key=key, tags=tags)
-        return DatasetWriter(self.registry.parts.datasets, dataset_id, kind)
+        datasets = self.registry.parts.datasets
+        begun = datasets.begin(kind, self.id, mode=mode, partition=partition, key=key, tags=tags)
+        return DatasetWriter(datasets, begun)
 
     adataset = context_twin(dataset)
 
@@ -71,13 +73,17 @@ class Run:
 
         ``copy`` stores the bytes in the registry; ``reference`` records the URL, and never touches what is there.
         """
-        dataset_id = self.registry.begin_dataset(kind, self.id, mode=mode, partition=partition)
+        datasets = self.registry.parts.datasets
+        begun = datasets.begin(kind, self.id, mode=mode, partition=partition)
         try:
-            adopt(self.registry.parts.datasets, dataset_id, kind, url, how, rows, storage_options, progress)
-        except BaseException:
-            self.registry.rollback_dataset(dataset_id)
+            adopt(datasets, begun, url, how, rows, storage_options, progress)
+        except BaseException as error:
+            try:
+                datasets.rollback(begun.dataset_id, f"{type(error).__name__}: {error}")
+            except RegistryError as second:
+                error.add_note(f"Rolling back dataset {begun.dataset_id} failed too: {second}")
             raise
-        return dataset_id
+        return begun.dataset_id
 
     def table(self, kind: str) -> Table:
         """The table of ``kind`` as it will be when this run commits: staged datasets included."""

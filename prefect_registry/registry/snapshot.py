@@ -59,11 +59,11 @@ class Snapshot:
 
     def table(self, kind: str) -> Table:
         """The table of ``kind`` in this state; empty when nothing was published."""
-        return self._parts.tables.table(kind, published=self._published, as_of=self.time)
+        return self._parts.tables.table(kind, published=self._published)
 
     def latest(self, kind: str) -> Dataset:
         """The dataset of ``kind`` that was published last; see ``Registry.latest``."""
-        return self._parts.tables.latest(kind, self._published, as_of=self.time)
+        return self._parts.tables.latest(kind, self._published)
 
     def kinds(self) -> list[str]:
         """Every kind that had been published, sorted."""

@@ -1,0 +1,125 @@
+"""Finding datasets, in whatever state they are (the table of states in DESIGN.md 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+
+from prefect_registry.datasets import manifest
+from prefect_registry.datasets.reading import Dataset, DatasetState
+from prefect_registry.errors import IntegrityError, NotFound
+from prefect_registry.ids import is_run_id, parse_inner_id
+from prefect_registry.ledger import paths
+from prefect_registry.ledger.journal import RunEntry
+from prefect_registry.ledger.ledger import Ledger
+from prefect_registry.records.datasets import DatasetGeneration
+
+TOMBSTONES = "dataset"
+"""The type of the cells that hold later states of datasets: a tombstone un-publishes one (``revert``)."""
+
+
+class Finding:
+    """Reads datasets of one registry."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+        self.store = ledger.store
+
+    def get(self, dataset_id: str) -> Dataset:
+        """One dataset in its present state, whatever that is. Raises ``NotFound``."""
+        run_id, suffix = parse_inner_id(dataset_id, "ds", "dataset")
+        found = self.highest(run_id, suffix)
+        if found is None:
+            raise unknown_dataset(dataset_id)
+        return self.view(found)
+
+    def highest(self, run_id: str, suffix: str) -> DatasetGeneration | None:
+        """The newest generation of a dataset, read from the store now; None when it was never begun."""
+        prefix = paths.dataset_key(run_id, suffix, 0).rpartition("/")[0] + "/"
+        keys = paths.generations(self.store.storage.list(prefix))
+        return self.checked(self.store.read(keys[-1], DatasetGeneration), keys[-1]) if keys else None
+
+    def checked(self, document: DatasetGeneration, key: str) -> DatasetGeneration:
+        """A generation that says what its key says, else ``IntegrityError``: nothing may point into another run."""
+        run_id, suffix = document.run_id, document.dataset_id[-16:]
+        if not is_run_id(run_id) or key != paths.dataset_key(run_id, suffix, document.gen):
+            raise IntegrityError(
+                f"{key} is not the generation of a dataset that its key names",
+                why=f"It says that it is generation {document.gen} of {document.dataset_id} in {document.run_id}",
+                todo="Somebody changed the store behind the registry's back; restore the object from a backup",
+            )
+        return document
+
+    def view(self, document: DatasetGeneration, state: DatasetState | None = None) -> Dataset:
+        """A generation as readers see it; the state is derived unless it is known."""
+        if state is None:
+            document, state = self._derive(document)
+        files = document.files
+        if document.manifest is not None and state in ("READY", "STAGED", "ARCHIVED"):
+            files = manifest.load_manifest(self.store, document.manifest)
+        manifest.check_stored(files, f"dataset {document.dataset_id}")
+        return Dataset(
+            id=document.dataset_id,
+            kind=document.kind,
+            run_id=document.run_id,
+            state=state,
+            mode=document.mode,
+            partition=document.partition,
+            root=document.root,
+            external=document.external,
+            rows=document.rows,
+            bytes=document.bytes,
+            files=tuple(files),
+            created_at=document.begun_at,
+            committed_at=document.at if document.step == "staged" else None,
+            key=document.key,
+            task_run=document.task_run,
+            tags=document.tags,
+            partitioning=document.partitioning,
+            store=self.store,
+        )
+
+    def _derive(self, document: DatasetGeneration) -> tuple[DatasetGeneration, DatasetState]:
+        """The generation that counts, and its state (the table of states in DESIGN.md 4)."""
+        run_id, suffix = document.run_id, document.dataset_id[-16:]
+        outcome = self.ledger.outcomes.effective(run_id)
+        if outcome == "aborted" or document.step == "rolled_back":
+            return document, "ROLLED_BACK"
+        end = self.store.decision(run_id)
+        if end is not None:
+            gen = self.store.members(end).datasets.get(suffix)
+            if gen is None:
+                return document, "ROLLED_BACK"
+            document = self.store.read(paths.dataset_key(run_id, suffix, gen), DatasetGeneration)
+            if document.step == "rolled_back":
+                return document, "ROLLED_BACK"
+        if outcome is None:
+            return document, "PENDING" if document.step == "begun" else "STAGED"
+        return document, self.later_state(document.dataset_id)
+
+    def later_state(self, dataset_id: str, as_of: datetime | None = None) -> DatasetState:
+        """READY, or what a tombstone made of it."""
+        latest = self.ledger.cells.latest(TOMBSTONES, dataset_id, as_of=as_of)
+        if latest is None or latest.value.get("state") == "READY":
+            return "READY"
+        return "ARCHIVED" if latest.value.get("state") == "ARCHIVED" else "DELETED"
+
+    def all(self, entries: Mapping[str, RunEntry]) -> Iterator[Dataset]:
+        """Every dataset in the journal, oldest run first."""
+        wanted = [(r, s, g) for r, e in entries.items() for s, g in sorted(e.datasets.items())]
+        for start in range(0, len(wanted), 200):
+            batch = wanted[start : start + 200]
+            keys = [paths.dataset_key(r, s, g) for r, s, g in batch]
+            for where, document in zip(keys, self.store.read_many(keys, DatasetGeneration), strict=True):
+                if document is not None:
+                    yield self.view(self.checked(document, where))
+
+
+def unknown_dataset(dataset_id: str) -> NotFound:
+    """The error for the id of a dataset that is not here."""
+    return NotFound(
+        f"There is no dataset {dataset_id} in this registry",
+        todo="Check the id, and that it is the same registry that begin_dataset was called on",
+        committed="no",
+        dataset_id=dataset_id,
+    )
