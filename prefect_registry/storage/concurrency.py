@@ -55,13 +55,16 @@ def in_parallel(calls: Sequence[Callable[[], T]], width: int) -> list[T]:
                 i, context, call = todo.popleft()
             except IndexError:
                 return
-            outcomes[i] = _attempt(context, call)
+            try:
+                outcomes[i] = _attempt(context, call)
+            except BaseException:  # an interrupt: what has not begun never begins
+                todo.clear()
+                raise
 
     helpers = _start_helpers(work, min(width, len(calls)) - 1)
     try:
         work()
-    finally:  # after an interrupt what has not begun never begins, and what has is waited for
-        todo.clear()
+    finally:  # also after an interrupt, what has begun is waited for
         interrupts = _wait_for(helpers)
     if interrupts:
         raise interrupts[0]

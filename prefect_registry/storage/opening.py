@@ -78,7 +78,7 @@ def _bucket(text: str, kind: str, options: dict[str, Any]) -> Storage:
     if azure:
         options.setdefault("account_name", azure["account"])
         rest = azure["container"] + (azure["path"] or "")
-    rest = rest.strip("/")
+    rest = rest.rstrip("/")
     bucket, _, prefix = rest.partition("/")
     problem = _bucket_problem(bucket, prefix)
     if problem:

@@ -22,7 +22,7 @@ PAGE = 1000
 """Keys per page of a listing, on every object store that we know of (S3, GCS; Azure has 5,000)."""
 
 
-@dataclass
+@dataclass(eq=False)  # each is a measure of its own
 class Measure:
     """What was counted.
 
