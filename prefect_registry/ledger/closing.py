@@ -178,7 +178,7 @@ class Closing:
         reads: list[Callable[[], object]] = [
             partial(self._store.peek, paths.cell_key(cell, gen), CellGeneration) for cell, gen in touched
         ]
-        aborts: list[Callable[[], object]] = [partial(self._decide_nested, child, run_id) for child in listing.nested]
+        aborts: list[Callable[[], object]] = [partial(self._decide_nested, child, begin) for child in listing.nested]
         answers = self._store.together([*reads, *aborts]) if reads or aborts else []
         kept: dict[tuple[CellRef, int], CellGeneration] = {}
         for (cell, gen), document in zip(touched, answers, strict=False):
@@ -208,9 +208,13 @@ class Closing:
                 kept[(cell, base)] = below
                 todo.append(((cell, base), below))
 
-    def _decide_nested(self, child: str, parent: str) -> Decision:
-        """Abort a nested run that is still undecided; if it has committed meanwhile, that decision (P11)."""
-        return self.abort(child, failure("ParentClosed", message=f"{parent} was closed first", kind="cancelled"))
+    def _decide_nested(self, child: str, parent: Begin) -> Decision:
+        """The decision of a nested run; if there is none yet, abort it, or learn that it has committed (P11)."""
+        decided = self._store.decision(child)
+        if decided is not None:
+            return decided
+        why = failure("ParentClosed", message=f"{parent.run_id} was closed first", kind="cancelled")
+        return self._abort(child, [*parent.ancestors, parent.run_id], why, None)
 
     def _split(self, run_id: str, members: Members) -> tuple[Members, list[Reference]]:
         """Members for ``end.json`` itself, and references to the parts that do not fit it."""
@@ -234,6 +238,9 @@ class Closing:
     def abort(self, run_id: str, failure: Failure | None = None, notes: str | None = None) -> Decision:
         """Create the aborted decision, or learn the one that is there. Anyone may call it with the proof of P7."""
         begin = self._store.begin(run_id)
+        return self._abort(run_id, begin.ancestors if begin is not None else [], failure, notes)
+
+    def _abort(self, run_id: str, ancestors: list[str], failure: Failure | None, notes: str | None) -> Decision:
         decision = Decision(
             write_id=self._store.ids.write_id(),
             run_id=run_id,
@@ -243,7 +250,7 @@ class Closing:
             failure=failure,
             closed_at=self._store.clock.decision_time(),
             closed_by=self._store.holder(),
-            ancestors=begin.ancestors if begin is not None else [],
+            ancestors=ancestors,
         )
         try:
             self._store.create(paths.end_key(run_id), decision)
