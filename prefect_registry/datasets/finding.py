@@ -12,6 +12,7 @@ from prefect_registry.ids import is_run_id, parse_inner_id
 from prefect_registry.ledger import paths
 from prefect_registry.ledger.journal import RunEntry
 from prefect_registry.ledger.ledger import Ledger
+from prefect_registry.names import key_of
 from prefect_registry.records.datasets import DatasetGeneration
 
 TOMBSTONES = "dataset"
@@ -54,6 +55,7 @@ class Finding:
         """A generation as readers see it; the state is derived unless it is known."""
         if state is None:
             document, state = self._derive(document)
+            state = self.later_state(document.dataset_id) if state == "READY" else state
         files = document.files
         if document.manifest is not None and state in ("READY", "STAGED", "ARCHIVED"):
             files = manifest.load_manifest(self.store, document.manifest)
@@ -80,22 +82,22 @@ class Finding:
         )
 
     def _derive(self, document: DatasetGeneration) -> tuple[DatasetGeneration, DatasetState]:
-        """The generation that counts, and its state (the table of states in DESIGN.md 4)."""
+        """The generation that counts, and its state but for what a tombstone made of it."""
         run_id, suffix = document.run_id, document.dataset_id[-16:]
         outcome = self.ledger.outcomes.effective(run_id)
-        if outcome == "aborted" or document.step == "rolled_back":
+        if outcome == "aborted":
             return document, "ROLLED_BACK"
         end = self.store.decision(run_id)
-        if end is not None:
+        if end is not None:  # what the decision lists counts, and nothing that landed later
             gen = self.store.members(end).datasets.get(suffix)
             if gen is None:
                 return document, "ROLLED_BACK"
             document = self.store.read(paths.dataset_key(run_id, suffix, gen), DatasetGeneration)
-            if document.step == "rolled_back":
-                return document, "ROLLED_BACK"
+        if document.step == "rolled_back":
+            return document, "ROLLED_BACK"
         if outcome is None:
             return document, "PENDING" if document.step == "begun" else "STAGED"
-        return document, self.later_state(document.dataset_id)
+        return document, "READY"
 
     def later_state(self, dataset_id: str, as_of: datetime | None = None) -> DatasetState:
         """READY, or what a tombstone made of it."""
@@ -104,15 +106,31 @@ class Finding:
             return "READY"
         return "ARCHIVED" if latest.value.get("state") == "ARCHIVED" else "DELETED"
 
-    def all(self, entries: Mapping[str, RunEntry]) -> Iterator[Dataset]:
-        """Every dataset in the journal, oldest run first."""
+    def all(self, entries: Mapping[str, RunEntry], until: datetime | None = None) -> Iterator[Dataset]:
+        """Every dataset in these entries, in their order; with ``until``, only steps that were taken by then."""
+        later = {key.split("/")[2] for key in paths.generations(self.store.storage.list(f"cells/{TOMBSTONES}/"))}
         wanted = [(r, s, g) for r, e in entries.items() for s, g in sorted(e.datasets.items())]
         for start in range(0, len(wanted), 200):
             batch = wanted[start : start + 200]
             keys = [paths.dataset_key(r, s, g) for r, s, g in batch]
             for where, document in zip(keys, self.store.read_many(keys, DatasetGeneration), strict=True):
-                if document is not None:
-                    yield self.view(self.checked(document, where))
+                step = self._step_at(self.checked(document, where), until) if document is not None else None
+                if step is not None:
+                    yield self._view_at(step, key_of(step.dataset_id) in later, until)
+
+    def _step_at(self, document: DatasetGeneration, until: datetime | None) -> DatasetGeneration | None:
+        while until is not None and document.at > until:
+            if not document.gen:
+                return None
+            key = paths.dataset_key(document.run_id, document.dataset_id[-16:], document.gen - 1)
+            document = self.store.read(key, DatasetGeneration)
+        return document
+
+    def _view_at(self, document: DatasetGeneration, has_later_states: bool, until: datetime | None) -> Dataset:
+        document, state = self._derive(document)
+        if state == "READY" and has_later_states:
+            state = self.later_state(document.dataset_id, until)
+        return self.view(document, state)
 
 
 def unknown_dataset(dataset_id: str) -> NotFound:

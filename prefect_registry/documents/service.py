@@ -25,7 +25,7 @@ ROOM_FOR_CELL_BYTES = 16_384
 """What the document around a record may take: its name of 2,000 characters, ids, times."""
 
 
-class _Kind(Generic[M]):
+class Kind(Generic[M]):
     """A kind of record: its model, the type of its cells, and the field that names one."""
 
     def __init__(self, model: type[M], cell_type: str, id_field: str, noun: str) -> None:
@@ -74,8 +74,8 @@ def _problems_of(error: ValidationError | UnicodeError) -> Iterator[str]:
         yield "".join(f".{part}" for part in each["loc"]) + f": {each['msg']}"
 
 
-DOCUMENT = _Kind(Doc, "document", "id", "document")
-DOCTAGS = _Kind(DoctagsAsset, "doctags", "doc_id", "doctags asset")
+DOCUMENT = Kind(Doc, "document", "id", "document")
+DOCTAGS = Kind(DoctagsAsset, "doctags", "doc_id", "doctags asset")
 
 
 class Documents:
@@ -100,7 +100,7 @@ class Documents:
             self._check_documents_exist(checked, run_id)
         self._register(DOCTAGS, checked, run_id)
 
-    def _checked(self, kind: _Kind[M], records: Iterable[M | Mapping[str, Any]]) -> list[M]:
+    def _checked(self, kind: Kind[M], records: Iterable[M | Mapping[str, Any]]) -> list[M]:
         """Every record, valid and unique, or one error that lists every problem; nothing is written."""
         if isinstance(records, (BaseModel, Mapping, str, bytes)) or not isinstance(records, Iterable):
             raise InvalidInput.of(f"{kind.noun}s", [f"a list is needed, not {type(records).__name__}"])
@@ -135,7 +135,7 @@ class Documents:
                 missing=missing,
             )
 
-    def _register(self, kind: _Kind[M], records: Sequence[M], run_id: str | None) -> None:
+    def _register(self, kind: Kind[M], records: Sequence[M], run_id: str | None) -> None:
         if len(records) == 1:
             self._write(kind, records[0], run_id, guarded=True)
             return
@@ -168,17 +168,17 @@ class Documents:
             raise
         self._ledger.commit(own)
 
-    def _write(self, kind: _Kind[M], record: M, run_id: str | None, guarded: bool = False) -> None:
+    def _write(self, kind: Kind[M], record: M, run_id: str | None, guarded: bool = False) -> None:
         value = record.model_dump(mode="json")
         self._ledger.cells.write(kind.cell_type, kind.id_of(record), value, run_id=run_id, blind=True, guarded=guarded)
 
     # -- reading -------------------------------------------------------------------------------------------------
 
-    def _current(self, kind: _Kind[M], name: str, run_id: str | None, as_of: datetime | None = None) -> M | None:
-        found = self._ledger.cells.latest(kind.cell_type, name, run_id, as_of)
+    def _current(self, kind: Kind[M], name: str, run_id: str | None) -> M | None:
+        found = self._ledger.cells.latest(kind.cell_type, name, run_id)
         return None if found is None or found.deleted else kind.stored(found.value, name)
 
-    def get(self, kind: _Kind[M], name: str, run_id: str | None = None) -> M:
+    def get(self, kind: Kind[M], name: str, run_id: str | None = None) -> M:
         """The visible record of that name. Raises ``NotFound``."""
         problems = list(name_problems(name, kind.id_field))
         if problems:
@@ -188,21 +188,22 @@ class Documents:
             raise NotFound(f"There is no {kind.noun} {name!r:.200}", todo="Check the id", committed="no")
         return found
 
-    def all(self, kind: _Kind[M], run_id: str | None = None, as_of: datetime | None = None) -> Iterator[M]:
-        """Every visible record, by key; with ``as_of``, as it was at that time."""
-        names = self._names(kind)
-        for start in range(0, len(names), 200):
-            batch = names[start : start + 200]
-            for record in self._store.together([partial(self._current, kind, n, run_id, as_of) for n in batch]):
+    def newest(self, kind: Kind[M]) -> list[str]:
+        """The key of the newest generation of every cell of a kind, visible or not: one listing."""
+        found: dict[str, str] = {}
+        for key in paths.generations(self._store.storage.list(f"cells/{kind.cell_type}/")):
+            found[key.rpartition("/")[0]] = key
+        return list(found.values())
+
+    def all(self, kind: Kind[M], newest: Sequence[str] | None = None, as_of: datetime | None = None) -> Iterator[M]:
+        """Every visible record, by key; with ``as_of``, as it was at that time; of the listing ``newest``, if given."""
+        keys = self.newest(kind) if newest is None else newest
+        for start in range(0, len(keys), 200):
+            found = self._store.read_many(keys[start : start + 200], CellGeneration)
+            for record in self._store.together([partial(self._record, kind, d, as_of) for d in found if d is not None]):
                 if record is not None:
                     yield record
 
-    def _names(self, kind: _Kind[M]) -> list[str]:
-        """The true names of all cells of a type, from their first generations."""
-        prefix = f"cells/{kind.cell_type}/"
-        firsts: dict[str, str] = {}
-        for info in self._store.storage.list(prefix):
-            if paths.gen_of_key(info.key) >= 0:
-                firsts.setdefault(info.key.split("/")[2], info.key)
-        found = self._store.read_many(list(firsts.values()), CellGeneration) if firsts else []
-        return [d.name for d in found if d is not None]
+    def _record(self, kind: Kind[M], newest: CellGeneration, as_of: datetime | None) -> M | None:
+        found = self._ledger.cells.visible_from(newest, None, as_of)
+        return None if found is None or found.deleted else kind.stored(found.value, found.name)

@@ -69,15 +69,22 @@ class Cells:
         """
         cell = CellRef(type_, key_of(name))
         newest = self._newest(cell)
-        gen: int | None = newest if newest >= 0 else None
-        while gen is not None:
-            document = self._generation(cell, gen, name)
-            if self._outcomes.state_of(document.tx, cell, gen, run_id) == "visible" and (
+        return self.visible_from(self._generation(cell, newest, name), run_id, as_of) if newest >= 0 else None
+
+    def visible_from(
+        self, newest: CellGeneration, run_id: str | None = None, as_of: datetime | None = None
+    ) -> CellGeneration | None:
+        """The same, for those who have the newest generation at hand, from a listing of many cells."""
+        cell = CellRef(newest.type, key_of(newest.name))
+        document = newest
+        while True:
+            if self._outcomes.state_of(document.tx, cell, document.gen, run_id) == "visible" and (
                 as_of is None or self._visible_since(document) <= as_of
             ):
                 return document
-            gen = document.base
-        return None
+            if document.base is None:
+                return None
+            document = self._generation(cell, document.base, document.name)
 
     def _visible_since(self, document: CellGeneration) -> datetime:
         root = self._outcomes.root_decision(document.tx) if document.tx is not None else None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from prefect_registry.clock import iso
 from prefect_registry.ledger import paths
@@ -14,7 +15,7 @@ from prefect_registry.ledger.outcomes import Outcomes
 from prefect_registry.ledger.store import Store
 from prefect_registry.records.runs import Begin, Decision
 
-MOST_PASSES = 6
+MOST_PASSES = 20
 
 
 @dataclass
@@ -75,18 +76,33 @@ class Journal:
         return found
 
     def consistent_entries(self) -> dict[str, RunEntry]:
-        """Entries of a state that existed: read until two passes see the same decisions (a double collect).
+        """Entries of one whole state: everything decided before this call, and nothing without what was decided before.
 
-        Decisions only ever appear, so two equal passes mean that the set was whole between them. Under a stream of
-        commits that never pauses the last of a few passes is returned; each run in it is still whole.
+        A listing takes time, and can show a decision without an earlier one that landed where it had passed already.
+        Two passes with the same decisions show what was there between them (a double collect). While commits stream
+        in, only those up to the last one of the first pass are held to that; later ones count as undecided.
         """
-        before = self.entries()
+        first, now = self.entries(), self.entries()
+        kept = _decided(first)
+        if kept == _decided(now):
+            return now
+        horizon = self._last_decision(kept)
         for _ in range(MOST_PASSES):
+            before, kept = kept, self._decided_by(horizon, now)
+            if before == kept:
+                break
             now = self.entries()
-            if {r for r, e in now.items() if e.decided} == {r for r, e in before.items() if e.decided}:
-                return now
-            before = now
-        return before
+        for run_id, entry in now.items():
+            entry.decided = run_id in kept
+        return now
+
+    def _last_decision(self, run_ids: set[str]) -> datetime | None:
+        ends = self._store.read_many([paths.end_key(r) for r in run_ids], Decision)
+        return max((d.closed_at for d in ends if d is not None), default=None)
+
+    def _decided_by(self, horizon: datetime | None, entries: dict[str, RunEntry]) -> set[str]:
+        ends = self._store.read_many([paths.end_key(r) for r in _decided(entries)], Decision)
+        return {d.run_id for d in ends if d is not None and horizon is not None and d.closed_at <= horizon}
 
     def undecided(self) -> Iterator[str]:
         """Runs without a decision, oldest first."""
@@ -115,3 +131,7 @@ class Journal:
     def _order(self, decision: Decision) -> tuple[str, str, str]:
         root = self._outcomes.root_decision(decision.run_id) or decision
         return (iso(root.closed_at), root.run_id, decision.run_id)
+
+
+def _decided(entries: dict[str, RunEntry]) -> set[str]:
+    return {run_id for run_id, entry in entries.items() if entry.decided}

@@ -11,9 +11,6 @@ from typing import Any
 from prefect_registry.asynchronous import context_twin, twin
 from prefect_registry.clock import Clock, StoreClock, SystemClock
 from prefect_registry.datasets.revert import RevertReport, revert
-from prefect_registry.datasets.service import Datasets
-from prefect_registry.datasets.tables import Tables
-from prefect_registry.documents.service import Documents
 from prefect_registry.errors import InvalidInput, NoActiveRun
 from prefect_registry.ledger.closing import UNSET, Closed
 from prefect_registry.ledger.ledger import Ledger, RunSpec
@@ -89,9 +86,7 @@ class Registry(RegistryRecording):
         self.registry_id = open_registry(self.parts.ledger.store, create).registry_id
 
     def _compose(self, store: Store, heartbeats: bool) -> None:
-        ledger = Ledger(store, heartbeats)
-        datasets = Datasets(ledger)
-        self.parts = Parts(ledger, datasets, Tables(datasets), Documents(ledger))
+        self.parts = Parts.of(store, heartbeats)
 
     @classmethod
     def open(

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from datetime import datetime
 from typing import Any, TypeVar
+
+from pydantic import BaseModel
 
 from prefect_registry.asynchronous import iterator_twin, twin
 from prefect_registry.datasets.reading import Dataset
 from prefect_registry.datasets.service import Datasets
 from prefect_registry.datasets.tables import Table, Tables
-from prefect_registry.documents.service import DOCTAGS, DOCUMENT, Documents
+from prefect_registry.documents.service import DOCTAGS, DOCUMENT, Documents, Kind
+from prefect_registry.errors import InvalidInput
 from prefect_registry.ledger import paths
+from prefect_registry.ledger.frozen import FrozenStore
 from prefect_registry.ledger.journal import PublishedRun, RunEntry
 from prefect_registry.ledger.ledger import Ledger
+from prefect_registry.ledger.store import Store
 from prefect_registry.records.documents import Doc, DoctagsAsset
 from prefect_registry.records.runs import Begin, Decision
 from prefect_registry.registry.views import EventInfo, IncidentInfo, RunInfo, event_info, incident_info, run_info
 
 T = TypeVar("T")
+M = TypeVar("M", bound=BaseModel)
 
 
 @dataclass(frozen=True)
@@ -31,29 +37,33 @@ class Parts:
     tables: Tables
     documents: Documents
 
+    @classmethod
+    def of(cls, store: Store, heartbeats: bool) -> Parts:
+        """The parts that work on one store."""
+        ledger = Ledger(store, heartbeats)
+        datasets = Datasets(ledger)
+        return cls(ledger, datasets, Tables(datasets), Documents(ledger))
+
 
 class Snapshot:
-    """One state: several reads of it are consistent with each other.
+    """One state: several reads of it are consistent with each other, however much is published meanwhile.
 
     ``time`` is None for the state of the moment when the snapshot was taken. ``settled`` is False when ``time`` lies
     so close to the present that a run which is closing now may still be ordered before it.
+
+    What is registered outside any run is listed when it is first asked for.
     """
 
     def __init__(self, parts: Parts, time: datetime | None = None) -> None:
-        self._parts = parts
-        self._entries: dict[str, RunEntry] = parts.ledger.journal.consistent_entries()
-        published = parts.ledger.journal.published(self._entries)
+        store = parts.ledger.store
         self.time = time
-        self.settled = True
-        if time is not None:
-            grace = parts.ledger.store.settings.grace_seconds
-            self.settled = (parts.ledger.store.clock.now() - time).total_seconds() > grace
-            published = [run for run in published if self._published_at(run) <= time]
-        self._published: list[PublishedRun] = published
-
-    def _published_at(self, run: PublishedRun) -> datetime:
-        root = self._parts.ledger.outcomes.root_decision(run.decision.run_id)
-        return (root or run.decision).closed_at
+        grace = store.settings.grace_seconds
+        self.settled = time is None or (store.clock.now() - time).total_seconds() > grace
+        self._entries: dict[str, RunEntry] = parts.ledger.journal.consistent_entries()
+        decided = [run_id for run_id, entry in self._entries.items() if entry.decided]
+        self._parts = Parts.of(FrozenStore.of(store, decided, time), heartbeats=False)
+        self._published: list[PublishedRun] = self._parts.ledger.journal.published(self._entries)
+        self._newest: dict[str, list[str]] = {}
 
     # -- tables --------------------------------------------------------------------------------------------------
 
@@ -72,10 +82,13 @@ class Snapshot:
     # -- iterators -----------------------------------------------------------------------------------------------
 
     def runs(self, /, newest_first: bool = True, **filters: Any) -> Iterator[RunInfo]:
-        """Runs by the time they began. Filters compare fields of :class:`RunInfo` (``state="COMMITTED"``)."""
+        """Runs by the time they began. Filters compare fields of :class:`RunInfo` (``state="COMMITTED"``).
+
+        A filter may be a set of values; None does not filter. ``InvalidInput`` names a field that does not exist.
+        """
         begun = [r for r, e in self._entries.items() if e.begun and r.startswith("run_")]
         ids = sorted(begun, reverse=newest_first)
-        return _filtered(self._run_infos(ids), filters)
+        return _filtered(RunInfo, self._run_infos(ids), filters)
 
     def _run_infos(self, ids: list[str]) -> Iterator[RunInfo]:
         store = self._parts.ledger.store
@@ -89,20 +102,16 @@ class Snapshot:
 
     def datasets(self, /, newest_first: bool = True, **filters: Any) -> Iterator[Dataset]:
         """Datasets in every state, by the run that made them. Filters compare fields of :class:`Dataset`."""
-        ids = sorted(self._entries, reverse=newest_first)
-        entries = {r: self._entries[r] for r in ids if self._entries[r].datasets}
-        if self.time is not None:
-            published = {run.decision.run_id for run in self._published}
-            entries = {r: e for r, e in entries.items() if r in published}
-        if isinstance(filters.get("run_id"), str):
-            entries = {r: e for r, e in entries.items() if r == filters["run_id"]}
-        return _filtered(self._parts.datasets.all(entries), filters)
+        wanted = filters.get("run_id")
+        ids = [wanted] if isinstance(wanted, str) else sorted(self._entries, reverse=newest_first)
+        entries = {r: self._entries[r] for r in ids if r in self._entries and self._entries[r].datasets}
+        return _filtered(Dataset, self._parts.datasets.all(entries, self.time), filters)
 
     def events(self, /, newest_first: bool = False, derived: bool = True, **filters: Any) -> Iterator[EventInfo]:
         """Visible events by time. With ``derived``, also those that follow from decisions."""
         stored = (event_info(d) for d in self._parts.ledger.events.visible(self._entries) if d.record == "event")
         found = [*stored, *(self._derived() if derived else ())]
-        return _filtered(self._by_time(found, newest_first), filters)
+        return _filtered(EventInfo, self._by_time(found, newest_first), filters)
 
     def _derived(self) -> Iterator[EventInfo]:
         """RunClosed, DatasetCommitted and DatasetRolledBack: from the decision, never a second write."""
@@ -111,14 +120,14 @@ class Snapshot:
                 continue
             payload = {"success": run.success, "notes": run.notes or ""}
             yield EventInfo(f"ev_{run.id[4:]}_closed", "RunClosed", run.id, payload, run.finished_at, run.id)
-        for dataset in self._parts.datasets.all(self._entries):
+        for dataset in self._parts.datasets.all(self._entries, self.time):
             yield from dataset_event(dataset)
 
     def incidents(self, /, newest_first: bool = False, **filters: Any) -> Iterator[IncidentInfo]:
         """Incidents by time."""
         stored = self._parts.ledger.events.visible(self._entries)
         found = [incident_info(d) for d in stored if d.record == "incident"]
-        return _filtered(self._by_time(found, newest_first), filters)
+        return _filtered(IncidentInfo, self._by_time(found, newest_first), filters)
 
     def _by_time(self, found: Iterable[T], newest_first: bool) -> list[T]:
         key: Callable[[Any], Any] = lambda e: (e.created_at, e.id)  # noqa: E731
@@ -127,11 +136,17 @@ class Snapshot:
 
     def documents(self, /, **filters: Any) -> Iterator[Doc]:
         """Registered documents, by key. Filters compare fields of :class:`Doc`."""
-        return _filtered(self._parts.documents.all(DOCUMENT, as_of=self.time), filters)
+        return _filtered(Doc, self._records(DOCUMENT), filters)
 
     def doctags(self, /, **filters: Any) -> Iterator[DoctagsAsset]:
         """Registered doctags assets, by key."""
-        return _filtered(self._parts.documents.all(DOCTAGS, as_of=self.time), filters)
+        return _filtered(DoctagsAsset, self._records(DOCTAGS), filters)
+
+    def _records(self, kind: Kind[M]) -> Iterator[M]:
+        documents = self._parts.documents
+        if kind.cell_type not in self._newest:
+            self._newest[kind.cell_type] = documents.newest(kind)
+        return documents.all(kind, self._newest[kind.cell_type], self.time)
 
     atable = twin(table)
     alatest = twin(latest)
@@ -154,18 +169,17 @@ def dataset_event(dataset: Dataset) -> Iterator[EventInfo]:
         yield EventInfo(f"ev_{dataset.id[3:]}_rolledback", "DatasetRolledBack", dataset.id, {}, at, dataset.run_id)
 
 
-def _filtered(items: Iterable[T], filters: Mapping[str, Any]) -> Iterator[T]:
+def _filtered(of: type[T], items: Iterable[T], filters: Mapping[str, Any]) -> Iterator[T]:
     """Items whose fields equal the filters; a field that does not exist is an error, not an empty answer."""
-    from prefect_registry.errors import InvalidInput
-
-    wanted = {k: v for k, v in filters.items() if v is not None}
-    for item in items:
-        unknown = [name for name in wanted if not hasattr(item, name)]
-        if unknown:
-            raise InvalidInput.of("the filter", [f"{type(item).__name__} has no field {n!r}" for n in unknown])
-        if all(_matches(getattr(item, name), value) for name, value in wanted.items()):
-            yield item
+    known = {f.name for f in fields(of)} if is_dataclass(of) else set(getattr(of, "model_fields", ()))
+    known |= {name for name, value in vars(of).items() if isinstance(value, property)}
+    unknown = [name for name in filters if name not in known]
+    if unknown:
+        problems = [f"{of.__name__} has no field {name!r:.60}; it has {', '.join(sorted(known))}" for name in unknown]
+        raise InvalidInput.of("the filter", problems)
+    wanted = {name: value for name, value in filters.items() if value is not None}
+    return (item for item in items if all(_matches(getattr(item, name), value) for name, value in wanted.items()))
 
 
 def _matches(found: Any, wanted: Any) -> bool:
-    return found in wanted if isinstance(wanted, (set, frozenset)) else found == wanted
+    return any(found == value for value in wanted) if isinstance(wanted, (set, frozenset)) else bool(found == wanted)
