@@ -1,0 +1,165 @@
+"""`prefect-registry doctor`, on stores that work and on stores that do not."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
+from prefect_registry.blocks import LocalRegistry, S3Registry
+from prefect_registry.cli.checks import PINS
+from prefect_registry.testing.servers import Server, moto, seaweedfs
+
+ROOT = Path(__file__).parent.parent.parent
+pytestmark = [pytest.mark.prefect, pytest.mark.usefixtures("prefect_server")]
+Command = Callable[..., Any]
+
+
+def status(said: Any) -> dict[str, str]:
+    return {check["name"]: check["status"] for check in said.data["checks"]}
+
+
+def test_a_folder_that_works(command: Command, tmp_path: Path) -> None:
+    """Everything that DESIGN.md asks of a store was tried, and nothing is left behind."""
+    said = command("doctor", str(tmp_path / "registry"), "--json")
+    assert said.code == 0
+    assert said.data["schema"] == "doctor/1"
+    assert said.data["ok"] is True
+    assert set(status(said).values()) == {"ok"}
+    assert status(said).keys() >= {
+        "prefect", "fastapi", "sqlalchemy", "prefect api", "settings", "registry", "connection, write",
+        "conditional create", "one winner of eight", "list after write", "clock offset", "delete", "contents",
+    }  # fmt: skip
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and ".tmp" not in path.parts]
+
+
+def test_a_person_reads_a_table(command: Command, tmp_path: Path) -> None:
+    """On stdout; the verdict is talk."""
+    said = command("doctor", str(tmp_path))
+    assert said.code == 0
+    assert "conditional create" in said.out
+    assert "checks passed" in said.err
+
+
+def test_the_registry_of_a_block_is_named_with_what_said_so(command: Command, tmp_path: Path, name: str) -> None:
+    """By name, as a flow would name it, or by none."""
+    LocalRegistry(path=str(tmp_path)).save(name)
+    (found,) = [c for c in command("doctor", name, "--json").data["checks"] if c["name"] == "registry"]
+    assert f"block data-registry-local/{name}" in found["detail"]
+
+
+def test_an_override_is_pointed_out(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It wins over everything, and is easily forgotten in a shell."""
+    monkeypatch.setenv("PREFECT_REGISTRY_OVERRIDE", str(tmp_path))
+    said = command("doctor", "prod", "--json")
+    assert said.code == 0
+    assert status(said)["settings"] == "warning"
+
+
+def test_a_registry_that_is_there_is_recognised(command: Command, tmp_path: Path) -> None:
+    """And one of a newer release is refused."""
+    from prefect_registry import Registry
+
+    found = Registry(str(tmp_path))
+    said = command("doctor", str(tmp_path), "--json")
+    assert found.registry_id in said.out
+    (tmp_path / "registry.json").write_text('{"schema": "store/1", "write_id": "w", "format": 99}')
+    said = command("doctor", str(tmp_path), "--json")
+    assert said.code == 7
+    assert status(said)["contents"] == "failed"
+
+
+def test_a_name_that_nobody_saved(command: Command) -> None:
+    """Exit code of a configuration error, and the mend."""
+    said = command("doctor", "nobody", "--json")
+    assert said.code == 10
+    (found,) = [c for c in said.data["checks"] if c["status"] == "failed"]
+    assert "prefect-registry init" in found["mend"]
+
+
+def test_a_folder_that_cannot_be_written(command: Command) -> None:
+    """Exit code of a storage error."""
+    said = command("doctor", "/proc/no/such", "--json")
+    assert said.code == 8
+    assert status(said)["connection, write"] == "failed"
+
+
+def test_an_api_that_does_not_answer(command: Command, tmp_path: Path) -> None:
+    """The store is tried nevertheless, for a URL needs no API."""
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api", PREFECT_CLIENT_MAX_RETRIES: 0}):
+        said = command("doctor", str(tmp_path), "--json")
+    assert said.code == 1
+    assert status(said)["prefect api"] == "failed"
+    assert status(said)["delete"] == "ok"
+
+
+def test_the_pins_are_those_of_the_extra() -> None:
+    """What doctor warns of is what `prefect-registry[server]` prevents."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert extras["server"] == [f"{pin.package}<{'.'.join(map(str, pin.below))}" for pin in PINS]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with seaweedfs() as running:
+        yield running
+
+
+def block(server: Server, **changes: str) -> S3Registry:
+    settings = {
+        "bucket": server.bucket,
+        "prefix": "doctor",
+        "endpoint_url": server.endpoint,
+        "region": "us-east-1",
+        "path_style": True,
+        "access_key_id": server.storage_options["key"],
+        "secret_access_key": server.storage_options["secret"],
+    }
+    return S3Registry(**{**settings, **changes})
+
+
+@pytest.mark.server
+def test_s3_that_works(command: Command, server: Server, name: str) -> None:
+    """A real server that honours the condition."""
+    block(server).save(name)
+    said = command("doctor", name, "--json")
+    assert said.code == 0, said.out
+    assert set(status(said).values()) == {"ok"}
+
+
+@pytest.mark.server
+@pytest.mark.parametrize(
+    ("changes", "kind", "told"),
+    [
+        ({"secret_access_key": "pLaNtEd+wrong"}, "access_denied", "SignatureDoesNotMatch"),
+        ({"access_key_id": "nobody"}, "access_denied", "InvalidAccessKeyId"),
+        ({"endpoint_url": "http://127.0.0.1:9"}, "storage_unavailable", "127.0.0.1:9"),
+    ],
+)
+def test_s3_that_does_not(
+    changes: dict[str, str], kind: str, told: str, command: Command, server: Server, name: str
+) -> None:
+    """Each trouble by its own name, and no secret in what is shown."""
+    block(server, **changes).save(name)
+    said = command("doctor", name, "--json")
+    (failed,) = [check for check in said.data["checks"] if check["status"] == "failed"]
+    assert said.code == 8
+    assert failed["kind"] == kind
+    assert told in failed["detail"]
+    assert failed["mend"]
+    assert "pLaNtEd" not in said.out + said.err
+
+
+@pytest.mark.server
+def test_s3_without_the_bucket(command: Command, name: str) -> None:
+    """It is not the same as a bucket without a registry. (SeaweedFS makes a bucket that is missing.)"""
+    with moto() as running:
+        block(running, bucket="no-such-bucket").save(name)
+        said = command("doctor", name, "--json")
+    (failed,) = [check for check in said.data["checks"] if check["status"] == "failed"]
+    assert (said.code, failed["kind"]) == (8, "storage_error")
+    assert "no-such-bucket" in failed["detail"]

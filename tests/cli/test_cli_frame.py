@@ -1,0 +1,91 @@
+"""What all commands have in common."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from prefect_registry import errors
+from prefect_registry.cli.output import EXIT_CODES, exit_code, report_error
+from prefect_registry.errors import RegistryError
+
+
+def imported_by(*arguments: str) -> set[str]:
+    code = f"""
+import sys
+from prefect_registry.cli.app import run
+run({list(arguments)})
+print(*{{name.partition('.')[0] for name in sys.modules}}, file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    return set(done.stderr.split())
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["init", "--help"], ["doctor", "--help"], ["--version"]])
+def test_help_is_quick(arguments: list[str]) -> None:
+    """It imports neither Prefect, which takes a second, nor any client of a store."""
+    assert not imported_by(*arguments) & {"prefect", "s3fs", "gcsfs", "adlfs", "aiobotocore", "pyarrow", "pandas"}
+
+
+def test_help_names_every_command(command: Callable[..., Any]) -> None:
+    """And how to get completion in the shell."""
+    said = command("--help")
+    assert said.code == 0
+    for word in ("init", "doctor", "--install-completion", "Exit codes"):
+        assert word in said.out
+
+
+def test_wrong_usage_is_told_on_stderr(command: Callable[..., Any]) -> None:
+    """With the exit code that shells expect of it."""
+    for arguments in (["no-such-command"], ["doctor", "--no-such-option"], ["init", "floppy"]):
+        said = command(*arguments)
+        assert said.code == 2
+        assert said.out == ""
+        assert said.err
+
+
+def test_completion_can_be_installed(tmp_path: Path) -> None:
+    """For the shells that have it."""
+    done = subprocess.run(
+        [sys.executable, "-m", "prefect_registry", "--install-completion", "--shell", "bash"],
+        env={**os.environ, "HOME": str(tmp_path), "XDG_DATA_HOME": str(tmp_path / "share")},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0
+    assert [path for path in tmp_path.rglob("*") if "prefect-registry" in path.name]
+
+
+def families() -> Iterator[type[RegistryError]]:
+    found = [RegistryError]
+    while found:
+        cls = found.pop()
+        yield cls
+        found += cls.__subclasses__()
+
+
+@pytest.mark.parametrize("cls", [c for c in families() if c.__module__ == errors.__name__], ids=lambda c: c.__name__)
+def test_every_error_has_the_exit_code_of_its_family(
+    cls: type[RegistryError], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And is one JSON document when a program asked."""
+    error = cls("It went [bold]wrong[/]", why="Because", todo="Mend it", committed="no")
+    expected = next((code for family, code in EXIT_CODES.items() if issubclass(cls, family)), 1)
+    assert (exit_code(error), cls is RegistryError) in {(expected, expected == 1)}
+    assert report_error(error, as_json=False) == expected
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "It went [bold]wrong[/]" in err
+    report_error(error, as_json=True)
+    data = json.loads(capsys.readouterr().out)
+    assert data["schema"] == "error/1"
+    assert data["error"]["kind"] == cls.kind
+    assert data["error"]["todo"] == "Mend it"
