@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -18,7 +18,7 @@ R = TypeVar("R")
 S = TypeVar("S")
 
 
-def twin(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], Awaitable[R]]:
+def twin(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], Coroutine[Any, Any, R]]:
     """The asynchronous twin of a method: the same arguments, result and errors."""
 
     @functools.wraps(method)
@@ -57,7 +57,7 @@ def context_twin(
     @functools.wraps(method)
     @asynccontextmanager
     async def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[R]:
-        manager = method(self, *args, **kwargs)
+        manager = await asyncio.to_thread(method, self, *args, **kwargs)  # it may go to the store, as begin does
         async with entered(manager) as value:
             yield value
 
