@@ -193,4 +193,4 @@ def checked_json_object(value: object, where: str) -> dict[str, Json]:
         raise InvalidInput.of(
             where, problems, todo="Give a mapping of JSON values: str, int, float, bool, None, list, dict"
         )
-    return {} if value is None else as_json(value)  # type: ignore[no-any-return]
+    return {} if value is None else as_json(value)
