@@ -110,7 +110,7 @@ class StoreClock:
 
 def iso(moment: datetime) -> str:
     """ISO 8601 in UTC with microseconds and ``Z``: the one form in the store (DESIGN.md 3)."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return moment.astimezone(UTC).isoformat(timespec="microseconds")[:-6] + "Z"
 
 
 def parse_iso(text: str) -> datetime:

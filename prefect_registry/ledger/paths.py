@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+import functools
 from datetime import datetime
 from typing import NamedTuple
 
@@ -39,6 +40,7 @@ def hour_of(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%d/%H")
 
 
+@functools.lru_cache(maxsize=20_000)
 def run_prefix(run_id: str) -> str:
     """The run's own small objects; ``run_id`` may be an ``op_`` id."""
     return f"runs/{hour_of(began_at(run_id))}/{run_id}/"

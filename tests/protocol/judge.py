@@ -5,6 +5,7 @@ It shares no code with the package: the production code must agree with it, not 
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -12,18 +13,24 @@ from typing import Any
 from world import World
 
 
+@functools.lru_cache(maxsize=20_000)
+def parsed(data: bytes) -> dict[str, Any]:
+    """A raw document; the same bytes are parsed once, and nobody changes the result."""
+    return dict(json.loads(data))
+
+
 class Judge:
     """Reads a store's raw objects."""
 
     def __init__(self, objects: Mapping[str, bytes]) -> None:
         self.objects = objects
-        self.ends = {k.split("/")[3]: json.loads(v) for k, v in objects.items() if k.endswith("/end.json")}
-        self.begins = {k.split("/")[3]: json.loads(v) for k, v in objects.items() if k.endswith("/begin.json")}
+        self.ends = {k.split("/")[3]: parsed(v) for k, v in objects.items() if k.endswith("/end.json")}
+        self.begins = {k.split("/")[3]: parsed(v) for k, v in objects.items() if k.endswith("/begin.json")}
         self.cells: dict[str, list[tuple[int, dict[str, Any]]]] = {}
         for key, value in objects.items():
             if key.startswith("cells/"):
                 cell, _, gen = key.rpartition("/")
-                self.cells.setdefault(cell, []).append((int(gen.removesuffix(".json")), json.loads(value)))
+                self.cells.setdefault(cell, []).append((int(gen.removesuffix(".json")), parsed(value)))
 
     @classmethod
     def of(cls, world: World) -> Judge:
