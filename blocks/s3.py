@@ -8,6 +8,7 @@ It may run as often as you like; the block of that name is replaced. REGISTRY_BL
     REGISTRY_S3_PREFIX             path inside the bucket
     REGISTRY_S3_ENDPOINT_URL       address of the server, for others than Amazon's
     REGISTRY_S3_REGION             region of the bucket
+    REGISTRY_S3_PATH_STYLE         true: bucket in the path of URLs, as MinIO and others need it
     REGISTRY_S3_ACCESS_KEY_ID      access key (without one: the credentials of the environment where flows run)
     REGISTRY_S3_SECRET_ACCESS_KEY  its secret
     REGISTRY_S3_SESSION_TOKEN      its session token, if it is temporary
@@ -17,7 +18,6 @@ It may run as often as you like; the block of that name is replaced. REGISTRY_BL
     REGISTRY_S3_ROLE_EXTERNAL_ID   external ID that the role asks for
     REGISTRY_S3_STS_ENDPOINT_URL   address of the service that gives out the role's credentials
     REGISTRY_S3_ANONYMOUS          true: sign no requests
-    REGISTRY_S3_PATH_STYLE         true: bucket in the path of URLs, as MinIO and others need it
     REGISTRY_S3_VERIFY_TLS         false: do not check certificates
     REGISTRY_S3_CA_BUNDLE          path on the workers of the certificate authorities to trust
     REGISTRY_S3_STORAGE_OPTIONS    more options of s3fs, as JSON

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from prefect_registry.blocks import AzureRegistry, FsspecRegistry, GCSRegistry, LocalRegistry, S3Registry
     from prefect_registry.registry import Registry, RegistryProtocol
+    from prefect_registry.runs import acurrent_run, current_run, registry_run
     from prefect_registry.sandbox import registry_sandbox
 
 _LAZY = {
@@ -22,6 +23,9 @@ _LAZY = {
     "Registry": "registry",
     "RegistryProtocol": "registry",
     "S3Registry": "blocks",
+    "acurrent_run": "runs",
+    "current_run": "runs",
+    "registry_run": "runs",
     "registry_sandbox": "sandbox",
 }
 __all__ = [
@@ -32,6 +36,9 @@ __all__ = [
     "Registry",
     "RegistryProtocol",
     "S3Registry",
+    "acurrent_run",
+    "current_run",
+    "registry_run",
     "registry_sandbox",
 ]
 __version__ = "0.1.0"

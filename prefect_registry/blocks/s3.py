@@ -57,6 +57,11 @@ class S3Registry(RegistryBlock):
         description="Address of the server, such as https://minio.example.com:9000. Empty for Amazon S3.",
     )
     region: str = Field(default="", description="Region of the bucket, such as eu-central-1. Empty for the default.")
+    path_style: bool = Field(
+        default=False,
+        description="Put the bucket in the path of the URL and not in the host name. Most servers other than "
+        "Amazon's need it.",
+    )
     access_key_id: SecretStr = Field(
         default=SecretStr(""),
         title="Access Key ID",
@@ -86,15 +91,10 @@ class S3Registry(RegistryBlock):
     )
     sts_endpoint_url: str = Field(
         default="",
-        title="STS endpoint URL",
+        title="STS Endpoint URL",
         description="Address of the service that gives out the role's credentials. Empty for Amazon's.",
     )
     anonymous: bool = Field(default=False, description="Sign no requests, for buckets that are public.")
-    path_style: bool = Field(
-        default=False,
-        description="Put the bucket in the path of the URL and not in the host name. Most servers other than "
-        "Amazon's need it.",
-    )
     verify_tls: bool = Field(
         default=True,
         title="Verify TLS",
