@@ -42,6 +42,21 @@ Choose = Callable[[list[int]], int]
 def run(world: World, choose: Choose, limits: Limits) -> Trace:
     """Run one schedule to its end."""
     trace = Trace()
+
+    def pick(costs: list[int]) -> int:
+        if len(costs) == 1:
+            return 0
+        picked = choose(costs)
+        trace.choices.append(picked)
+        trace.widths.append(len(costs))
+        trace.costs.append(costs)
+        return picked
+
+    def shuffled(count: int) -> list[int]:
+        left = list(range(count))
+        return [left.pop(pick([0] + [1] * (len(left) - 1))) for _ in range(count)]
+
+    world.shuffled = shuffled
     crashes, delays, steps = limits.crashes, limits.delays, 0
     current: Actor | None = None
     at_call: dict[str, tuple[str, Any]] = {}
@@ -82,12 +97,7 @@ def run(world: World, choose: Choose, limits: Limits) -> Trace:
         if world.pending:
             options.append(("land", None))
             costs.append(1)
-        picked = 0 if len(options) == 1 else choose(costs)
-        if len(options) > 1:
-            trace.choices.append(picked)
-            trace.widths.append(len(options))
-            trace.costs.append(costs)
-        order, chosen = options[picked]
+        order, chosen = options[pick(costs)]
         if order == "land":
             world.land(0)
             continue
@@ -151,9 +161,7 @@ def systematic(setup: Callable[[], World], judge: Judge, limits: Limits, surpris
             position += 1
             return prefix[position - 1] if position <= len(prefix) else 0
 
-        world = setup()
-        trace = run(world, choose, limits)
-        judge(world)
+        trace = _judged(setup(), choose, limits, judge)
         done += 1
         yield trace
         spent = 0
@@ -175,7 +183,13 @@ def at_random(setup: Callable[[], World], judge: Judge, limits: Limits, seed: in
             return 0
         return source.randrange(len(costs))
 
-    world = setup()
-    trace = run(world, choose, limits)
-    judge(world)
-    return trace
+    return _judged(setup(), choose, limits, judge)
+
+
+def _judged(world: World, choose: Choose, limits: Limits, judge: Judge) -> Trace:
+    try:
+        trace = run(world, choose, limits)
+        judge(world)
+        return trace
+    finally:
+        world.close()

@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import greenlet
 
@@ -28,6 +28,7 @@ from prefect_registry.storage.resolving import ResolvingStorage
 EPOCH = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 Program = Callable[["Actor"], None]
 LedgerFactory = Callable[..., Ledger]
+T = TypeVar("T")
 
 
 class VirtualClock:
@@ -145,6 +146,19 @@ class ScheduledStorage(Storage):
         self._actor.pause(("list", prefix))
         return iter(tuple(self._inner.list(prefix, start_after)))
 
+    def concurrently(self, calls: Sequence[Callable[[], T]]) -> list[T]:
+        """One by one, in an order that the schedule chooses: which of several requests lands first is nobody's."""
+        results: dict[int, T] = {}
+        errors: dict[int, Exception] = {}
+        for i in self._world.shuffled(len(calls)):
+            try:
+                results[i] = calls[i]()
+            except Exception as error:
+                errors[i] = error
+        if errors:
+            raise errors[min(errors)]
+        return [results[i] for i in range(len(calls))]
+
     def delete_many(self, keys: Iterable[str]) -> None:
         self._actor.pause(("delete", ""))
         self._inner.delete_many(keys)
@@ -169,6 +183,7 @@ class World:
     told: list[tuple[str, str, str]] = field(default_factory=list)
     judge_told: Callable[[World, str, str, str], None] | None = None
     minted: int = 0
+    shuffled: Callable[[int], Sequence[int]] = range
 
     def __post_init__(self) -> None:
         self.storage = MemoryStorage(clock=self.clock)
@@ -210,6 +225,14 @@ class World:
                 actor.error = error
 
         actor.greenlet = greenlet.greenlet(body)
+
+    def close(self) -> None:
+        """End what has not ended: the garbage collector does not see into a greenlet that stands still."""
+        for actor in self.actors:
+            if actor.greenlet:
+                actor.state = "crashed"
+                actor.greenlet.throw()
+            actor.greenlet = actor.ledger = None
 
     def on_told(self, actor: Actor, outcome: str, run_id: str) -> None:
         self.told.append((actor.name, outcome, run_id))
