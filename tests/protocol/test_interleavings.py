@@ -47,7 +47,7 @@ def explore_all(most: int) -> int:
 
 def test_a_hundred_thousand_schedules_keep_every_invariant() -> None:
     """No schedule loses an update, shows half a run, tells a caller something untrue or collects visible bytes."""
-    assert explore_all(2_400) >= WANTED
+    assert explore_all(2_200) >= WANTED
 
 
 @pytest.mark.deep
