@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from io import IOBase
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import pyarrow as pa
 import pyarrow.dataset as pads
@@ -211,6 +212,20 @@ def _plain(type_: pa.DataType) -> pa.DataType:
     return cast("pa.DataType", type_.value_type) if isinstance(type_, pa.DictionaryType) else type_
 
 
+class _ClosedWhenDropped:
+    """A file for pyarrow, which does not close what it has read but drops it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+    def __del__(self) -> None:
+        with contextlib.suppress(Exception):
+            self._file.close()
+
+
 class _StorageHandler(pafs.FileSystemHandler):
     """Lets pyarrow read through our own storage interface, on whatever filesystem it lies. Read-only.
 
@@ -246,7 +261,7 @@ class _StorageHandler(pafs.FileSystemHandler):
 
     def open_input_file(self, path: str) -> pa.NativeFile:
         """A file to read parts of."""
-        return pa.PythonFile(cast("IOBase", self._storage.open(path)), mode="r")
+        return pa.PythonFile(cast("IOBase", _ClosedWhenDropped(self._storage.open(path))), mode="r")
 
     def open_input_stream(self, path: str) -> pa.NativeFile:
         """A file to read from its beginning."""

@@ -226,8 +226,9 @@ class Runs:
     def _first_look(self, run_id: str, doing: str) -> bool:
         """Read begin and decision if this process has not met the run; True when it did so now."""
         if self.is_known(run_id):
+            if self._store.has(paths.end_key(run_id)):  # a decision never changes: refuse before anything is sent
+                self._refuse([self._store.decision(run_id)], doing, None)
             return False
-        parse_run_id(run_id)
         looks: list[Callable[[], object]] = [
             partial(self._store.begin, run_id),
             partial(self._store.decision, run_id),
