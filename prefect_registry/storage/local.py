@@ -13,6 +13,7 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 from typing_extensions import override
@@ -32,13 +33,22 @@ from prefect_registry.storage.base import (
 )
 from prefect_registry.storage.concurrency import in_parallel
 from prefect_registry.storage.folders import Durability, walk
-from prefect_registry.storage.transfer import opened, pump, save_stream, write_all
+from prefect_registry.storage.transfer import (
+    copy_file,
+    landing,
+    local_errors,
+    opened,
+    pump,
+    save_stream,
+    verify,
+    write_all,
+)
 from prefect_registry.storage.workspace import TEMPORARY, workspace_of
 
 T = TypeVar("T")
-Write = Callable[[bytes], None]
 
 THREADS = 8
+_LARGE_BYTES = 4 << 20
 _MOST_TRIES = 20
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS}
 
@@ -68,7 +78,7 @@ class LocalStorage(Storage):
     def create(self, key: str, data: bytes) -> None:
         check_document(data)
         with self._errors(key):
-            temporary, _ = self._write(lambda write: write(data))
+            temporary, _ = self._write(lambda _, descriptor: _write_to(descriptor)(data))
             try:
                 self._place(key, temporary, os.link)
             except FileExistsError:
@@ -80,7 +90,7 @@ class LocalStorage(Storage):
     @override
     def put(self, key: str, data: bytes) -> None:
         with self._errors(key):
-            temporary, _ = self._write(lambda write: write(data))
+            temporary, _ = self._write(lambda _, descriptor: _write_to(descriptor)(data))
             self._move(key, temporary)
 
     @override
@@ -99,16 +109,30 @@ class LocalStorage(Storage):
 
     def _upload_one(self, file: Upload, progress: Progress | None) -> Stored:
         with self._errors(file.key), opened(file.source) as source:
-            temporary, (size, sha256) = self._write(lambda write: pump(source, write, progress))
+            temporary, (size, sha256) = self._write(self._filling(file, source, progress))
             self._move(file.key, temporary)
         return Stored(file.key, size, sha256)
+
+    @staticmethod
+    def _filling(file: Upload, source: BinaryIO, progress: Progress | None) -> Callable[[str, int], tuple[int, str]]:
+        """How a temporary file is filled: by the kernel from a file, else by us."""
+        if isinstance(file.source, Path) and file.source.stat().st_size >= _LARGE_BYTES:
+            return lambda path, descriptor: copy_file(source, path, descriptor, progress)
+        return lambda path, descriptor: pump(source, _write_to(descriptor), progress)
 
     @override
     def download(self, files: Sequence[Download], progress: Progress | None = None) -> None:
         self.concurrently([functools.partial(self._download_one, file, progress) for file in files])
 
     def _download_one(self, file: Download, progress: Progress | None) -> None:
-        save_stream(self.url, file, self.open(file.key), progress)
+        with self.open(file.key) as source:
+            if os.fstat(source.fileno()).st_size < _LARGE_BYTES:
+                save_stream(self.url, file, source, progress)
+                return
+            with landing(file.target) as part:
+                with local_errors(file.target), open(part, "xb", buffering=0) as out:
+                    size, sha256 = copy_file(source, str(part), out.fileno(), progress)
+                verify(self.url, file, size, sha256)
 
     @override
     def concurrently(self, calls: Sequence[Callable[[], T]]) -> list[T]:
@@ -159,12 +183,15 @@ class LocalStorage(Storage):
             )
         return path
 
-    def _write(self, fill: Callable[[Write], T]) -> tuple[str, T]:
-        """A temporary file with what ``fill`` writes, synced. Returns its path and the result of ``fill``."""
+    def _write(self, fill: Callable[[str, int], T]) -> tuple[str, T]:
+        """A temporary file, synced, with what ``fill`` writes, given its path and descriptor.
+
+        Returns its path and the result of ``fill``.
+        """
         path, descriptor = self._temporary()
         try:
             try:
-                result = fill(write_all(functools.partial(os.write, descriptor)))
+                result = fill(path, descriptor)
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
@@ -257,6 +284,10 @@ class LocalStorage(Storage):
             yield
         except OSError as error:
             raise failures.of_os_error(self.url, key, error) from error
+
+
+def _write_to(descriptor: int) -> Callable[[bytes], None]:
+    return write_all(functools.partial(os.write, descriptor))
 
 
 def _utc(status: os.stat_result) -> datetime:

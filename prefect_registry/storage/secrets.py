@@ -11,7 +11,7 @@ _SIGNATURE = re.compile(r"(?i)\b(sig|signature|x-amz-[a-z-]+|x-goog-[a-z-]+|toke
 _AUTHORIZATION = re.compile(r"(?i)(bearer|basic|sharedkey)\s+[A-Za-z0-9+/=._:-]{8,}")
 _PARTS_OF_CONNECTION_STRINGS = re.compile(r"(?i)(AccountKey|SharedAccessSignature)=([^;\s]+)")
 _PUBLIC_OPTIONS = re.compile(
-    r"(?i)^(endpoint(_url)?|region(_name)?|account_(name|host|url)|project|protocol|profile(_name)?|host|port|"
+    r"(?i)^(endpoint(_url)?|region(_name)?|account_(name|host|url)|project|protocol|role_arn|session_name|verify|profile(_name)?|host|port|"
     r"addressing_style|signature_version|use_ssl|anon|default_.*|.*(size|timeout|concurrency|version|style|mode))$"
 )
 _SHORTEST_SECRET = 4
@@ -45,6 +45,8 @@ def _secrets_in(value: object, name: str = "") -> Iterator[str]:
     elif isinstance(value, (list, tuple)):
         for inner in value:
             yield from _secrets_in(inner, name)
+    elif type(value).__module__.startswith("prefect_registry."):
+        yield from _secrets_in(vars(value))  # credentials that renew themselves
     elif isinstance(value, str) and len(value) >= _SHORTEST_SECRET and not _PUBLIC_OPTIONS.match(name):
         yield value
         yield from _PASSWORD.findall(value)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import io
 import os
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 from pathlib import Path
@@ -18,6 +20,7 @@ from prefect_registry.storage.concurrency import beside
 
 CHUNK_BYTES = 2 << 20
 _FOLLOWING_BYTES = 1 << 20
+_KERNEL_COPY_BYTES = 8 << 20
 
 
 def digest_of(data: bytes) -> str:
@@ -125,6 +128,25 @@ def pump(source: BinaryIO, write: Callable[[bytes], object], progress: Progress 
         if progress:
             progress(len(chunk))
     return digest.size, digest.hexdigest()
+
+
+def copy_file(source: BinaryIO, path: str, descriptor: int, progress: Progress | None = None) -> tuple[int, str]:
+    """Copy an open file into ``descriptor``, which is open on the new file ``path``. Returns size and sha256.
+
+    On Linux the kernel copies; what it has copied is hashed behind it, and while it is written to disk.
+    """
+    if sys.platform != "linux":
+        return pump(source, write_all(functools.partial(os.write, descriptor)), progress)
+    with contextlib.closing(FollowingDigest(path)) as digest:
+        size = 0
+        while count := os.sendfile(descriptor, source.fileno(), size, _KERNEL_COPY_BYTES):
+            size += count
+            digest.advance(size)
+            if progress:
+                progress(count)
+        digest.advance(size)
+        os.fsync(descriptor)
+        return size, digest.hexdigest()
 
 
 def verify(url: str, file: Download, size: int, sha256: str) -> None:

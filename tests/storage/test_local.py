@@ -136,8 +136,8 @@ def test_leftovers_of_dead_processes_are_swept(storage: LocalStorage, root: Path
 
 def _writer_in_the_middle(root: Path) -> subprocess.Popen[bytes]:
     code = (
-        "import sys, time; from prefect_registry.storage.local import LocalStorage\n"
-        "def pieces(write): write(b'x' * 1000); print('writing', flush=True); time.sleep(600)\n"
+        "import os, time; from prefect_registry.storage.local import LocalStorage\n"
+        "def pieces(path, descriptor): os.write(descriptor, b'x' * 1000); print('writing', flush=True); time.sleep(600)\n"
         f"LocalStorage({str(root)!r})._write(pieces)"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
@@ -220,7 +220,7 @@ def test_a_listing_is_a_state_that_existed(storage: LocalStorage) -> None:
     done = threading.Event()
 
     def create() -> None:
-        for i in range(1500):
+        for i in range(500):
             storage.put(f"cell/{i:010}", b"x")
         done.set()
 

@@ -1,0 +1,1 @@
+"""The parts of :mod:`prefect_registry.testing.contract`, one subject each."""

@@ -1,0 +1,78 @@
+"""Listings: complete, in order; and deleting exactly."""
+
+from __future__ import annotations
+
+import itertools
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from prefect_registry.errors import (
+    InvalidInput,
+)
+from prefect_registry.storage.base import (
+    Storage,
+)
+from prefect_registry.testing.contracts.settings import ContractSettings
+
+
+class ListingContract(ContractSettings):
+    """Listing and deleting."""
+
+    def test_list_order(self, storage: Storage) -> None:
+        """A listing ascends by the bytes of the keys, also where folders would sort otherwise."""
+        names = ["model/1", "model-2/1", "model.x", "model%20/1", "models/1", "model!/a/b", "Model/1", "ä/1", "z"]
+        for name in names:
+            storage.put(f"p/{name}", b"x")
+        expected = sorted(f"p/{name}" for name in names)
+        assert [info.key for info in storage.list("p/")] == expected
+        assert [info.key for info in storage.list("")] == expected
+        for i, key in enumerate(expected):
+            assert [info.key for info in storage.list("p/", key)] == expected[i + 1 :]
+        assert [info.key for info in storage.list("p/model/")] == ["p/model/1"]
+
+    def test_list_nothing(self, storage: Storage) -> None:
+        """Nothing below a prefix is an empty listing, and a prefix must end in a slash."""
+        assert list(storage.list("")) == []
+        storage.put("a/b", b"x")
+        assert list(storage.list("b/")) == []
+        assert list(storage.list("a/b/")) == []
+        assert list(storage.list("a/", "a/b")) == []
+        assert [info.key for info in storage.list("a/", "a/")] == ["a/b"]
+        for prefix in ("a", "/", "../", "a//"):
+            with pytest.raises(InvalidInput):
+                list(storage.list(prefix))
+
+    def test_list_tells_size_and_time(self, storage: Storage) -> None:
+        """Listings and ``info`` agree about size and store time, and the time is about now, in UTC."""
+        storage.put("x/a", b"12345")
+        (listed,) = storage.list("x/")
+        info = storage.info("x/a")
+        assert info is not None
+        assert (listed.key, listed.size) == (info.key, info.size) == ("x/a", 5)
+        assert abs(listed.modified - info.modified) <= timedelta(seconds=1)
+        assert listed.modified.utcoffset() == timedelta(0)
+        assert abs(listed.modified - datetime.now(UTC)) < timedelta(minutes=2)
+
+    def test_list_and_delete_many(self, storage: Storage) -> None:
+        """More objects than several pages hold are all listed, in order, and all deleted."""
+        keys = [f"many/{i:05}" for i in range(self.many)]
+        storage.concurrently([lambda key=key: storage.put(key, b"x") for key in keys])  # type: ignore[misc]
+        storage.put("manz", b"x")
+        assert [info.key for info in storage.list("many/")] == keys
+        assert [info.key for info in storage.list("many/", keys[1034])] == keys[1035:]
+        assert [info.key for info in itertools.islice(storage.list("many/"), 10)] == keys[:10]
+        storage.delete_many(iter(keys))
+        assert [info.key for info in storage.list("")] == ["manz"]
+
+    def test_delete_is_exact(self, storage: Storage) -> None:
+        """Only the named objects go: patterns are plain names, missing ones are fine, folders are nothing."""
+        kept = ["a1", "a/b", "b/c", "ab"]
+        for key in [*kept, "a[1]", "a*"]:
+            storage.put(key, b"x")
+        storage.delete_many(["a[1]", "a*", "never was", "b", "?b"])
+        storage.delete_many([])
+        assert [info.key for info in storage.list("")] == sorted(kept)
+        storage.delete_many(["b/c"])
+        storage.put("b/c", b"again")
+        assert storage.get("b/c") == b"again"
