@@ -1,0 +1,138 @@
+"""Flows that tests run in processes of their own: directly, by Prefect's engine, served, and by a worker.
+
+Each names the registry by its parameter, so that Prefect's hooks find it in a runner's process too. ``folder`` is
+where a flow tells how far it has come, and looks for leave to go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from prefect import flow, serve, task
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
+from prefect_registry import tasks
+from prefect_registry.registry import Registry
+from prefect_registry.runs import acurrent_run, current_run, registry_run
+from prefect_registry.storage.opening import open_storage
+from prefect_registry.testing.faults import FaultyStorage, kill
+
+
+def reached(folder: str, name: str) -> None:
+    """Tell the test, with our process id."""
+    part = Path(folder) / f".{name}"
+    part.write_text(str(os.getpid()))
+    part.rename(Path(folder) / name)
+
+
+def wait_for(folder: str, name: str) -> None:
+    while not (Path(folder) / name).exists():
+        time.sleep(0.02)
+
+
+@task
+def stage(kind: str, mode: str = "replace") -> str:
+    with current_run().dataset(kind, mode=mode) as dataset:  # type: ignore[arg-type]
+        dataset.write_table(pa.table({"x": [1, 2, 3]}))
+    return dataset.id
+
+
+@registry_run("{store}")
+@flow
+def waits(store: str, folder: str) -> str:
+    """Stage, then wait for what the test does to this process."""
+    stage("a")
+    reached(folder, "staged")
+    wait_for(folder, "go")
+    return "went on"
+
+
+@registry_run("{store}")
+@flow
+async def awaits(store: str, folder: str) -> None:
+    """The same, asynchronously."""
+    run = await acurrent_run()
+    async with run.adataset("a") as dataset:
+        dataset.write_table(pa.table({"x": [1, 2, 3]}))
+    reached(folder, "staged")
+    while not (Path(folder) / "go").exists():
+        await asyncio.sleep(0.02)
+
+
+@registry_run("{store}")
+@flow(timeout_seconds=1)
+def times_out(store: str, folder: str) -> None:
+    """In a main thread Prefect's timeout is an alarm, which interrupts a sleep."""
+    stage("a")
+    time.sleep(60)
+
+
+@registry_run("{store}")
+@flow
+def appends(store: str, folder: str) -> str:
+    """Append; the first process to come waits in the middle, for the second one to overtake it."""
+    try:
+        (Path(folder) / "first").touch(exist_ok=False)
+    except FileExistsError:
+        stage("a", "append")
+        return "second"
+    stage("a", "append")
+    reached(folder, "staged")
+    wait_for(folder, "go")
+    stage("b", "append")
+    return "first"
+
+
+def _dies_after_its_decision(store: str) -> Registry:
+    return Registry(FaultyStorage(open_storage(store), kill("after", method="create", key="*/end.json")))
+
+
+@registry_run("{store}")
+@flow
+def dies_committed(store: str, folder: str, deadly: bool = True) -> dict[str, str]:
+    """Killed between the decision and Prefect's record of it."""
+    stage("a", "append")
+    reached(folder, "staged")
+    if deadly:
+        run = current_run()
+        run.registry.parts.ledger.store.storage = _dies_after_its_decision(store).storage
+    return {"said": "done"}
+
+
+# -- the tasks alone ---------------------------------------------------------------------------------------------------
+
+
+@flow
+def tasks_alone(store: str, folder: str) -> None:
+    """Reference system 1's operations as tasks, without the decorator."""
+    run = tasks.insert_run("alone", registry=store)
+    dataset = tasks.begin_dataset("a", run, registry=store)
+    root = Path(Registry(store).get_dataset(dataset).root)
+    import pyarrow.parquet as pq
+
+    root.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table({"x": [1, 2, 3]}), root / "part.parquet")
+    tasks.commit_dataset(dataset, str(root), 3, registry=store)
+    reached(folder, "staged")
+    wait_for(folder, "go")
+    tasks.close_run(run, True, registry=store)
+
+
+def main(arguments: list[str]) -> Any:
+    if arguments[0] == "serve":
+        return serve(*(f.to_deployment("served") for f in (waits, awaits, tasks_alone)))
+    chosen, name, parameters = globals()[arguments[0]], arguments[1], json.loads(arguments[2])
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        called = chosen.with_options(flow_run_name=name)(**parameters)
+        return asyncio.run(called) if asyncio.iscoroutine(called) else called
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

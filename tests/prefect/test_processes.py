@@ -1,0 +1,266 @@
+"""Real processes, really ended: by signals, kills, cancellation, timeouts; directly, served, and by a worker.
+
+The processes that need nothing of each other are started together, and each test then looks at its own.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import HERE, Server
+from prefect.client.orchestration import get_client
+from prefect.states import Pending
+from processes import SCRIPT, Case, until
+
+sys.path.insert(0, str(HERE))
+import flows_in_processes as flows  # noqa: E402
+
+CANCELLING = {"state": {"type": "CANCELLING", "name": "Cancelling"}, "force": True}
+
+
+class Lab:
+    """The cases of this module by name."""
+
+    def __init__(self, server: Server, home: Path) -> None:
+        self.server, self.home = server, home
+        self.cases: dict[str, Case] = {}
+        self.runners: list[subprocess.Popen[bytes]] = []
+
+    def case(self, name: str, flow: str, **more: Any) -> Case:
+        home = self.home / name
+        home.mkdir()
+        self.cases[name] = Case(self.server, name, home, flow, more=more).prepare()
+        return self.cases[name]
+
+    def runner(self, *command: str) -> subprocess.Popen[bytes]:
+        environ = {**os.environ, "PREFECT_RUNNER_POLL_FREQUENCY": "1", "PREFECT_WORKER_QUERY_SECONDS": "1"}
+        with open(self.home / f"runner-{len(self.runners)}.log", "wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, *command], stdout=log, stderr=subprocess.STDOUT, env=environ, cwd=HERE,
+                start_new_session=True,
+            )  # fmt: skip
+        self.runners.append(process)
+        return process
+
+    def end(self) -> None:
+        for case in self.cases.values():
+            case.end()
+        for process in self.runners:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+
+def flow_run_of(name: str, parameters: dict[str, Any]) -> str:
+    """A flow run that waits for a process to run it."""
+    with get_client(sync_client=True) as client:
+        return str(client.create_flow_run(getattr(flows, name), parameters=parameters, state=Pending()).id)
+
+
+@pytest.fixture(scope="module")
+def lab(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """Everything that can run at the same time, started."""
+    lab = Lab(server, tmp_path_factory.mktemp("processes"))
+    try:
+        lab.runner(str(SCRIPT), "serve")
+        server.post("/work_pools/", {"name": "lab", "type": "process"})
+        _deploy_to_worker(server)
+        lab.runner("-m", "prefect", "worker", "start", "--pool", "lab", "--type", "process")
+        for name in ("sigterm", "sigint", "sigkill"):
+            lab.case(name, "waits").start_directly()
+        for name in ("sigterm-async", "sigint-async"):
+            lab.case(name, "awaits").start_directly()
+        lab.case("timeout", "times_out").start_directly()
+        for name in ("alone-sigterm", "alone-sigkill"):
+            lab.case(name, "tasks_alone").start_directly()
+        for name, flow in (("overtaken", "appends"), ("killed-committed", "dies_committed")):
+            case = lab.case(name, flow)
+            case.flow_run_id = flow_run_of(flow, case.parameters)
+            case.start_by_engine()
+        yield lab
+    finally:
+        lab.end()
+
+
+def _deploy_to_worker(server: Server) -> None:
+    body = {
+        "name": "worked",
+        "flow_id": server.post("/flows/", {"name": "waits"})["id"],
+        "work_pool_name": "lab",
+        "entrypoint": f"{SCRIPT.name}:waits",
+        "path": str(HERE),
+        "enforce_parameter_schema": False,
+    }
+    server.post("/deployments/", body)
+
+
+# -- directly ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "number", "failure"),
+    [
+        ("sigterm", signal.SIGTERM, ("TerminationSignal", "crashed")),
+        ("sigterm-async", signal.SIGTERM, ("CancelledError", "crashed")),
+        ("sigint", signal.SIGINT, ("KeyboardInterrupt", "crashed")),
+        ("sigint-async", signal.SIGINT, ("CancelledError", "crashed")),
+    ],
+)
+def test_a_signal_rolls_back_before_the_process_ends(
+    lab: Lab, name: str, number: signal.Signals, failure: tuple[str, str]
+) -> None:
+    """Prefect calls the flow run crashed, the registry has rolled back by then."""
+    case = lab.cases[name].signal(number)
+    assert case.exit_code() != 0
+    assert case.seen().failures() == [failure]
+    assert case.final_state() == "CRASHED"
+    assert case.seen().nothing()
+
+
+def test_a_process_killed_with_sigkill_leaves_nothing_visible_and_the_reaper_ends_its_run(lab: Lab) -> None:
+    """Nothing of the process runs any more; that it is gone is proof enough, without waiting for the lease."""
+    case = lab.cases["sigkill"].signal(signal.SIGKILL)
+    assert case.exit_code() == -signal.SIGKILL
+    assert case.seen().states() == ["RUNNING"]
+    assert case.seen().nothing()
+    report = case.seen().registry.reap()
+    assert len(report.reaped) == 1
+    assert case.seen().failures() == [("Reaped", "reaped")]
+    assert case.seen().nothing()
+    assert case.flow_run()["state_type"] == "RUNNING"  # Prefect itself never learns of it
+
+
+def test_a_timeout_in_the_main_thread_interrupts_and_rolls_back(lab: Lab) -> None:
+    """There Prefect's timeout is an alarm, which ends a sleep."""
+    case = lab.cases["timeout"]
+    assert case.exit_code() != 0
+    assert case.final_state() == "FAILED"
+    assert case.seen().failures() == [("FlowRunTimeoutError", "error")]
+    assert case.seen().nothing()
+
+
+# -- two processes on one flow run -------------------------------------------------------------------------------------
+
+
+def test_of_two_pods_on_one_flow_run_the_newer_one_publishes(lab: Lab) -> None:
+    """The older one is refused, says nothing of the flow run's state, and ends in order."""
+    older = lab.cases["overtaken"]
+    older.reached("staged")
+    newer = Case(older.server, "newer", older.home, "appends", flow_run_id=older.flow_run_id)
+    assert newer.start_by_engine().exit_code() == 0, newer.output()
+    assert newer.flow_run()["state_type"] == "COMPLETED"
+    older.go()
+    assert older.exit_code() == 0, older.output()
+    assert older.flow_run()["state_type"] == "COMPLETED"
+    assert (older.seen().rows("a"), older.seen().rows("b")) == (3, 0)
+    assert sorted(older.seen().states()) == ["ABORTED", "COMMITTED"]
+
+
+def test_a_process_that_died_after_its_decision_has_published_whole(lab: Lab) -> None:
+    """The one exception to "anything but Completed publishes nothing": a retry says so, and does not run again."""
+    case = lab.cases["killed-committed"]
+    assert case.exit_code() == -signal.SIGKILL, case.output()
+    assert case.flow_run()["state_type"] == "RUNNING"
+    assert case.seen().rows("a") == 3
+    again = Case(case.server, "again", case.home, case.flow, flow_run_id=case.flow_run_id)
+    assert again.start_by_engine().exit_code() == 0, again.output()
+    assert again.flow_run()["state_type"] == "COMPLETED"
+    assert case.seen().rows("a") == 3
+    until(
+        lambda: any("has published already" in m and "committed: yes" in m for m in case.server.messages(case.flow_run_id or "")),
+        "the log that tells of it",
+    )
+
+
+# -- runners -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("flow", ["waits", "awaits", "tasks_alone"])
+def test_a_flow_run_cancelled_through_its_runner_is_rolled_back(lab: Lab, flow: str) -> None:
+    """Served flows, of both colours, and the tasks alone."""
+    until(lambda: _is_deployed(lab.server, flow, "served"), f"{flow} is served")
+    case = lab.case(f"cancelled-{flow}", flow).start_deployed("served")
+    case.reached("staged")
+    lab.server.post(f"/flow_runs/{case.flow_run_id}/set_state", CANCELLING)
+    assert case.final_state() == "CANCELLED"
+    [(_, kind)] = case.decided()
+    assert kind == ("crashed" if flow == "tasks_alone" else "cancelled")
+    assert case.seen().nothing()
+
+
+@pytest.mark.parametrize(("runner", "deployment"), [("a served flow", "served"), ("a worker's flow run", "worked")])
+def test_a_flow_run_killed_with_sigkill_is_rolled_back_by_its_runner(lab: Lab, runner: str, deployment: str) -> None:
+    """The hook runs in the runner's process, which saw its child exit: nobody waits for the lease."""
+    until(lambda: _is_deployed(lab.server, "waits", deployment), f"{runner} is deployed")
+    case = lab.case(f"killed-{deployment}", "waits").start_deployed(deployment).signal(signal.SIGKILL)
+    assert case.final_state() == "CRASHED"
+    [(_, kind)] = case.decided()
+    assert kind == "crashed"
+    assert case.seen().nothing()
+    assert len(until(case.seen().incidents, "the incident")) == 1
+
+
+def test_a_deployed_flow_that_completes_has_published(lab: Lab) -> None:
+    """By a worker, whose flow run names its registry in a parameter."""
+    until(lambda: _is_deployed(lab.server, "waits", "worked"), "the worker's deployment")
+    case = lab.case("completed", "waits").start_deployed("worked")
+    case.go()
+    assert case.final_state() == "COMPLETED"
+    assert case.seen().rows("a") == 3
+
+
+def _is_deployed(server: Server, flow: str, deployment: str) -> bool:
+    names = {"flows": {"name": {"any_": [flow.replace("_", "-")]}}, "deployments": {"name": {"any_": [deployment]}}}
+    return bool(server.post("/deployments/filter", names))
+
+
+# -- the tasks alone ---------------------------------------------------------------------------------------------------
+
+
+def test_the_tasks_alone_roll_back_on_sigterm(lab: Lab) -> None:
+    """By the hooks that insert_run added to the running flow."""
+    case = lab.cases["alone-sigterm"].signal(signal.SIGTERM)
+    case.exit_code()
+    assert case.final_state() == "CRASHED"
+    assert [kind for _, kind in case.seen().failures()] == ["crashed"]
+    assert case.seen().nothing()
+
+
+def test_the_tasks_alone_are_reaped_after_sigkill(lab: Lab) -> None:
+    """No hook runs then."""
+    case = lab.cases["alone-sigkill"].signal(signal.SIGKILL)
+    case.exit_code()
+    assert case.seen().nothing()
+    assert len(case.seen().registry.reap().reaped) == 1
+    assert case.seen().nothing()
+
+
+# -- last: the runner itself -------------------------------------------------------------------------------------------
+
+
+def test_when_the_runner_is_killed_too_the_reaper_ends_the_run(lab: Lab) -> None:
+    """No hook anywhere, Prefect says RUNNING for ever; the dead process is proof."""
+    case = lab.case("runner-killed", "waits").start_deployed("served")
+    child = case.reached("staged")
+    os.killpg(lab.runners[0].pid, signal.SIGKILL)
+    lab.runners[0].wait()
+    os.kill(child, signal.SIGKILL) if _is_alive(child) else None
+    until(lambda: not _is_alive(child), "the child's end")
+    assert case.seen().nothing()
+    assert len(case.seen().registry.reap().reaped) == 1
+    assert case.seen().failures() == [("Reaped", "reaped")]
+    assert case.flow_run()["state_type"] == "RUNNING"
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        return (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
