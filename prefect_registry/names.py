@@ -73,8 +73,11 @@ def path_problems(path: object) -> Iterator[str]:
     if not isinstance(path, str) or not path:
         yield f"path {path!r:.80} must be a non-empty string"
         return
-    if len(path.encode("utf-8", "surrogatepass")) > 700:
-        yield f"path {path!r:.60}… is longer than 700 bytes"
+    raw = path.encode("utf-8", "surrogatepass")
+    if len(raw) > LONGEST_PATH_BYTES:
+        yield f"path {path!r:.60}… is longer than {LONGEST_PATH_BYTES} bytes"
+    elif any(len(segment) > LONGEST_SEGMENT_BYTES for segment in raw.split(b"/")):
+        yield f"path {path!r:.60}… has a segment of more than {LONGEST_SEGMENT_BYTES} bytes"
     if "\\" in path or any(ord(c) < 32 or ord(c) == 127 or 0xD800 <= ord(c) <= 0xDFFF for c in path):
         yield f"path {path!r:.80} contains a backslash, a control character or broken Unicode"
     if any(segment in ("", ".", "..") for segment in path.split("/")):

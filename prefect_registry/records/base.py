@@ -68,9 +68,12 @@ class Document(Record):
 
     @classmethod
     def decode(cls: type[D], data: bytes, key: str) -> D:
-        """The document in ``data``; ``key`` is for the error message."""
+        """The document in ``data``; ``key`` is for the error message. Raises ``FormatError``."""
         try:
-            document = cls.model_validate(orjson.loads(data))
+            value = orjson.loads(data)
+            found = value.get("schema") if isinstance(value, dict) else None
+            if found == cls.SCHEMA:
+                return cls.model_validate(value)
         except (orjson.JSONDecodeError, ValidationError, TypeError) as error:
             raise FormatError(
                 f"{key} is not a {cls.SCHEMA} document",
@@ -79,16 +82,13 @@ class Document(Record):
                 key=key,
             ) from error
         family, _, version = cls.SCHEMA.partition("/")
-        if document.schema_ != cls.SCHEMA:
-            found_family, _, _ = document.schema_.partition("/")
-            newer = found_family == family
-            raise FormatError(
-                f"{key} is a {document.schema_!r} document, not {cls.SCHEMA!r}",
-                why=f"This version of prefect-registry reads version {version} of {family}" if newer else "",
-                todo="Upgrade prefect-registry" if newer else "The store is damaged",
-                key=key,
-            )
-        return document
+        newer = isinstance(found, str) and found.partition("/")[0] == family
+        raise FormatError(
+            f"{key} is {found!r:.80}, not a {cls.SCHEMA!r} document",
+            why=f"This version of prefect-registry reads version {version} of {family}" if newer else "",
+            todo="Upgrade prefect-registry" if newer else "It was damaged, or written by something else",
+            key=key,
+        )
 
 
 def _first_line(error: Exception) -> str:

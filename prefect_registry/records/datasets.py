@@ -40,8 +40,8 @@ class DatasetGeneration(Document):
     """One step of a dataset: generation 0 is ``begun``; then ``staged`` with its manifest, or ``rolled_back``.
 
     ``root`` is the URL that commit_dataset was given; ``external`` when it lies outside the run's own data folder.
-    ``own_run`` marks a dataset whose isolated run is closed by its commit (DESIGN.md P13). ``partitioning`` has the Arrow
-    types of the columns that are spelled in folders (``month=1/``), as far as they are known.
+    ``own_run`` marks a dataset whose isolated run is closed by its commit (DESIGN.md P13). ``partitioning`` has the
+    Arrow types of the columns that are spelled in folders (``month=1/``), as far as they are known.
     """
 
     SCHEMA: ClassVar[str] = "dataset/1"
