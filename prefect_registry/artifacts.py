@@ -19,9 +19,9 @@ MOST_ROWS = 500
 """Rows of the table; the page says how many were left out."""
 
 
-def leave(run: Run, purpose: str, datasets: list[Dataset], flow_run: str) -> None:
-    """Create both artifacts for a flow run. The keys are those of the purpose, so that each has a history."""
-    key = slug(purpose)
+def leave(run: Run, name: str, purpose: str, datasets: list[Dataset], flow_run: str) -> None:
+    """Create both artifacts for a flow run; the keys are made of ``name`` alone, so that each has a history."""
+    key = slug(name)
     with get_client(sync_client=True) as client:
         for kind, suffix, data, description in (
             ("table", "datasets", orjson.dumps(table(datasets)).decode(), f"Datasets that {purpose} published"),

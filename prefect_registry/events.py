@@ -48,6 +48,11 @@ def committed(run: Run, purpose: str, datasets: list[Dataset]) -> None:
         _emit(DATASET_COMMITTED, f"{run.id} {kind}", _kind_resource(kind), _told_together(run, kind, group), run)
 
 
+def published_alone(run: Run, dataset: Dataset) -> None:
+    """A dataset was published by itself, while the run that it belongs to goes on (DESIGN.md P13)."""
+    _emit(DATASET_COMMITTED, dataset.id, _kind_resource(dataset.kind), _told(run, dataset), run)
+
+
 def rolled_back(run: Run, purpose: str, why: Failure) -> None:
     """A run was rolled back: nothing of it is visible."""
     payload = {"run_id": run.id, "purpose": purpose, "error_class": why.cls, "message": why.message, "kind": why.kind}

@@ -12,7 +12,7 @@ from prefect_registry.datasets.finding import unknown_dataset
 from prefect_registry.datasets.manifest import Verify
 from prefect_registry.errors import AlreadyExists, Conflict, InvalidInput, InvalidState, RunAborted
 from prefect_registry.ids import parse_inner_id
-from prefect_registry.ledger import paths
+from prefect_registry.ledger import observers, paths
 from prefect_registry.ledger.ledger import Ledger
 from prefect_registry.records.base import printable
 from prefect_registry.records.datasets import DatasetGeneration, FileEntry
@@ -80,6 +80,7 @@ class Datasets(Beginning):
         self._written.pop(dataset_id, None)
         if staged.own_run:
             self.ledger.commit(run_id)
+            observers.dataset_published(self.store.storage.url, staged.parent_run or run_id, dataset_id)
         return staged
 
     def _stage(self, document: DatasetGeneration, files: list[FileEntry]) -> DatasetGeneration:

@@ -8,10 +8,11 @@ import importlib
 import sys
 from collections.abc import Callable
 
-DatasetBegun = Callable[[str, str, str], None]
+DatasetObserver = Callable[[str, str, str], None]
 SurroundingRun = Callable[[str], str | None]
 
-_dataset_begun: list[DatasetBegun] = []
+_dataset_begun: list[DatasetObserver] = []
+_dataset_published: list[DatasetObserver] = []
 _surrounding_run: list[SurroundingRun] = []
 
 # In a process that Prefect started (a pool of processes, a Dask worker) nobody may have imported the Prefect layer. It
@@ -19,7 +20,7 @@ _surrounding_run: list[SurroundingRun] = []
 _WITH = {"prefect.context": "prefect_registry.runs"}
 
 
-def on_dataset_begun(observer: DatasetBegun) -> None:
+def on_dataset_begun(observer: DatasetObserver) -> None:
     """Call ``observer(store_url, run_id, dataset_id)`` after each begin of a dataset. Once per observer."""
     if observer not in _dataset_begun:
         _dataset_begun.append(observer)
@@ -29,6 +30,22 @@ def dataset_begun(store_url: str, run_id: str, dataset_id: str) -> None:
     """Tell the observers."""
     _wake()
     for observer in _dataset_begun:
+        observer(store_url, run_id, dataset_id)
+
+
+def on_dataset_published(observer: DatasetObserver) -> None:
+    """Call ``observer(store_url, run_id, dataset_id)`` after a dataset was published by itself (DESIGN.md P13).
+
+    ``run_id`` is the run that it belongs to for lineage. Once per observer.
+    """
+    if observer not in _dataset_published:
+        _dataset_published.append(observer)
+
+
+def dataset_published(store_url: str, run_id: str, dataset_id: str) -> None:
+    """Tell the observers."""
+    _wake()
+    for observer in _dataset_published:
         observer(store_url, run_id, dataset_id)
 
 

@@ -167,7 +167,8 @@ class Runs:
     def _supersede(self, begin: Begin, flow_run: str) -> Decision | None:
         """Make this the newest attempt of the flow run, and abort every lower one that is undecided.
 
-        Returns the decision of a lower attempt that has published, if there is one.
+        Returns the decision of a lower attempt that has published, if there is one. A nested attempt that committed
+        inside a run which was rolled back has published nothing (P11).
         """
         cell = flow_run_cell(flow_run)
         own = self._store.peek(paths.cell_key(cell, 0), CellGeneration)
@@ -187,7 +188,8 @@ class Runs:
         lower = [str(a.value["run_id"]) for a in attempts if a.gen < mine]
         aborts = [partial(self._abort, run, f"superseded by {begin.run_id}, a newer attempt") for run in lower]
         decisions = self._store.together(aborts) if aborts else []
-        return next((d for d in decisions if d.committed), None)
+        committed = (d for d in decisions if d.committed)
+        return next((d for d in committed if self._outcomes.effective(d.run_id) != "aborted"), None)
 
     def attempts(self, flow_run: str) -> list[CellGeneration]:
         """The attempts of a Prefect flow run, oldest first; each names its run."""

@@ -20,11 +20,12 @@ from prefect.context import FlowRunContext
 from prefect_registry import artifacts, events
 from prefect_registry.datasets.reading import Dataset
 from prefect_registry.errors import RegistryError
-from prefect_registry.ledger import paths
+from prefect_registry.ledger import observers, paths
 from prefect_registry.ledger.closing import Closed
 from prefect_registry.records.datasets import DatasetGeneration
 from prefect_registry.records.runs import Decision, Failure
 from prefect_registry.registry import Registry, Run
+from prefect_registry.runs.current import registry_at
 from prefect_registry.runs.flowrun import flow_run_id, log
 
 MOST_READ = 20_000
@@ -39,6 +40,7 @@ class Publication:
 
     run: Run
     purpose: str
+    flow: str | None
     decision: Decision
     datasets: list[Dataset]
     count: int
@@ -100,7 +102,8 @@ def announce(publication: Publication, flow_run: str | None) -> None:
         return
     events.committed(publication.run, publication.purpose, publication.datasets)
     if publication.datasets:
-        _bounded(partial(artifacts.leave, publication.run, publication.purpose, publication.datasets, flow_run))
+        run, purpose, key = publication.run, publication.purpose, publication.flow or publication.purpose
+        _bounded(partial(artifacts.leave, run, key, purpose, publication.datasets, flow_run))
 
 
 def page(key: str, text: str, description: str, flow_run: str) -> None:
@@ -116,7 +119,8 @@ def publication_of(run: Run, decision: Decision) -> Publication:
     keys = _members(registry, decision)
     documents = registry.ledger.store.read_many(keys[:MOST_READ], DatasetGeneration) if keys else []
     found = [registry.parts.datasets.view(d, "READY") for d in documents if d is not None and d.step == "staged"]
-    return Publication(run, begin.purpose, decision, found, len(found) if len(keys) <= MOST_READ else len(keys))
+    flow, count = begin.prefect.get("flow_name"), len(found) if len(keys) <= MOST_READ else len(keys)
+    return Publication(run, begin.purpose, flow, decision, found, count)
 
 
 def _members(registry: Registry, decision: Decision) -> list[str]:
@@ -143,6 +147,15 @@ def _line(publication: Publication, seconds: float) -> str:
         f"{artifacts.readable(sum(d.bytes for d in datasets))}, {seconds:.1f} s, in {run.registry.url}. "
         f"Look: Registry({run.registry.url!r}).table({first!r}) or .get_run({run.id!r})"
     )
+
+
+def published_alone(store_url: str, run_id: str, dataset_id: str) -> None:
+    """Observer of the ledger: a dataset of a run with ``publish="on_commit"`` is visible."""
+    if flow_run_id() is None:
+        return
+    with _best_effort("tell of a dataset"):
+        registry = registry_at(store_url)
+        events.published_alone(registry.attach(run_id), registry.get_dataset(dataset_id))
 
 
 # -- after a rollback --------------------------------------------------------------------------------------------------
@@ -194,3 +207,6 @@ def _add_hook(flow: Any) -> None:
     with _lock:
         if announce_registry_run not in flow.on_completion_hooks:
             flow.on_completion_hooks = [*flow.on_completion_hooks, announce_registry_run]
+
+
+observers.on_dataset_published(published_alone)

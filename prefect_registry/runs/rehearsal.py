@@ -65,7 +65,8 @@ def show(run: Run) -> None:
     if flow_run is not None and found:
         text = "\n".join(["## Rehearsal: nothing was published", "", *(f"- {line}" for line in lines)])
         begin = run.registry.ledger.runs.known(run.id)
-        notices.page(f"{begin.purpose}-rehearsal", text, f"What {begin.purpose} would have changed", flow_run)
+        name = begin.prefect.get("flow_name") or begin.purpose
+        notices.page(f"{name}-rehearsal", text, f"What {begin.purpose} would have changed", flow_run)
 
 
 def _change(run: Run, kind: str) -> Change:

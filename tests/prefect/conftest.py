@@ -102,16 +102,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
         try:
             _await_health(url, process)
-            with temporary_settings(
-                {
-                    PREFECT_API_URL: url,
-                    PREFECT_RESULTS_LOCAL_STORAGE_PATH: home / "results",
-                    # Prefect joins its heartbeat thread for a second at the end of every flow run.
-                    PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
-                }
-            ):
-                with _for_every_thread():
-                    yield Server(url)
+            changed = {
+                PREFECT_API_URL: url,
+                PREFECT_RESULTS_LOCAL_STORAGE_PATH: home / "results",
+                # Prefect joins its heartbeat thread for a second at the end of every flow run.
+                PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
+            }
+            with temporary_settings(changed), _for_every_thread():
+                yield Server(url)
         finally:
             # What is still queued would be sent to a server that is gone, for a minute.
             EventsWorker.drain_all()
@@ -124,7 +122,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @contextmanager
 def _for_every_thread() -> Iterator[None]:
-    """Let threads that Prefect starts without a context use these settings too: else they start a server of their own."""
+    """Let threads that Prefect starts without a context use these settings too, and start no server of their own."""
     before = prefect.context.GLOBAL_SETTINGS_CONTEXT
     prefect.context.GLOBAL_SETTINGS_CONTEXT = prefect.context.SettingsContext.get()
     try:

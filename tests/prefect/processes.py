@@ -121,8 +121,10 @@ class Case:
         """The flow run's final state, once it has one."""
         return str(
             until(
-                lambda: (run := self.flow_run())["state_type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
-                and run["state_type"],
+                lambda: (
+                    (run := self.flow_run())["state_type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
+                    and run["state_type"]
+                ),
                 f"{self.name}: a final state",
             )
         )

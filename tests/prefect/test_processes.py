@@ -20,7 +20,7 @@ from prefect.states import Pending
 from processes import SCRIPT, Case, until
 
 sys.path.insert(0, str(HERE))
-import flows_in_processes as flows  # noqa: E402
+import flows_in_processes as flows
 
 CANCELLING = {"state": {"type": "CANCELLING", "name": "Cancelling"}, "force": True}
 
@@ -174,7 +174,9 @@ def test_a_process_that_died_after_its_decision_has_published_whole(lab: Lab) ->
     assert again.flow_run()["state_type"] == "COMPLETED"
     assert case.seen().rows("a") == 3
     until(
-        lambda: any("has published already" in m and "committed: yes" in m for m in case.server.messages(case.flow_run_id or "")),
+        lambda: any(
+            "has published already" in m and "committed: yes" in m for m in case.server.messages(case.flow_run_id or "")
+        ),
         "the log that tells of it",
     )
 

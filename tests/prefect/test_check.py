@@ -1,0 +1,131 @@
+"""Write, audit, publish; and rehearsals, which publish nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from conftest import Server, ended, rows_of, seen, stage
+from prefect import flow
+
+from prefect_registry.errors import InvalidState
+from prefect_registry.registry import Registry, Run
+from prefect_registry.runs import current_run, registry_run
+
+
+def test_check_sees_what_is_staged_before_anybody_else(store: Registry) -> None:
+    """On top of what is published."""
+    met: list[tuple[int | None, bool]] = []
+
+    def look(run: Run) -> None:
+        met.append((run.table("a").rows, seen(store).nothing()))
+
+    @registry_run(store, check=look)
+    @flow
+    def ingest() -> None:
+        stage("a", 5)
+
+    ingest()
+    assert met == [(5, True)]
+    assert seen(store).rows("a") == 5
+
+
+@pytest.mark.parametrize("refusal", ["raises", "returns False"])
+def test_a_check_that_refuses_fails_the_flow(store: Registry, refusal: str) -> None:
+    """By its own exception, or by saying no."""
+
+    def look(run: Run) -> Any:
+        if refusal == "raises":
+            raise LookupError("too few rows")
+        return False
+
+    @registry_run(store, check=look)
+    @flow
+    def ingest() -> None:
+        stage("a")
+
+    expected: tuple[type[Exception], str] = (
+        (LookupError, "too few rows") if refusal == "raises" else (InvalidState, "returned False")
+    )
+    with pytest.raises(expected[0], match=expected[1]):
+        ingest()
+    assert seen(store).nothing()
+
+
+async def test_a_check_may_be_asynchronous(store: Registry) -> None:
+    """For an asynchronous flow, and in ``async with``."""
+
+    async def look(run: Run) -> bool:
+        return (await run.atable("a")).rows == 3
+
+    @registry_run(store, check=look)
+    @flow
+    async def ingest() -> None:
+        stage("a")
+
+    await ingest()
+    async with registry_run(store, check=look):
+        current_run().dataset("b").__exit__(None, None, None)
+    assert seen(store).rows("a") == 3
+    with pytest.raises(InvalidState, match="returned False"):
+        async with registry_run(store, check=look) as run, run.adataset("a", mode="append") as dataset:
+            dataset.write_table(rows_of(1))
+    assert seen(store).rows("a") == 3
+
+
+def test_a_rehearsal_shows_what_would_change_and_drops_it(
+    store: Registry, server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    """``publish="never"``: the flow completes, nothing of it is visible, log and artifact tell."""
+
+    @registry_run(store)
+    @flow
+    def real() -> None:
+        stage("a", 5)
+
+    @registry_run(store, publish="never")
+    @flow(name="rehearsed")
+    def rehearsal() -> int:
+        stage("a", 2, "append")
+        stage("b")
+        return current_run().table("a").rows or 0
+
+    real()
+    with caplog.at_level("INFO"):
+        state = ended(rehearsal(return_state=True))
+    assert state.result() == 7
+    assert (seen(store).rows("a"), seen(store).rows("b")) == (5, 0)
+    assert seen(store).failures() == [("NotPublished", "cancelled")]
+    assert seen(store).incidents() == []
+    told = next(m for m in caplog.messages if "It would change" in m)
+    assert "a: 5 → 7 rows, 1 → 2 dataset(s)" in told
+    assert "b: 0 → 3 rows, 0 → 1 dataset(s)" in told
+    [page] = server.artifacts(str(state.state_details.flow_run_id))
+    assert page["key"] == "registry-rehearsed-rehearsal"
+    assert "nothing was published" in page["data"]
+
+
+def test_a_rehearsal_fails_where_the_real_run_would(store: Registry) -> None:
+    """A dataset that was begun and never committed is found."""
+
+    @registry_run(store, publish="never")
+    @flow
+    def rehearsal() -> None:
+        store.begin_dataset("a")
+
+    with pytest.raises(InvalidState, match="begun and never committed"):
+        rehearsal()
+
+
+def test_publishing_on_commit_keeps_what_was_committed_before_a_failure(store: Registry) -> None:
+    """Each dataset is a run of its own (P13)."""
+
+    @registry_run(store, publish="on_commit")
+    @flow
+    def ingest() -> None:
+        stage("a")
+        assert seen(store).rows("a") == 3
+        raise ValueError("later")
+
+    assert ended(ingest(return_state=True)).is_failed()
+    assert seen(store).rows("a") == 3

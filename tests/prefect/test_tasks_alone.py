@@ -1,0 +1,302 @@
+"""The tasks without the decorator: what a flow run leaves open when it ends is rolled back."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from conftest import boom, ended, rows_of, seen
+from prefect import flow, task
+from prefect.task_runners import ProcessPoolTaskRunner
+from prefect.transactions import transaction
+
+from prefect_registry import tasks
+from prefect_registry.errors import RunAborted
+from prefect_registry.records.documents import Doc, DoctagsAsset
+from prefect_registry.registry import Registry
+from prefect_registry.runs import current_run, registry_run
+
+
+def write(store: Registry, dataset_id: str, rows: int = 3) -> str:
+    """Write Parquet into a dataset's own folder, as another program would."""
+    root = Path(store.get_dataset(dataset_id).root)
+    root.mkdir(parents=True, exist_ok=True)
+    pq.write_table(rows_of(rows), root / "part.parquet")
+    return str(root)
+
+
+def stage(store: Registry, kind: str, run_id: str | None = None, rows: int = 3) -> str:
+    """The three calls of reference system 1 that make a dataset."""
+    dataset = tasks.begin_dataset(kind, run_id, registry=store)
+    tasks.commit_dataset(dataset, write(store, dataset, rows), rows, registry=store)
+    return dataset
+
+
+def test_a_flow_that_inserts_two_runs_and_closes_both_publishes_both(store: Registry) -> None:
+    """As reference system 1's own flow does, with its datasets, its document, and its result."""
+
+    @flow
+    def fixture_pipeline() -> dict[str, list[str]]:
+        dense = tasks.insert_run("dense_embed", "Qwen3-Embedding-4B", "main", {"dim": 3584}, registry=store)
+        sparse = tasks.insert_run("splade_encode", "SPLADE-v3-distilbert", "main", {"topk": 256}, registry=store)
+        stage(store, "chunks", dense, 5)
+        stage(store, "dense", dense)
+        stage(store, "sparse", sparse)
+        tasks.register_documents([Doc(id="urn:doc:1", title="One")], run_id=dense, registry=store)
+        tasks.close_run(dense, True, "ok", registry=store)
+        tasks.close_run(sparse, success=True, registry=store)
+        return {"runs": [dense, sparse]}
+
+    dense, sparse = fixture_pipeline()["runs"]
+    reader = seen(store)
+    assert [reader.rows(kind) for kind in ("chunks", "dense", "sparse")] == [5, 3, 3]
+    assert reader.states() == ["COMMITTED", "COMMITTED"]
+    assert reader.registry.get_run(dense).model_id == "Qwen3-Embedding-4B"
+    assert reader.registry.get_run(dense).notes == "ok"
+    assert reader.registry.get_run(sparse).config == {"topk": 256}
+    assert reader.registry.get_document("urn:doc:1").title == "One"
+
+
+@pytest.mark.parametrize("how", ["flow raises", "task raises", "failed state", "timeout", "interrupt"])
+def test_what_is_open_when_the_flow_ends_without_success_is_rolled_back(store: Registry, how: str) -> None:
+    """Both runs: the one that is closed stays, as it was published on purpose."""
+    import time
+
+    from prefect.states import Failed
+
+    @flow(timeout_seconds=1 if how == "timeout" else None)
+    def pipeline() -> Any:
+        closed = tasks.insert_run("closed", registry=store)
+        stage(store, "closed", closed)
+        tasks.close_run(closed, True, registry=store)
+        run = tasks.insert_run("open", registry=store)
+        stage(store, "open", run)
+        if how == "flow raises":
+            raise ValueError("no")
+        if how == "task raises":
+            boom()
+        while how == "timeout":
+            time.sleep(0.01)
+        if how == "interrupt":
+            raise KeyboardInterrupt
+        return Failed(message="no")
+
+    if how == "interrupt":
+        with pytest.raises(KeyboardInterrupt):
+            pipeline()
+    else:
+        assert ended(pipeline(return_state=True)).is_failed()
+    assert (seen(store).rows("closed"), seen(store).rows("open")) == (3, 0)
+    assert seen(store).states() == ["COMMITTED", "ABORTED"]
+    assert len(seen(store).incidents()) == 1
+
+
+def test_what_nobody_closed_is_rolled_back_with_a_warning(store: Registry, caplog: pytest.LogCaptureFixture) -> None:
+    """The flow completes; its run was never said to be good."""
+
+    @flow
+    def pipeline() -> None:
+        stage(store, "a", tasks.insert_run("forgotten", registry=store))
+
+    with caplog.at_level("WARNING"):
+        assert ended(pipeline(return_state=True)).is_completed()
+    assert seen(store).nothing()
+    assert seen(store).failures() == [("NeverClosed", "error")]
+    assert any("was never closed" in message for message in caplog.messages)
+
+
+def test_a_retried_flow_begins_anew(store: Registry) -> None:
+    """The run of the failed attempt is rolled back when the next attempt inserts its own; nothing is doubled."""
+    attempts: list[str] = []
+
+    @flow(retries=1)
+    def pipeline() -> None:
+        run = tasks.insert_run("twice", registry=store)
+        attempts.append(run)
+        dataset = tasks.begin_dataset("a", run, mode="append", registry=store)
+        tasks.commit_dataset(dataset, write(store, dataset), 3, registry=store)
+        if len(attempts) == 1:
+            raise ConnectionError
+        assert not Registry(store.url).get_run(attempts[0]).success
+        tasks.close_run(run, True, registry=store)
+
+    assert ended(pipeline(return_state=True)).is_completed()
+    assert (len(set(attempts)), seen(store).rows("a")) == (2, 3)
+    assert seen(store).states() == ["ABORTED", "COMMITTED"]
+
+
+def test_the_hooks_are_added_once_and_to_no_copy_of_the_flow(store: Registry) -> None:
+    """``with_options`` copies share their lists of hooks with the flow they are made from."""
+
+    @flow
+    def pipeline() -> None:
+        for _ in range(3):
+            tasks.close_run(tasks.insert_run("a", registry=store), True, registry=store)
+
+    copy = pipeline.with_options(name="copy")
+    for _ in range(2):
+        pipeline()
+    assert len(pipeline.on_failure_hooks) == len(pipeline.on_completion_hooks) == 1
+    assert copy.on_failure_hooks == []
+
+
+def test_two_flow_runs_of_one_flow_at_a_time_end_only_their_own_runs(store: Registry) -> None:
+    """The hooks look runs up by flow run id: one fails while the other is at work."""
+
+    @flow
+    async def pipeline(fails: bool, first: asyncio.Event, second: asyncio.Event) -> None:
+        run = tasks.insert_run("a", registry=store)
+        stage(store, f"kind-{fails}", run)
+        first.set()
+        await second.wait()
+        if fails:
+            raise ValueError("this one")
+        tasks.close_run(run, True, registry=store)
+
+    async def both() -> None:
+        failed, started = asyncio.Event(), asyncio.Event()
+        flow_of = pipeline.with_options(validate_parameters=False)
+        good = asyncio.ensure_future(flow_of(False, started, failed))
+        await started.wait()
+        with pytest.raises(ValueError, match="this one"):
+            await flow_of(True, asyncio.Event(), started)
+        failed.set()
+        await good
+
+    asyncio.run(both())
+    assert (seen(store).rows("kind-False"), seen(store).rows("kind-True")) == (3, 0)
+
+
+def test_without_a_name_the_tasks_mean_the_one_open_run(store: Registry) -> None:
+    """As ``current_run()`` does; with two it would be a guess, and is none."""
+
+    @flow
+    def pipeline() -> None:
+        run = tasks.insert_run("a", registry=store)
+        assert current_run().id == run
+        stage(store, "a")
+        tasks.emit_event("said", "x", {"n": 1})
+        tasks.register_documents([Doc(id="urn:doc:1")])
+        tasks.register_doctags(
+            [DoctagsAsset(doc_id="urn:doc:1", doctags_uri="s3://x", pages=1, vlm_model="m", vlm_revision="r")]
+        )
+        assert list(Registry(store.url).events(event_name="said")) == []
+        tasks.close_run(None, True)
+
+    pipeline()
+    reader = seen(store)
+    assert reader.rows("a") == 3
+    assert [e.payload for e in reader.registry.events(event_name="said")] == [{"n": 1}]
+    assert reader.registry.get_doctags("urn:doc:1").pages == 1
+
+
+def test_in_a_decorated_flow_insert_run_is_nested(store: Registry) -> None:
+    """Its run is visible only when the flow's own commits."""
+
+    @registry_run(store)
+    @flow
+    def outer(good: bool) -> None:
+        run = tasks.insert_run("inner")
+        stage(store, f"kind-{good}", run)
+        tasks.close_run(run, True)
+        assert seen(store).rows(f"kind-{good}") == 0
+        if not good:
+            raise ValueError("late")
+
+    outer(True)
+    assert ended(outer(False, return_state=True)).is_failed()
+    assert (seen(store).rows("kind-True"), seen(store).rows("kind-False")) == (3, 0)
+
+
+def test_the_tasks_work_in_a_process_pool(store: Registry) -> None:
+    """Their bodies refer to nothing that cannot be pickled."""
+
+    @registry_run(store)
+    @flow(task_runner=ProcessPoolTaskRunner(max_workers=1))
+    def ingest() -> None:
+        dataset = tasks.begin_dataset.submit("a").result()
+        tasks.commit_dataset.submit(dataset, write(store, dataset), 3).result()
+        tasks.emit_event.submit("said", "x").result()
+
+    ingest()
+    assert seen(store).rows("a") == 3
+    assert len(list(seen(store).registry.events(event_name="said"))) == 1
+
+
+def test_inside_prefects_transaction_the_tasks_are_rolled_back_with_it(store: Registry) -> None:
+    """Runs are aborted, datasets dropped, although the flow goes on."""
+
+    @flow
+    def pipeline() -> None:
+        outer = tasks.insert_run("outer", registry=store)
+        with pytest.raises(ValueError, match="in the block"), transaction():
+            tasks.insert_run("inner", registry=store)
+            stage(store, "lost", outer)
+            raise ValueError("in the block")
+        stage(store, "kept", outer)
+        tasks.close_run(outer, True, registry=store)
+
+    assert ended(pipeline(return_state=True)).is_completed()
+    assert (seen(store).rows("lost"), seen(store).rows("kept")) == (0, 3)
+    assert seen(store).states() == ["COMMITTED", "ABORTED"]
+
+
+def test_housekeeping_tasks_do_what_the_registry_does(store: Registry) -> None:
+    """Reaping, collecting and reverting, from a flow."""
+
+    @registry_run(store)
+    @flow
+    def ingest() -> str:
+        stage(store, "a")
+        return current_run().id
+
+    @flow
+    def maintenance(published: str) -> tuple[int, int]:
+        tasks.incident("checked", "a", "Nothing", "all well", registry=store)
+        dropped = stage(store, "b", tasks.insert_run("b", registry=store))
+        tasks.rollback_dataset(dropped, registry=store)
+        tasks.revert(published, "a mistake", registry=store)
+        report = tasks.reap(registry=store)
+        return len(report.reaped), tasks.collect(dry_run=True, registry=store).objects
+
+    published = ingest()
+    reaped, _ = maintenance(published)
+    assert (reaped, seen(store).rows("a")) == (0, 0)
+    assert [i.message for i in seen(store).registry.incidents(event="checked")] == ["all well"]
+
+
+def test_the_id_of_a_dataset_of_an_aborted_run_is_refused_everywhere(store: Registry) -> None:
+    """However it was kept."""
+
+    @flow
+    def pipeline() -> str:
+        run = tasks.insert_run("a", registry=store)
+        dataset = tasks.begin_dataset("a", run, registry=store)
+        tasks.close_run(run, False, registry=store)
+        return str(dataset)
+
+    dataset = pipeline()
+    with pytest.raises(RunAborted):
+        store.commit_dataset(dataset, "/somewhere/else", 1)
+
+
+@task
+def ask() -> str:
+    return current_run().id
+
+
+def test_an_asynchronous_flow_may_use_the_tasks_too(store: Registry) -> None:
+    """They are synchronous tasks, which Prefect runs anywhere."""
+
+    @flow
+    async def pipeline() -> None:
+        run = tasks.insert_run("a", registry=store)
+        stage(store, "a", run)
+        assert ask() == run
+        tasks.close_run(run, True, registry=store)
+
+    asyncio.run(pipeline())
+    assert seen(store).rows("a") == 3
