@@ -90,6 +90,7 @@ class Dataset:
     def download_all(self, folder: str | Path, progress: Progress | None = None) -> list[Path]:
         """Fetch every file, verified, into ``folder``; several at once."""
         self._check_readable()
+        self._check_inside()
         targets = [Path(folder) / f.path for f in self.files]
         downloads = [self._as_download(f, t) for f, t in zip(self.files, targets, strict=True)]
         self._download(downloads, progress)
@@ -106,6 +107,7 @@ class Dataset:
         return Download(self._key(entry), target, size=entry.size, sha256=entry.sha256 or None)
 
     def _entry(self, path: str) -> FileEntry:
+        self._check_inside()
         for entry in self.files:
             if entry.path == path:
                 return entry
@@ -115,13 +117,15 @@ class Dataset:
         )
 
     def _key(self, entry: FileEntry) -> str:
+        return self.prefix + entry.path
+
+    def _check_inside(self) -> None:
         if self.external:
             raise InvalidInput(
                 f"Dataset {self.id} is a reference to {self.root}",
                 why="Its files do not lie in this registry",
-                todo="Read them from that URL",
+                todo="Read them from that URL, or as a table",
             )
-        return self.prefix + entry.path
 
     def _check_readable(self) -> None:
         if self.state not in _READABLE:

@@ -7,11 +7,12 @@ from functools import partial
 from typing import Any
 
 from prefect_registry.datasets.finding import TOMBSTONES
-from prefect_registry.datasets.service import Datasets
-from prefect_registry.errors import InvalidState
+from prefect_registry.datasets.service import LONGEST_REASON_CHARACTERS, Datasets
+from prefect_registry.errors import InvalidInput, InvalidState
 from prefect_registry.ledger import paths
 from prefect_registry.ledger.ledger import RunSpec, failure_of
 from prefect_registry.ledger.runs import FLOW_RUN
+from prefect_registry.records.base import printable
 from prefect_registry.records.cells import CellGeneration, CellRef
 from prefect_registry.records.datasets import DatasetGeneration
 
@@ -36,6 +37,9 @@ def revert(datasets: Datasets, run_id: str, reason: str | None = None) -> Revert
         NotFound: No such run.
         InvalidState: The run has not committed, so there is nothing to take back.
     """
+    if reason is not None and not isinstance(reason, str):
+        raise InvalidInput.of("reason", [f"reason must be a string, not {type(reason).__name__}"])
+    reason = printable(reason, LONGEST_REASON_CHARACTERS) if reason is not None else None
     ledger = datasets.ledger
     ledger.runs.known(run_id)
     if ledger.outcomes.effective(run_id) != "committed":

@@ -94,6 +94,8 @@ class DatasetWriter:
     def _let_others_write(self) -> None:
         if self.staged is not None:
             raise self._too_late("give its folder to another program", "Look at .staged, and skip work that is done")
+        if not self._others_write and "://" not in self._store.storage.url:
+            Path(self.location).mkdir(parents=True, exist_ok=True)  # a disk has folders only if somebody makes them
         self._others_write = True
 
     # -- writing -------------------------------------------------------------------------------------------------
