@@ -1,0 +1,106 @@
+"""Documentation that cannot lie: its code runs, its links resolve, and what the code offers is in it."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import runpy
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect_server import shared_prefect_server
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+FENCE = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.M | re.S)
+NOT_RUN = {
+    "README.md": 1,  # the sketch on top: read_month is the reader's own
+    "docs/how-to/schedule-ingestion.md": 1,  # serves for ever
+    "docs/how-to/test-your-flows.md": 1,  # a test of the reader's project
+    "docs/how-to/s3.md": 1,  # clouds and other people's servers
+    "docs/how-to/gcs.md": 1,
+    "docs/how-to/azure.md": 1,
+    "docs/how-to/minio-and-other-s3.md": 1,
+    "docs/how-to/dask-and-ray.md": 1,  # tests/prefect runs a real Dask cluster
+    "docs/reference/blocks.md": 5,  # each loads a block that the reader has saved
+}
+
+
+def blocks(page: Path, language: str) -> list[tuple[str, str]]:
+    """The code blocks of a language: what stands behind its name, and the code."""
+    return [(m.group(2).strip(), m.group(3)) for m in FENCE.finditer(page.read_text("utf-8")) if m.group(1) == language]
+
+
+def name_of(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+@pytest.fixture(scope="module")
+def prefect() -> Iterator[None]:
+    """Pages with flows need a Prefect server."""
+    with shared_prefect_server():
+        yield
+
+
+@pytest.mark.prefect
+@pytest.mark.parametrize(
+    "page", [p for p in PAGES if any(how != "no-run" for how, _ in blocks(p, "python"))], ids=name_of
+)
+def test_code_blocks_run(page: Path, prefect: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every Python block of a page runs, in order, in one namespace and an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    source = "\n".join(code for how, code in blocks(page, "python") if how != "no-run")
+    script = tmp_path / "page.py"
+    script.write_text(source, encoding="utf-8")
+    with contextlib.redirect_stdout(io.StringIO()):
+        runpy.run_path(str(script), run_name="page")
+
+
+def test_what_does_not_run_is_known() -> None:
+    """A block is left out only if it is in the list above, which says why."""
+    left_out = {name_of(p): sum(how == "no-run" for how, _ in blocks(p, "python")) for p in PAGES}
+    assert {k: v for k, v in left_out.items() if v} == NOT_RUN
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_links_resolve(page: Path) -> None:
+    """Every relative link leads to a file that is there."""
+    text = FENCE.sub("", page.read_text("utf-8"))
+    targets = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text)
+    missing = [t for t in targets if "://" not in t and not (page.parent / t).exists()]
+    assert missing == []
+
+
+def generator() -> dict[str, Any]:
+    return runpy.run_path(str(ROOT / "docs" / "generate.py"))["PAGES"]  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("name", sorted(generator()))
+def test_the_reference_is_what_the_code_says(name: str) -> None:
+    """Public names, tasks, block fields, error kinds, events, settings, commands and options: none is missing."""
+    written = (ROOT / "docs" / "reference" / name).read_text("utf-8")
+    assert written == generator()[name](), "run: python docs/generate.py"
+
+
+def test_every_command_in_the_documentation_exists() -> None:
+    """A command line in a page names a command and options that there are."""
+    known = (ROOT / "docs" / "reference" / "cli.md").read_text("utf-8")
+    for page in PAGES:
+        for _, code in blocks(page, "bash"):
+            for line in re.findall(r"^prefect-registry (.*?)(?:\s+#.*)?$", code, re.M):
+                words = line.split()
+                assert f"## prefect-registry {words[0]}" in known, f"{name_of(page)}: {line}"
+                assert all(w in known for w in words if w.startswith("--")), f"{name_of(page)}: {line}"
+
+
+def test_every_page_is_in_the_index() -> None:
+    """Nobody finds a page that is not listed in docs/README.md (decisions have an index of their own)."""
+    index = (ROOT / "docs" / "README.md").read_text("utf-8")
+    decisions = (ROOT / "docs" / "decisions" / "README.md").read_text("utf-8")
+    for page in sorted((ROOT / "docs").rglob("*.md")):
+        if page.name == "README.md":
+            continue
+        assert page.name in (decisions if page.parent.name == "decisions" else index), name_of(page)
