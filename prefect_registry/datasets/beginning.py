@@ -145,7 +145,7 @@ class Beginning(Finding):
             write_id=self.store.ids.write_id(),
             dataset_id=f"ds_{run_id[4:]}_{suffix}",
             run_id=run_id,
-            root=f"{self.store.storage.url}/{paths.dataset_prefix(run_id, suffix).rstrip('/')}",
+            root=paths.dataset_prefix(run_id, suffix).rstrip("/"),
             **draft,
         )
 

@@ -72,10 +72,10 @@ def is_own_folder(root: object, store_url: str, prefix: str) -> bool:
             todo="Give the URL without credentials",
             committed="no",
         )
-    wanted, ours = _plain(root), _plain(store_url)
-    if wanted == f"{ours}/{prefix.rstrip('/')}":
+    if any(plain(root) == f"{plain(store_url)}/{prefix.rstrip('/')}" for plain in (_plain, _without_links)):
         return True
-    if (wanted + "/").startswith(ours + "/"):
+    ours = _plain(store_url)
+    if any((plain(root) + "/").startswith(plain(store_url) + "/") for plain in (_plain, _without_links)):
         raise InvalidInput(
             f"{root} lies in this registry, but is not the folder of this dataset",
             why="A dataset names only files of its own folder",
@@ -90,11 +90,17 @@ def _has_signature(url: str) -> bool:
     return without_credentials(query) != query
 
 
+def _without_links(url: str) -> str:
+    """The same; a path as it is behind symbolic links."""
+    plain = _plain(url)
+    return plain if "://" in plain else os.path.realpath(plain)
+
+
 def _plain(url: str) -> str:
-    """A root in one spelling: paths absolute and without links, schemes by their usual name, no slash at the end."""
+    """A root in one spelling: paths absolute, schemes by their usual name, no slash at the end."""
     scheme, separator, rest = url.partition("://")
     if not separator or scheme.lower() in ("file", "local"):
         path = url if not separator else unquote(rest.removeprefix("localhost"))
-        return os.path.realpath(os.path.expanduser(path))
+        return os.path.abspath(os.path.expanduser(path))
     scheme = _ALIASES.get(scheme.lower(), scheme.lower())
     return f"{scheme}://" + "/".join(part for part in rest.split("/") if part not in ("", "."))

@@ -51,6 +51,11 @@ class Finding:
             )
         return document
 
+    def _folder_of(self, document: DatasetGeneration) -> str:
+        """The URL of a dataset's folder: where the store lies now, whatever it was called when it was written."""
+        prefix = paths.dataset_prefix(document.run_id, document.dataset_id[-16:])
+        return f"{self.store.storage.url}/{prefix.rstrip('/')}"
+
     def view(self, document: DatasetGeneration, state: DatasetState | None = None) -> Dataset:
         """A generation as readers see it; the state is derived unless it is known."""
         if state is None:
@@ -67,7 +72,7 @@ class Finding:
             state=state,
             mode=document.mode,
             partition=document.partition,
-            root=document.root,
+            root=document.root if document.external else self._folder_of(document),
             external=document.external,
             rows=document.rows,
             bytes=document.bytes,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
@@ -51,14 +52,8 @@ def inspect_folder(store: Store, prefix: str, known: Mapping[str, FileEntry], ve
             todo="Let the job end, or delete what it left, and commit again",
             committed="no",
         )
-    links = sorted(_links(store.storage, prefix))
-    if links:
-        raise InvalidInput(
-            f"{prefix}{links[0]} is a symbolic link",
-            why="A link may lead out of the dataset, or be changed after the commit, so none is followed",
-            todo="Put the file itself there, and commit again",
-            committed="no",
-        )
+    if "://" not in store.storage.url:
+        settle(store.storage.url, prefix)
     missing = sorted(set(known) - set(found))
     if missing:
         raise IntegrityError(
@@ -71,17 +66,43 @@ def inspect_folder(store: Store, prefix: str, known: Mapping[str, FileEntry], ve
     return check_files(store.together(calls) if calls else [])
 
 
-def _links(storage: Storage, prefix: str) -> Iterator[str]:
-    """Symbolic links among the members of a dataset's folder; only folders on a disk have them, and no listing does."""
-    if "://" in storage.url:
-        return
-    folder = os.path.join(storage.url, prefix)
+def settle(root: str, prefix: str) -> None:
+    """What other programs wrote into a folder on a disk, made safe to name: no links, and everything synced.
+
+    Listings do not show links, and only who writes a file through the storage has it synced (DESIGN.md 5).
+
+    Raises:
+        InvalidInput: The folder, or a member in it, is a symbolic link.
+    """
+    folder = os.path.join(os.path.realpath(root), *prefix.rstrip("/").split("/"))
+    if os.path.realpath(folder) != folder:
+        raise _link(prefix)
     for parent, folders, files in os.walk(folder):
-        for name in [*folders, *files]:
-            path = os.path.join(parent, name)
-            inside = os.path.relpath(path, folder).replace(os.sep, "/")
-            if is_member(inside) and os.path.islink(path):
-                yield inside
+        inside = os.path.relpath(parent, folder).replace(os.sep, "/").removeprefix(".")
+        members = [n for n in [*folders, *files] if is_member(f"{inside}/{n}".lstrip("/"))]
+        for name in members:
+            if os.path.islink(os.path.join(parent, name)):
+                raise _link(f"{prefix}{inside}/{name}")
+        for path in (parent, *(os.path.join(parent, n) for n in files if n in members)):
+            _sync(path)
+
+
+def _sync(path: str) -> None:
+    with contextlib.suppress(OSError):  # vanished, or not ours to sync: reading it tells
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _link(path: str) -> InvalidInput:
+    return InvalidInput(
+        f"{path} is a symbolic link",
+        why="A link may lead out of the dataset, or be changed after the commit, so none is followed",
+        todo="Put the file itself there, and commit again",
+        committed="no",
+    )
 
 
 def _inspect(storage: Storage, info: ObjectInfo, path: str, known: FileEntry | None, verify: Verify) -> FileEntry:
@@ -183,12 +204,15 @@ def check_rows(files: Sequence[FileEntry], rows: int | None, prefix: str) -> int
     return counted if rows is None else rows
 
 
-def store_manifest(store: Store, prefix: str, files: list[FileEntry]) -> Reference | None:
-    """A reference to the manifest when it is too large for the generation; None when it goes inline."""
-    if len(files) <= MOST_INLINE_FILES:
-        inline = orjson.dumps([f.model_dump() for f in files])
-        if len(inline) <= MOST_INLINE_BYTES:
-            return None
+def fits_inline(files: Sequence[FileEntry]) -> bool:
+    """Whether the files can be listed in the generation itself; else the manifest is an object of its own."""
+    if len(files) > MOST_INLINE_FILES:
+        return False
+    return len(orjson.dumps([f.model_dump() for f in files])) <= MOST_INLINE_BYTES
+
+
+def store_manifest(store: Store, prefix: str, files: list[FileEntry]) -> Reference:
+    """Store the manifest as an object of its own; returns the reference to it."""
     document = ManifestDocument(write_id=store.ids.write_id(), files=files)
     key = f"{prefix}_manifest-{document.write_id}.json"
     return store.store_reference(key, orjson.dumps(document.model_dump(by_alias=True)))

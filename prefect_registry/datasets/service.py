@@ -16,7 +16,7 @@ from prefect_registry.ledger import observers, paths
 from prefect_registry.ledger.ledger import Ledger
 from prefect_registry.records.base import printable
 from prefect_registry.records.datasets import DatasetGeneration, FileEntry
-from prefect_registry.records.runs import failure
+from prefect_registry.records.runs import Reference, failure
 
 LONGEST_REASON_CHARACTERS = 4_000
 
@@ -45,20 +45,21 @@ class Datasets(Beginning):
         rows: int | None,
         *,
         verify: Verify = "full",
-        only_ours: bool = False,
+        ours: Mapping[str, FileEntry] | None = None,
         tags: Mapping[str, str] | None = None,
         partitioning: Mapping[str, str] | None = None,
     ) -> DatasetGeneration:
         """Stage a dataset: its manifest becomes generation 1. See ``Registry.commit_dataset``.
 
-        ``only_ours`` says that nobody but this process wrote into the folder, so that it need not be listed.
+        ``ours`` are the files, when nobody but this process wrote into the folder, so that it need not be listed.
         """
         run_id, suffix = parse_inner_id(dataset_id, "ds", "dataset")
         check_rows_argument(rows)
         begun = self._begun(run_id, suffix)
-        files, url, external = self._contents(begun, root, verify, only_ours)
+        files, url, external = self._contents(begun, root, verify, ours)
         counted = rows if external else manifest.check_rows(files, rows, begun.root)
-        reference = manifest.store_manifest(self.store, paths.dataset_prefix(run_id, suffix), files)
+        inline = manifest.fits_inline(files)
+        reference = None if inline else self._large_manifest(run_id, suffix, files)
         document = begun.model_copy(
             update={
                 "write_id": self.store.ids.write_id(),
@@ -70,7 +71,7 @@ class Datasets(Beginning):
                 "rows": counted,
                 "bytes": sum(f.size for f in files),
                 "file_count": len(files),
-                "files": [] if reference else files,
+                "files": files if inline else [],
                 "manifest": reference,
                 "tags": {**begun.tags, **(tags or {})},
                 "partitioning": dict(partitioning or {}),
@@ -83,6 +84,14 @@ class Datasets(Beginning):
             observers.dataset_published(self.store.storage.url, staged.parent_run or run_id, dataset_id)
         return staged
 
+    def _large_manifest(self, run_id: str, suffix: str, files: list[FileEntry]) -> Reference | None:
+        """Store a manifest, but only for a dataset that can still be staged: a second commit leaves nothing behind."""
+        found = self.highest(run_id, suffix)
+        if found is not None and found.gen > 0:
+            return None
+        self.ledger.runs.check_open(run_id, f"commit dataset ds_{run_id[4:]}_{suffix}")
+        return manifest.store_manifest(self.store, paths.dataset_prefix(run_id, suffix), files)
+
     def _stage(self, document: DatasetGeneration, files: list[FileEntry]) -> DatasetGeneration:
         run_id, suffix = document.run_id, document.dataset_id[-16:]
         create = partial(self.store.create, paths.dataset_key(run_id, suffix, 1), document)
@@ -92,9 +101,12 @@ class Datasets(Beginning):
         except (AlreadyExists, InvalidState) as error:
             found = self.highest(run_id, suffix)
             if isinstance(error, InvalidState):
-                # Committing once more what is published already: nothing to do.
-                if found is not None and self._is_member(found) and self._same(found, document, files):
-                    return found
+                if found is None or not self._is_member(found):
+                    raise
+                if self._same(found, document, files):
+                    return found  # committing once more what is published already: nothing to do
+                if document.own_run:
+                    self._refuse_other(found, document, files, error)
                 raise
             if found is None or found.gen == 0:
                 raise
@@ -146,7 +158,7 @@ class Datasets(Beginning):
         return begun
 
     def _contents(
-        self, begun: DatasetGeneration, root: str | None, verify: Verify, only_ours: bool
+        self, begun: DatasetGeneration, root: str | None, verify: Verify, ours: Mapping[str, FileEntry] | None
     ) -> tuple[list[FileEntry], str, bool]:
         """The files under the root, its URL, and whether it lies outside the dataset's own folder."""
         prefix = paths.dataset_prefix(begun.run_id, begun.dataset_id[-16:])
@@ -160,8 +172,8 @@ class Datasets(Beginning):
                     committed="no",
                 )
             return [], root, True
-        if only_ours:
-            return manifest.check_files(known.values()), begun.root, False
+        if ours is not None:
+            return manifest.check_files(ours.values()), begun.root, False
         return manifest.inspect_folder(self.store, prefix, known, verify), begun.root, False
 
     # -- roll back -----------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from prefect_registry.errors import AlreadyExists, Conflict, InvalidInput, Inval
 from prefect_registry.ledger import paths
 from prefect_registry.locks import ForkSafeLock
 from prefect_registry.names import path_problems
-from prefect_registry.records.datasets import DatasetGeneration
+from prefect_registry.records.datasets import DatasetGeneration, FileEntry
 from prefect_registry.storage.base import Progress, Stored, Upload
 from prefect_registry.storage.transfer import opened, pump
 
@@ -53,6 +53,7 @@ class DatasetWriter:
         self._parts = itertools.count()
         self._lock = ForkSafeLock()
         self._unclosed: dict[str, int] = {}
+        self._compared: dict[str, FileEntry] = {}
 
     # -- for other programs --------------------------------------------------------------------------------------
 
@@ -108,7 +109,7 @@ class DatasetWriter:
         if mode not in ("wb", "xb", "w", "x"):
             raise InvalidInput.of("mode", [f"mode must be 'wb', 'xb', 'w' or 'x', not {mode!r:.20}"])
         key = self._key(path)
-        if "x" in mode and path in self._datasets.written(self.id):
+        if "x" in mode and path in self._files():
             raise AlreadyExists(f"{path} is in dataset {self.id} already", todo="Choose another name", committed="no")
         raw = PendingFile(self, path, key)
         return raw if "b" in mode else PendingText(raw, encoding=encoding, newline=newline)  # type: ignore[return-value]
@@ -184,12 +185,12 @@ class DatasetWriter:
                 todo="Close every file, or open it in a 'with' block, before the dataset ends",
                 committed="no",
             )
-        if not self._was_staged or self._datasets.written(self.id):
+        if not self._was_staged or self._compared:
             self.staged = self._datasets.commit(
                 self.id,
                 None,
                 self._rows,
-                only_ours=not self._others_write,
+                ours=None if self._others_write else self._files(),
                 tags=self._tags,
                 partitioning=self._types,
             )
@@ -238,7 +239,7 @@ class DatasetWriter:
     def _next_part(self) -> str:
         """A name that no file of this dataset has, also when several threads write."""
         with self._lock:
-            written = self._datasets.written(self.id)
+            written = self._files()
             return next(n for i in self._parts if (n := f"part-{i:05d}.parquet") not in written)
 
     def _key(self, path: str) -> str:
@@ -266,7 +267,14 @@ class DatasetWriter:
         else:
             done = self._store.storage.upload(uploads, progress)
         for stored, (path, shape) in zip(done, files, strict=True):
-            self._datasets.note_written(self.id, entry(path, stored.size, stored.sha256, shape))
+            file = entry(path, stored.size, stored.sha256, shape)
+            if self._was_staged:
+                self._compared[path] = file
+            else:
+                self._datasets.note_written(self.id, file)
+
+    def _files(self) -> dict[str, FileEntry]:
+        return self._compared if self._was_staged else self._datasets.written(self.id)
 
     def _note_types(self, types: Mapping[str, str]) -> None:
         problems = [
