@@ -70,10 +70,10 @@ class Server:
         wanted = {"logs": {"flow_run_id": {"any_": [flow_run_id]}}, "sort": "TIMESTAMP_ASC"}
         return [line["message"] for line in self.post("/logs/filter", wanted)]
 
-    def events(self, prefix: str) -> list[dict[str, Any]]:
-        """Events of a registry that have reached the server, oldest first."""
-        found = self.post("/events/filter", {"filter": {"event": {"prefix": [prefix]}, "order": "ASC"}, "limit": 200})
-        return list(found["events"])
+    def events(self, run_id: str) -> list[dict[str, Any]]:
+        """Events about a registry run that have reached the server, oldest first."""
+        wanted = {"any_resource": {"id": [f"prefect-registry.run.{run_id}"]}, "order": "ASC"}
+        return list(self.post("/events/filter", {"filter": wanted, "limit": 50})["events"])
 
     def artifacts(self, flow_run_id: str) -> list[dict[str, Any]]:
         return list(self.post("/artifacts/filter", {"flow_runs": {"id": {"any_": [flow_run_id]}}}))

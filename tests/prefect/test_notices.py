@@ -1,0 +1,210 @@
+"""What a run tells: lines in the flow run's log, Prefect events after the decision, artifacts that a person wants."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from conftest import Server, ended, rows_of, seen, stage
+from prefect import flow
+from processes import until
+
+from prefect_registry import artifacts
+from prefect_registry.registry import Registry
+from prefect_registry.runs import current_run, registry_run
+
+
+def events_of(server: Server, store: Registry, count: int) -> list[dict[str, Any]]:
+    """The events about the store's outermost run, once ``count`` of them have arrived."""
+    run = next(r for r in seen(store).registry.runs(newest_first=False) if r.parent is None)
+    return until(lambda: found if len(found := server.events(run.id)) >= count else [], f"{count} events")
+
+
+def test_log_lines_at_open_and_close_say_what_and_how_to_look(store: Registry, server: Server) -> None:
+    """Run id, datasets, rows, bytes, store: in the flow run's own log, on the server."""
+
+    @registry_run(store)
+    @flow
+    def ingest() -> str:
+        stage("a", 1_500)
+        stage("b")
+        return current_run().id
+
+    state = ended(ingest(return_state=True))
+    run_id, flow_run = state.result(), str(state.state_details.flow_run_id)
+    lines = until(lambda: [m for m in server.messages(flow_run) if run_id in m and "committed" in m], "the last line")
+    opened = next(m for m in server.messages(flow_run) if run_id in m)
+    assert store.url in opened
+    assert "nothing of it is visible yet" in opened
+    assert "2 dataset(s) visible now: a, b; 1,503 rows" in lines[0]
+    assert f"in {store.url}" in lines[0]
+    assert f".get_run('{run_id}')" in lines[0]
+
+
+def test_the_log_says_what_was_rolled_back_and_why(store: Registry, server: Server) -> None:
+    """In the flow run's log."""
+
+    @registry_run(store)
+    @flow
+    def ingest() -> None:
+        stage("a")
+        raise ValueError("month 7 is missing")
+
+    state = ended(ingest(return_state=True))
+    flow_run = str(state.state_details.flow_run_id)
+    told = until(lambda: [m for m in server.messages(flow_run) if "was rolled back" in m], "the line")
+    assert "nothing of it is visible: ValueError: month 7 is missing" in told[0]
+
+
+def test_events_follow_the_decision(store: Registry, server: Server) -> None:
+    """One for the run and one for each dataset, with what a trigger needs."""
+
+    @registry_run(store)
+    @flow
+    def ingest() -> list[str]:
+        return [stage("flights"), stage("Wéather", 5, "append")]
+
+    flights, _ = ingest()
+    found = events_of(server, store, 3)
+    assert sorted(e["event"] for e in found) == [
+        "prefect-registry.dataset.committed",
+        "prefect-registry.dataset.committed",
+        "prefect-registry.run.committed",
+    ]
+    told = next(e for e in found if e["payload"].get("kind") == "flights")
+    assert told["resource"]["prefect.resource.id"] == "prefect-registry.dataset.flights"
+    payload = told["payload"]
+    assert (payload["dataset_id"], payload["rows"], payload["mode"]) == (flights, 3, "replace")
+    assert payload["run_id"] == f"run_{flights.split('_')[1]}"
+    assert payload["url"] == store.get_dataset(flights).root
+    assert {r["prefect.resource.role"] for r in told["related"]} >= {"flow-run", "registry-run"}
+
+
+def test_many_datasets_share_an_event_for_each_kind(store: Registry, server: Server) -> None:
+    """More than a hundred in one run."""
+
+    @registry_run(store)
+    @flow
+    def ingest() -> None:
+        for n in range(103):
+            stage.fn("many" if n % 2 else "other", 1, "append")
+
+    ingest()
+    found = events_of(server, store, 3)
+    told = {e["payload"]["kind"]: e["payload"] for e in found if e["event"] == "prefect-registry.dataset.committed"}
+    assert {kind: (p["datasets"], p["rows"]) for kind, p in told.items()} == {"many": (51, 51), "other": (52, 52)}
+
+
+def test_a_rollback_tells_of_run_and_incident(store: Registry, server: Server) -> None:
+    """Class and message of the error."""
+
+    @registry_run(store)
+    @flow
+    def ingest(token: str = "hunter22") -> None:
+        stage("a")
+        raise ValueError("refused: hunter22")
+
+    ended(ingest(return_state=True))
+    found = {e["event"]: e["payload"] for e in events_of(server, store, 2)}
+    assert found["prefect-registry.run.rolled-back"]["error_class"] == "ValueError"
+    assert found["prefect-registry.incident.raised"]["message"] == "refused: ********"
+
+
+def test_a_nested_runs_datasets_are_told_of_when_they_become_visible(store: Registry, server: Server) -> None:
+    """With the outer run's decision, once."""
+
+    @registry_run
+    @flow
+    def inner() -> None:
+        stage("inner")
+
+    @registry_run(store)
+    @flow
+    def outer() -> None:
+        inner()
+        stage("outer")
+
+    outer()
+    kinds = [e["payload"]["kind"] for e in events_of(server, store, 3) if "kind" in e["payload"]]
+    assert sorted(kinds) == ["inner", "outer"]
+
+
+def test_a_dataset_published_by_itself_is_told_of_at_once(store: Registry, server: Server) -> None:
+    """Although the flow fails later (P13)."""
+
+    @registry_run(store, publish="on_commit")
+    @flow
+    def ingest() -> None:
+        stage("a")
+        raise ValueError
+
+    ended(ingest(return_state=True))
+    assert "a" in [e["payload"].get("kind") for e in events_of(server, store, 3)]
+
+
+def test_a_committed_run_leaves_a_table_and_a_page(store: Registry, server: Server) -> None:
+    """Under keys made of the flow's name, so that each has a history."""
+
+    @registry_run(store, purpose="ingest {year}")
+    @flow(name="Ingest Flights")
+    def ingest(year: int) -> None:
+        stage("flights", 1_500)
+        stage("airports")
+
+    state = ended(ingest(2013, return_state=True))
+    found = {a["key"]: a for a in server.artifacts(str(state.state_details.flow_run_id))}
+    assert set(found) == {"registry-ingest-flights-datasets", "registry-ingest-flights-run"}
+    table = json.loads(found["registry-ingest-flights-datasets"]["data"])
+    assert [(row["kind"], row["rows"], row["mode"]) for row in table] == [
+        ("airports", 3, "replace"),
+        ("flights", 1_500, "replace"),
+    ]
+    page = found["registry-ingest-flights-run"]["data"]
+    assert "## ingest 2013: published" in page
+    assert "| flights | 1 | 1,500 |" in page
+    assert "2 datasets, 1,503 rows" in page
+    assert "registry.table('airports').to_table()" in page
+
+
+def test_a_run_without_datasets_leaves_no_artifact(store: Registry, server: Server) -> None:
+    """There would be nothing to look at."""
+
+    @registry_run(store)
+    @flow
+    def ingest() -> None: ...
+
+    state = ended(ingest(return_state=True))
+    assert server.artifacts(str(state.state_details.flow_run_id)) == []
+
+
+def test_nothing_is_told_where_there_is_no_flow_run(store: Registry, server: Server) -> None:
+    """A plain program may have no Prefect server at all."""
+    with registry_run(store, purpose="plain") as run, run.dataset("a") as dataset:
+        dataset.write_table(rows_of(1))
+    with pytest.raises(ZeroDivisionError), registry_run(store):
+        _ = 1 / 0
+    assert seen(store).states() == ["COMMITTED", "ABORTED"]
+    assert [event for run in seen(store).registry.runs() for event in server.events(run.id)] == []
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [(0, "0 bytes"), (999, "999 bytes"), (1_000, "1.0 kB"), (12_340_000, "12.3 MB"), (5 * 10**15, "5,000.0 TB")],
+)
+def test_sizes_are_readable(size: int, text: str) -> None:
+    """Decimal units, as stores bill them."""
+    assert artifacts.readable(size) == text
+
+
+def test_names_cannot_mark_up_the_page(store: Registry, server: Server) -> None:
+    """A kind is text, whatever is in it."""
+
+    @registry_run(store)
+    @flow
+    def ingest() -> None:
+        stage("<b>x|y</b>")
+
+    state = ended(ingest(return_state=True))
+    page = next(a["data"] for a in server.artifacts(str(state.state_details.flow_run_id)) if a["type"] == "markdown")
+    assert r"| \<b\>x\|y\</b\> |" in page
