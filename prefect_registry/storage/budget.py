@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 
-BUFFERED_BYTES = 64 << 20
+BUFFERED_BYTES = 96 << 20
 
 
 class ByteBudget:

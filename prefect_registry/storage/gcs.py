@@ -33,7 +33,8 @@ class GCSStorage(RemoteStorage):
             ``project``, ``endpoint_url``, ``requester_pays`` …
     """
 
-    part_bytes = 32 << 20
+    part_bytes = 40 << 20
+    copies = 1
     parts_in_order = True
 
     @override

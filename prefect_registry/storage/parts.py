@@ -37,16 +37,16 @@ def upload_in_parts(storage: RemoteStorage, name: str, file: Upload, progress: P
     part_bytes = storage.part_bytes if size is None else _part_bytes(storage.part_bytes, size)
     taken = part_bytes if size is None else min(size + 1, part_bytes)
     digest = Digest()
-    with opened(file.source) as source, _held(taken) as held:
-        first = _read(source, taken)
-        digest.update(first)
-        if len(first) < part_bytes:
-            storage.run(file.key, persistent(storage, storage.send), name, first, False)
+    with opened(file.source) as source, _held(taken * storage.copies) as held:
+        read = [_read(source, taken)]
+        digest.update(read[0])
+        if len(read[0]) < part_bytes:
+            storage.run(file.key, persistent(storage, storage.send), name, read[0], False)
             if progress:
-                progress(len(first))
+                progress(digest.size)
         else:
             held.pop_all()  # from here on each part gives back its own bytes
-            _PartedUpload(storage, name, file.key, part_bytes, size, progress).send(first, source, digest)
+            _PartedUpload(storage, name, file.key, part_bytes, size, progress).send(read.pop(), source, digest)
     return Stored(file.key, digest.size, digest.hexdigest())
 
 
@@ -69,13 +69,16 @@ class _PartedUpload:
         self.peeked = b""
         self.unsent = 0  # bytes taken from the budget that no request will give back
 
-    def send(self, first: bytes, source: BinaryIO, digest: Digest) -> None:
-        """Send ``first`` and the rest of ``source``. On any error nothing appears in the store."""
-        self.unsent = len(first)
+    def send(self, chunk: bytes, source: BinaryIO, digest: Digest) -> None:
+        """Send ``chunk``, to which the caller keeps no reference, and the rest of ``source``.
+
+        On any error nothing appears in the store.
+        """
+        self.unsent = len(chunk)
         upload = None
         try:
             upload = self.storage.run(self.key, self.storage.begin, self.name)
-            chunk, number, offset = first, 1, 0
+            number, offset = 1, 0
             while chunk:
                 last = self._is_last(source, offset + len(chunk))
                 self._start(upload, number, offset, chunk, offset + len(chunk) if last else None)
@@ -85,7 +88,7 @@ class _PartedUpload:
             self._settle(0)
             self.storage.run(self.key, self.storage.complete, upload, self.parts)
         except BaseException:
-            buffered.release(self.unsent)
+            buffered.release(self.unsent * self.storage.copies)
             self._give_up(upload)
             raise
 
@@ -103,14 +106,15 @@ class _PartedUpload:
         count = self.part_bytes
         if self.size is None:
             count <<= number // _PARTS_BEFORE_GROWING
-        buffered.acquire(count)
+        copies = self.storage.copies
+        buffered.acquire(count * copies)
         try:
             chunk = _read(source, count, self.peeked)
             self.peeked = b""
         except BaseException:
-            buffered.release(count)
+            buffered.release(count * copies)
             raise
-        buffered.release(count - len(chunk))
+        buffered.release((count - len(chunk)) * copies)
         self.unsent += len(chunk)
         return chunk
 
@@ -122,7 +126,7 @@ class _PartedUpload:
         count = len(chunk)
 
         def done(future: Future[Any]) -> None:
-            buffered.release(count)
+            buffered.release(count * storage.copies)
             if self.progress and not future.cancelled() and future.exception() is None:
                 self.progress(count)
 

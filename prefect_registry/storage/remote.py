@@ -150,6 +150,9 @@ class RemoteStorage(Storage):
     async def abandon(self, client: Any, upload: Any) -> None:
         """Take the parts back."""
 
+    copies = 2
+    """How often a part stands in memory while it is sent: once for us, and once in the client's buffer."""
+
     parts_in_order = False
     """Whether a part may be sent only after the one before it was taken."""
 

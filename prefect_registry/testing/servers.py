@@ -150,7 +150,7 @@ def azurite(folder_of_node_modules: Path, container: str = "registry") -> Iterat
         (port,) = free_ports(1)
         endpoint = f"http://{HOST}:{port}/{_AZURITE_ACCOUNT}"
         command = [str(program), "--blobHost", HOST, "--blobPort", str(port), "--inMemoryPersistence", "--silent"]
-        command += ["--skipApiVersionCheck", "--disableTelemetry", "--location", str(folder)]
+        command += ["--skipApiVersionCheck", "--disableTelemetry"]
         with _running(command, folder, endpoint) as process:
             connection = (
                 f"DefaultEndpointsProtocol=http;AccountName={_AZURITE_ACCOUNT};AccountKey={_AZURITE_KEY};"

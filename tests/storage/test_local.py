@@ -137,8 +137,8 @@ def test_leftovers_of_dead_processes_are_swept(storage: LocalStorage, root: Path
 def _writer_in_the_middle(root: Path) -> subprocess.Popen[bytes]:
     code = (
         "import os, time; from prefect_registry.storage.local import LocalStorage\n"
-        "def pieces(path, descriptor): os.write(descriptor, b'x' * 1000); print('writing', flush=True); time.sleep(600)\n"
-        f"LocalStorage({str(root)!r})._write(pieces)"
+        "def fill(path, file): os.write(file, b'x' * 1000); print('writing', flush=True); time.sleep(600)\n"
+        f"LocalStorage({str(root)!r})._write(fill)"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
     assert process.stdout is not None

@@ -115,7 +115,7 @@ class TestMoto(StorageContract, BucketContract):
 class TestFakeGCS(StorageContract, BucketContract, AccessContract, ServerContract):
     """Google Cloud Storage."""
 
-    part_bytes = 40 << 20
+    part_bytes = 50 << 20  # more than one part
 
     @pytest.fixture
     def storage(self, fake_gcs: Server) -> Storage:
@@ -140,6 +140,8 @@ class TestFakeGCS(StorageContract, BucketContract, AccessContract, ServerContrac
 @pytest.mark.server
 class TestAzurite(StorageContract, BucketContract, AccessContract):
     """Azure Blob Storage."""
+
+    race_keys = 50
 
     @pytest.fixture
     def storage(self, azurite: Server) -> Storage:

@@ -10,7 +10,7 @@ from prefect_registry.storage.base import (
     Storage,
 )
 
-WAIT_SECONDS = 120.0
+WAIT_SECONDS = 300.0
 
 
 class ContractSettings:
