@@ -40,7 +40,7 @@ class RegistryBlock(Block, ABC):
     # Prefect and pydantic would show the values of a refused document, secrets included.
     model_config = ConfigDict(hide_input_in_errors=True, str_strip_whitespace=True)
 
-    _documentation_url: ClassVar[Any] = f"{HOME}/blob/main/docs/how-to/configure-storage.md"
+    _documentation_url: ClassVar[Any] = f"{HOME}/blob/main/docs/how-to/configure-storage-in-the-prefect-ui.md"
 
     @abstractmethod
     def get_url(self) -> str:
