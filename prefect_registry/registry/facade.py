@@ -280,7 +280,9 @@ class Registry(RegistryRecording):
         )
         return begun.dataset_id
 
-    def commit_dataset(self, dataset_id: str, parquet_root: str, rows: int, *, verify: str = "full") -> None:
+    def commit_dataset(
+        self, dataset_id: str, parquet_root: str | os.PathLike[str], rows: int, *, verify: str = "full"
+    ) -> None:
         """Stage a dataset: its files, now, and no others.
 
         Args:
@@ -296,7 +298,9 @@ class Registry(RegistryRecording):
             raise InvalidInput.of("verify", [f"verify must be 'full' or 'size', not {verify!r:.80}"])
         if rows is None:
             raise InvalidInput.of("rows", ["rows must be an integer"])
-        self.parts.datasets.commit(dataset_id, parquet_root, rows, verify=verify)  # type: ignore[arg-type]
+        if not isinstance(parquet_root, (str, os.PathLike)):
+            raise InvalidInput.of("parquet_root", [f"parquet_root must be a URL, not {type(parquet_root).__name__}"])
+        self.parts.datasets.commit(dataset_id, os.fspath(parquet_root), rows, verify=verify)  # type: ignore[arg-type]
 
     def rollback_dataset(self, dataset_id: str) -> None:
         """Drop a dataset that is PENDING or STAGED. Again is a no-op; a READY one is ``InvalidState``."""

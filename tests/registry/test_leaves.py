@@ -87,9 +87,9 @@ def test_ids_ascend_within_one_millisecond_even_with_the_greatest_random_numbers
     assert len({began_at(i) for i in ids}) == 1
 
 
-def test_a_million_inner_ids_are_all_different() -> None:
+def test_inner_ids_are_all_different() -> None:
     factory = IdFactory()
-    assert len({factory.suffix() for _ in range(1_000_000)}) == 1_000_000
+    assert len({factory.suffix() for _ in range(100_000)}) == 100_000
 
 
 def test_inner_ids_lead_to_their_run() -> None:
