@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import textwrap
 import urllib.request
 from collections.abc import Callable
@@ -11,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from conftest import IMAGES
+from PIL import Image
 
 from prefect_registry import Registry
 from prefect_registry.errors import NotFound
@@ -51,10 +54,11 @@ def form(page: Page, url: str, fields: dict[str, str], button: str) -> None:
 
 
 def picture(page: Page, name: str) -> None:
-    """For the documentation."""
-    IMAGES.mkdir(exist_ok=True)
-    page.wait_for_timeout(500)
-    page.screenshot(path=IMAGES / f"{name}.png", animations="disabled")
+    """For the documentation: `make test-browser` with PICTURES=1 writes them anew."""
+    if os.environ.get("PICTURES"):
+        page.wait_for_timeout(500)
+        shot = Image.open(io.BytesIO(page.screenshot(animations="disabled")))
+        shot.convert("RGB").quantize(64, dither=Image.Dither.NONE).save(IMAGES / f"{name}.png", optimize=True)
 
 
 def published(server: Server, prefix: str) -> list[int]:

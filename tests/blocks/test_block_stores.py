@@ -1,0 +1,71 @@
+"""Blocks against real servers: what a form says is how the store is reached."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+from servers import fake_gcs, moto, seaweedfs
+
+from prefect_registry.blocks import GCSRegistry, S3Registry
+from prefect_registry.errors import AccessDenied
+from prefect_registry.ids import random_token
+from prefect_registry.testing.servers import Server
+
+__all__ = ["fake_gcs", "moto", "seaweedfs"]
+pytestmark = pytest.mark.server
+
+
+def s3(server: Server, **changes: str | bool) -> S3Registry:
+    settings: dict[str, str | bool] = {
+        "bucket": server.bucket,
+        "prefix": f"b-{random_token()[:8]}",
+        "endpoint_url": server.endpoint,
+        "region": "us-east-1",
+        "path_style": True,
+        "access_key_id": str(server.storage_options["key"]),
+        "secret_access_key": str(server.storage_options["secret"]),
+    }
+    return S3Registry.model_validate(settings | changes)
+
+
+def test_s3_is_reached_with_what_the_form_says(seaweedfs: Server) -> None:
+    """Read and written, and the check finds nothing wrong."""
+    block = s3(seaweedfs)
+    with block.get_registry().run("test") as run, run.dataset("x") as ds, ds.open("f", "wb") as file:
+        file.write(b"1")
+    assert block.get_registry().latest("x").state == "READY"
+    assert block.check().ok
+
+
+def test_a_wrong_secret_is_access_denied_and_names_the_block(seaweedfs: Server) -> None:
+    """In the error of the store and in the report of the check, neither of which holds the secret."""
+    block = s3(seaweedfs, secret_access_key="pLaNtEd+wrong")
+    with pytest.raises(AccessDenied, match="S3Registry for s3://") as caught:
+        block.get_registry()
+    report = block.check()
+    assert isinstance(report.error, AccessDenied)
+    assert "pLaNtEd" not in str(caught.value) + repr(report)
+
+
+def test_a_role_is_assumed(moto: Server) -> None:
+    """Its credentials are fetched when they are needed, also after a trip to another process."""
+    role = {"role_arn": "arn:aws:iam::123456789012:role/registry", "sts_endpoint_url": moto.endpoint}
+    block = s3(moto, **role)
+    registry = block.open()
+    assert registry.registry_id
+    again = pickle.loads(pickle.dumps(registry))
+    assert [info.key for info in again.storage.list("")] == ["registry.json"]
+
+
+def test_google_is_reached_with_what_the_form_says(fake_gcs: Server) -> None:
+    """An emulator takes no credentials."""
+    block = GCSRegistry(
+        bucket=fake_gcs.bucket,
+        prefix=f"b-{random_token()[:8]}",
+        endpoint_url=fake_gcs.endpoint,
+        anonymous=True,
+        project="registry",
+    )
+    assert block.check().ok
+    assert block.open().registry_id
