@@ -27,8 +27,8 @@ from flows.files.types import parse_types
 from prefect_registry.errors import ConfigurationError, InvalidInput, StorageUnavailable
 from prefect_registry.runs import current_run, registry_run
 
-FILES_AT_ONCE = 8
-"""Each takes up to some 150 MB of memory while it is read, whatever its size."""
+FILES_AT_ONCE = 4
+"""Each takes some 300 MB of memory while it is read, however large it is."""
 
 _MOST_NAMED = 20
 

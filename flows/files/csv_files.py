@@ -13,12 +13,16 @@ import pyarrow.csv as pc
 
 from flows.files.problems import BadFile, HalfWritten, bad_file
 from flows.files.sources import Place, Source
+from flows.files.types import Types
 
 if TYPE_CHECKING:
     from flows.files.reading import Reading
 
-_BLOCK_BYTES = 8 << 20
-"""The types of columns are found out from the first block."""
+_HEAD_BYTES = 8 << 20
+"""The types of columns are found out from so much of the beginning."""
+
+_BLOCK_BYTES = 2 << 20
+"""A row may have so many bytes. pyarrow reads some thirty blocks ahead: this decides how much memory it takes."""
 
 _CONVERSION = re.compile(r"In CSV column #(\d+): (?:Row #(\d+): )?CSV conversion error to ([^:]+): (.*)", re.S)
 _PARSING = re.compile(r"CSV parse error: (?:Row #(\d+): )?(.*)", re.S)
@@ -28,9 +32,10 @@ def read_csv(place: Place, source: Source, reading: Reading) -> Iterator[pa.Tabl
     """The rows of a CSV file whose first line names the columns."""
     names: list[str] = []
     try:
-        with place.open(source) as file, _opened(file, source, reading) as stream:
+        types = {**_types_of_head(place, source, reading), **reading.types}
+        with place.open(source) as file, _opened(file, source, reading, types) as stream:
             names = stream.schema.names
-            _check_columns(source, stream.schema)
+            _check_columns(source, stream.schema, reading.types)
             yield stream.schema.empty_table()
             for batch in stream:
                 yield pa.Table.from_batches([batch])
@@ -40,13 +45,27 @@ def read_csv(place: Place, source: Source, reading: Reading) -> Iterator[pa.Tabl
         raise bad_file(source.url, f"It is not {reading.encoding}: {error}") from error
 
 
-def _opened(file: object, source: Source, reading: Reading) -> pc.CSVStreamingReader:
+def _types_of_head(place: Place, source: Source, reading: Reading) -> Types:
+    """The types of the columns by the file's beginning; none when something is wrong there, which is told later."""
+    with place.open(source) as file:
+        head = file.read(_HEAD_BYTES)
+        head += file.readline()
+    try:
+        with _opened(io.BytesIO(head), source, reading, reading.types, len(head) + 1) as stream:
+            return {field.name: field.type for field in stream.schema}
+    except (pa.ArrowInvalid, UnicodeDecodeError, LookupError):
+        return {}
+
+
+def _opened(
+    file: object, source: Source, reading: Reading, types: Types, block: int = _BLOCK_BYTES
+) -> pc.CSVStreamingReader:
     return pc.open_csv(
         file,  # type: ignore[arg-type]  # the stubs know only some kinds of files
-        read_options=pc.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES, encoding=reading.encoding),
+        read_options=pc.ReadOptions(use_threads=False, block_size=block, encoding=reading.encoding),
         parse_options=pc.ParseOptions(delimiter=_delimiter(source, reading), newlines_in_values=True),
         convert_options=pc.ConvertOptions(
-            column_types=dict(reading.types),
+            column_types=dict(types),
             null_values=list(reading.null_values),
             strings_can_be_null=True,
             quoted_strings_can_be_null=False,
@@ -58,11 +77,11 @@ def _delimiter(source: Source, reading: Reading) -> str:
     return reading.delimiter or ("\t" if ".tsv" in source.name.lower() else ",")
 
 
-def _check_columns(source: Source, schema: pa.Schema) -> None:
+def _check_columns(source: Source, schema: pa.Schema, given: Types) -> None:
     twice = sorted({name for name in schema.names if schema.names.count(name) > 1})
     if twice:
         raise bad_file(source.url, f"It names columns twice: {', '.join(twice)}", line=1, todo="Rename one of them")
-    binary = [field.name for field in schema if pa.types.is_binary(field.type)]
+    binary = [field.name for field in schema if pa.types.is_binary(field.type) and field.name not in given]
     if binary:
         why = f"Column {binary[0]!r} holds bytes that are not UTF-8"
         raise bad_file(source.url, why, todo="Name the file's encoding, such as latin-1 or cp1252")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
@@ -14,12 +15,14 @@ from flows.files.reading import Reading, first_schema
 from flows.files.sources import Place, Source, settled
 from flows.files.taking import Outcome
 from flows.files.types import Types, as_document, known_types, of_document, united
+from prefect_registry.errors import RevisionConflict, UndecidedConflict
 from prefect_registry.registry import Run
 
 SCHEMA = "source_schema"
 """The type of the cells that hold the schema which the files of a kind have had so far."""
 
 _FILES_TO_TRY = 5
+_TIMES_TO_TRY = 10
 
 
 @dataclass(frozen=True)
@@ -74,17 +77,26 @@ def recorded_schema(run: Run, kind: str) -> pa.Schema:
 
 
 def record_schema(run: Run, kind: str, before: pa.Schema, outcomes: Sequence[Outcome]) -> None:
-    """Record the schema when the files of this run have added to it.
+    """Record the schema when the files of this run have added to it, whatever another run adds at the same time.
 
     Raises:
         InvalidInput: Names the files and columns that do not go together.
-        UndecidedConflict, RevisionConflict: Another run is adding to it too: this one must run again.
+        UndecidedConflict: Another run is adding to it too and does not end: this one must run again.
     """
+    cells = run.registry.ledger.cells
     taken = {o.url: o.schema for o in outcomes if o.schema is not None}
-    whole = united({"the files before": before, **taken})
-    if not whole.equals(before):
-        cells = run.registry.ledger.cells
+    if united({"the files before": before, **taken}).equals(before):
+        return
+    for _ in range(_TIMES_TO_TRY):
         found = cells.latest(SCHEMA, kind, run.id)
-        if found is not None:
-            whole = united({"the files before": of_document(found.value), **taken})
-        cells.write(SCHEMA, kind, as_document(whole), run_id=run.id, expected=found.gen if found is not None else None)
+        recorded = of_document(found.value) if found is not None else pa.schema([])
+        whole = united({"the files before": recorded, **taken})
+        if whole.equals(recorded):
+            return
+        with suppress(RevisionConflict):
+            expected = found.gen if found is not None else None
+            cells.write(SCHEMA, kind, as_document(whole), run_id=run.id, expected=expected)
+            return
+    raise UndecidedConflict(
+        f"The schema of {kind!r} changed {_TIMES_TO_TRY} times meanwhile", why="Many runs add to it", committed="no"
+    )

@@ -30,4 +30,12 @@ class BadFile(InvalidInput):
 def bad_file(url: str, why: str, line: int | None = None, todo: str = "") -> BadFile:
     """The error for a file that cannot be taken in as it is."""
     where = url if line is None else f"{url}, line {line:,}"
-    return BadFile(where, why=why, todo=todo, committed="no", problems=[f"{where}: {why}"], file=url, line=line)
+    return BadFile(
+        f"{where} cannot be taken in",
+        why=why,
+        todo=todo,
+        committed="no",
+        problems=[f"{where}: {why}"],
+        file=url,
+        line=line,
+    )

@@ -30,7 +30,7 @@ _ENDINGS: dict[str, Format] = {
     ".pq": "parquet",
 }
 _PACKED = (".gz", ".bz2", ".xz", ".lzma", ".zip")
-_BYTES_IN_ONE_TABLE = 48 << 20
+_BYTES_IN_ONE_TABLE = 32 << 20
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def format_of(source: Source, reading: Reading) -> Format:
 
 
 def read(place: Place, source: Source, reading: Reading) -> Iterator[pa.Table]:
-    """The file's rows as tables of some 50 MB, all of one schema; at least one table, which may be empty.
+    """The file's rows as tables of some 32 MB, all of one schema; at least one table, which may be empty.
 
     Raises:
         HalfWritten: It ends in the middle.
