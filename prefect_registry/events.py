@@ -8,11 +8,12 @@ still has what it told.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from typing import Any
 from uuid import UUID, uuid5
 
+from prefect.context import FlowRunContext
 from prefect.events import emit_event
 
 from prefect_registry.datasets.reading import Dataset
@@ -31,39 +32,37 @@ _NAMESPACE = UUID("6f0f5b0e-7f0c-5d86-9a55-3f2f1f0e4c11")
 log = logging.getLogger("prefect_registry.events")
 
 
-def committed(run: Run, purpose: str, datasets: list[Dataset]) -> None:
+def committed(run: Run, purpose: str, datasets: list[Dataset], flow_run: str) -> None:
     """A run was published: one event for it, and those of its datasets."""
-    _emit(
-        RUN_COMMITTED,
-        run.id,
-        _run_resource(run, purpose),
-        {"run_id": run.id, "purpose": purpose, "datasets": len(datasets), "url": run.registry.url},
-        run,
-    )
+    told = {"run_id": run.id, "purpose": purpose, "datasets": len(datasets), "url": run.registry.url}
+    _emit(RUN_COMMITTED, run.id, _run_resource(run, purpose), told, run, flow_run)
     if len(datasets) <= MOST_SINGLE:
         for dataset in datasets:
-            _emit(DATASET_COMMITTED, dataset.id, _kind_resource(dataset.kind), _told(run, dataset), run)
+            published_alone(run, dataset, flow_run)
         return
     for kind, group in groupby(sorted(datasets, key=lambda d: d.kind), key=lambda d: d.kind):
-        _emit(DATASET_COMMITTED, f"{run.id} {kind}", _kind_resource(kind), _told_together(run, kind, group), run)
+        told = _told_together(run, kind, group)
+        _emit(DATASET_COMMITTED, f"{run.id} {kind}", _kind_resource(kind), told, run, flow_run)
 
 
-def published_alone(run: Run, dataset: Dataset) -> None:
-    """A dataset was published by itself, while the run that it belongs to goes on (DESIGN.md P13)."""
-    _emit(DATASET_COMMITTED, dataset.id, _kind_resource(dataset.kind), _told(run, dataset), run)
+def published_alone(run: Run, dataset: Dataset, flow_run: str) -> None:
+    """One dataset is visible: with its run, or by itself while that goes on (DESIGN.md P13)."""
+    _emit(DATASET_COMMITTED, dataset.id, _kind_resource(dataset.kind), _told(run, dataset), run, flow_run)
 
 
-def rolled_back(run: Run, purpose: str, why: Failure) -> None:
+def rolled_back(run: Run, purpose: str, why: Failure, flow_run: str) -> None:
     """A run was rolled back: nothing of it is visible."""
-    payload = {"run_id": run.id, "purpose": purpose, "error_class": why.cls, "message": why.message, "kind": why.kind}
-    _emit(RUN_ROLLED_BACK, run.id, _run_resource(run, purpose), {**payload, "url": run.registry.url}, run)
+    told = {"run_id": run.id, "purpose": purpose, "error_class": why.cls, "message": why.message, "kind": why.kind}
+    told |= {"url": run.registry.url}
+    _emit(RUN_ROLLED_BACK, run.id, _run_resource(run, purpose), told, run, flow_run)
 
 
-def incident(run: Run, incident_id: str, event: str, error_class: str, message: str) -> None:
+def incident(run: Run, incident_id: str, event: str, error_class: str, message: str, flow_run: str) -> None:
     """An incident was recorded."""
     resource = {"prefect.resource.id": f"prefect-registry.incident.{incident_id}", "prefect.resource.name": event}
-    payload = {"incident_id": incident_id, "event": event, "error_class": error_class, "message": message}
-    _emit(INCIDENT_RAISED, incident_id, resource, {**payload, "run_id": run.id, "url": run.registry.url}, run)
+    told = {"incident_id": incident_id, "event": event, "error_class": error_class, "message": message}
+    told |= {"run_id": run.id, "url": run.registry.url}
+    _emit(INCIDENT_RAISED, incident_id, resource, told, run, flow_run)
 
 
 def _told(run: Run, dataset: Dataset) -> dict[str, Any]:
@@ -104,22 +103,28 @@ def _kind_resource(kind: str) -> dict[str, str]:
     return {"prefect.resource.id": f"prefect-registry.dataset.{key_of(kind)}", "prefect.resource.name": kind}
 
 
-def _emit(event: str, what: str, resource: Mapping[str, str], payload: Mapping[str, Any], run: Run) -> None:
+def _emit(
+    event: str, what: str, resource: Mapping[str, str], payload: Mapping[str, Any], run: Run, flow_run: str
+) -> None:
     """Best effort: what goes wrong is logged for the curious, and nobody else."""
-    related = [
-        {
-            "prefect.resource.id": f"prefect-registry.run.{run.id}",
-            "prefect.resource.role": "registry-run",
-            "prefect.resource.name": run.id,
-        }
-    ]
     try:
         emit_event(
             event=event,
             resource=dict(resource),
-            related=related if event != RUN_COMMITTED and event != RUN_ROLLED_BACK else None,
+            related=list(_related(event, run, flow_run)),
             payload=dict(payload),
             id=uuid5(_NAMESPACE, f"{event} {run.registry.registry_id} {what}"),
         )
     except Exception:  # an event is a courtesy: too large, no server, a worker that is stopping
         log.debug("The event %s of %s was not emitted", event, run.id, exc_info=True)
+
+
+def _related(event: str, run: Run, flow_run: str) -> Iterator[dict[str, str]]:
+    if event not in (RUN_COMMITTED, RUN_ROLLED_BACK):
+        yield {
+            "prefect.resource.id": f"prefect-registry.run.{run.id}",
+            "prefect.resource.role": "registry-run",
+            "prefect.resource.name": run.id,
+        }
+    if FlowRunContext.get() is None:  # else Prefect adds it, with flow, deployment and tags
+        yield {"prefect.resource.id": f"prefect.flow-run.{flow_run}", "prefect.resource.role": "flow-run"}

@@ -60,6 +60,12 @@ def is_own_function(context: FlowRunContext | None, options: RunOptions) -> bool
     return context is not None and context.flow is not None and options_of(context.flow.fn) is options
 
 
+def is_in_task(context: FlowRunContext) -> bool:
+    """Whether this code runs in a task of that flow run, and not in the flow's own body."""
+    task = TaskRunContext.get()
+    return task is not None and task.task_run.flow_run_id == cast(Any, context.flow_run).id
+
+
 def facts() -> dict[str, Any]:
     """What is recorded of Prefect with a run: ids to find it by, and the process that would see ours exit."""
     context, task = flow_context(), TaskRunContext.get()
@@ -92,7 +98,7 @@ def failure_of(error: BaseException, message: str, context: FlowRunContext | Non
     if timed_out(error, context):
         seconds = cast(Any, context).flow.timeout_seconds
         return failure("FlowRunTimeoutError", f"Flow run exceeded timeout of {seconds} second(s)", "error")
-    kind: FailureKind = "cancelled" if _asked_to_cancel() or type(error).__name__ == "Pause" else "crashed"
+    kind: FailureKind = "cancelled" if _asked_to_cancel() or type(error).__name__ in ("Pause", "Abort") else "crashed"
     return failure(type(error).__name__, message or _WORDS.get(type(error).__name__, ""), kind)
 
 

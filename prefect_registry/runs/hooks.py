@@ -61,7 +61,7 @@ def _end(registry: Registry, run_id: str, state: Any, message: str, flow_run: An
         decision = registry.ledger.abort(run_id, why)
         if not decision.committed:
             logger.warning("Run %s was rolled back: nothing of it is visible. %s", run_id, message)
-            notices.rolled_back(registry.attach(run_id), why, None)
+            notices.rolled_back(registry.attach(run_id), why, str(flow_run.id))
     if decision.committed and registry.ledger.outcomes.effective(run_id) == "committed":
         logger.warning("Run %s had published before: committed: yes. It stays visible.", run_id)
         notices.late(registry.attach(run_id), decision, str(flow_run.id))

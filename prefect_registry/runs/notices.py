@@ -100,7 +100,7 @@ def announce(publication: Publication, flow_run: str | None) -> None:
     """Events and artifacts; nothing outside a flow run, where there may be no Prefect server."""
     if flow_run is None:
         return
-    events.committed(publication.run, publication.purpose, publication.datasets)
+    events.committed(publication.run, publication.purpose, publication.datasets, flow_run)
     if publication.datasets:
         run, purpose, key = publication.run, publication.purpose, publication.flow or publication.purpose
         _bounded(partial(artifacts.leave, run, key, purpose, publication.datasets, flow_run))
@@ -151,25 +151,26 @@ def _line(publication: Publication, seconds: float) -> str:
 
 def published_alone(store_url: str, run_id: str, dataset_id: str) -> None:
     """Observer of the ledger: a dataset of a run with ``publish="on_commit"`` is visible."""
-    if flow_run_id() is None:
+    flow_run = flow_run_id()
+    if flow_run is None:
         return
     with _best_effort("tell of a dataset"):
         registry = registry_at(store_url)
-        events.published_alone(registry.attach(run_id), registry.get_dataset(dataset_id))
+        events.published_alone(registry.attach(run_id), registry.get_dataset(dataset_id), flow_run)
 
 
 # -- after a rollback --------------------------------------------------------------------------------------------------
 
 
-def rolled_back(run: Run, why: Failure, context: FlowRunContext | None) -> None:
-    """Record the incident of a run that was rolled back, and tell Prefect."""
+def rolled_back(run: Run, why: Failure, flow_run: str | None) -> None:
+    """Record the incident of a run that was rolled back, and tell Prefect, where there is one."""
     with _best_effort("record the incident"):
         message = why.message or why.cls
         incident = run.registry.incident("run.failed", run.id, why.cls, message, run_id=run.id)
-        if context is not None or flow_run_id() is not None:
+        if flow_run is not None:
             begin = run.registry.ledger.store.begin(run.id)
-            events.rolled_back(run, begin.purpose if begin is not None else "", why)
-            events.incident(run, incident, "run.failed", why.cls, message)
+            events.rolled_back(run, begin.purpose if begin is not None else "", why, flow_run)
+            events.incident(run, incident, "run.failed", why.cls, message, flow_run)
 
 
 # -- inside ------------------------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from pydantic import BaseModel
 
 from prefect_registry.errors import InvalidInput
 from prefect_registry.records.base import LARGEST_INTEGER, SMALLEST_INTEGER, Json
+from prefect_registry.registry import Registry
 
 MASK = "********"
 LONGEST_TEXT = 1_000
@@ -96,9 +97,9 @@ def _described_container(value: Any, name: str, depth: int) -> Json:
         if len(value) > MOST_ITEMS:
             return f"<{type(value).__name__} of {len(value):,} items>"
         return [described(v, name, depth + 1) for v in value]
-    url = getattr(value, "url", None)
-    shown = f" {_text(url)}" if isinstance(url, str) else ""
-    return f"<{type(value).__module__}.{type(value).__qualname__}{shown}>"
+    if isinstance(value, Registry):
+        return f"<Registry {_text(value.url)}>"
+    return f"<{type(value).__module__}.{type(value).__qualname__}>"
 
 
 def _text(text: str) -> str:
@@ -107,7 +108,7 @@ def _text(text: str) -> str:
 
 
 def _is_secret(value: Any, name: str) -> bool:
-    if hasattr(value, "get_secret_value"):
+    if hasattr(type(value), "get_secret_value"):
         return True
     return bool(_SECRET_NAME.search(name)) and isinstance(value, (str, bytes, int, float))
 
@@ -131,7 +132,7 @@ def secrets_in(parameters: Mapping[str, Any]) -> frozenset[str]:
 def _secrets(value: Any, name: str, depth: int) -> Iterator[str]:
     if depth > DEEPEST or value is None or isinstance(value, bool):
         return
-    if hasattr(value, "get_secret_value"):
+    if hasattr(type(value), "get_secret_value"):
         inner = value.get_secret_value()
         yield from [inner] if isinstance(inner, str) else _secrets(inner, "secret", depth + 1)
     elif isinstance(value, bytes):

@@ -10,9 +10,9 @@ import time
 from collections.abc import Callable, Mapping
 from contextvars import Token
 from dataclasses import dataclass, field
-from typing import Any, NoReturn, cast
+from typing import Any, cast
 
-from prefect.context import FlowRunContext, TaskRunContext
+from prefect.context import FlowRunContext
 from prefect.exceptions import Abort
 
 from prefect_registry.errors import InvalidState, OutcomeUnknown, RegistryError
@@ -22,7 +22,16 @@ from prefect_registry.records.runs import Decision, Failure, failure, not_publis
 from prefect_registry.registry import Registry, Run
 from prefect_registry.resolve import keep, resolve_registry
 from prefect_registry.runs import current, notices, rehearsal
-from prefect_registry.runs.flowrun import facts, failure_of, flow_context, flow_run_id, is_own_function, log, timed_out
+from prefect_registry.runs.flowrun import (
+    facts,
+    failure_of,
+    flow_context,
+    flow_run_id,
+    is_in_task,
+    is_own_function,
+    log,
+    timed_out,
+)
 from prefect_registry.runs.futures import Submitted, Unseen, raise_unseen_failure, watch
 from prefect_registry.runs.options import RunOptions
 from prefect_registry.runs.parameters import bound_parameters, recorded, redacted, render, secrets_in
@@ -110,7 +119,7 @@ class Scope:
         flow = self.context.flow if self.context is not None else None
         if flow is not None and (self.fn is None or is_own_function(self.context, self.options)):
             return flow.name
-        return self.fn.__name__.replace("_", "-") if self.fn is not None else "run"
+        return getattr(self.fn, "__name__", "run").replace("_", "-")
 
     def _revision(self) -> str | None:
         flow_run = cast(Any, self.context).flow_run if self.context is not None else None
@@ -130,6 +139,7 @@ class Scope:
             decision.run_id,
             told,
         )
+        notices.late(self.registry.attach(decision.run_id), decision, str(flow_run_id()))
 
     # -- surroundings --------------------------------------------------------------------------------------------
 
@@ -141,8 +151,8 @@ class Scope:
             current.claimed.set((*current.claimed.get(), *((flow_run_id(),) if self._owns_flow_run else ()))),
         ]
         context = self.context
-        if context is None or context.detached or (TaskRunContext.get() is not None and not self._owns_flow_run):
-            return  # inside a task: its runner and its label belong to the flow, which other tasks use too
+        if context is None or context.detached or is_in_task(context):
+            return  # inside a task: runner and label belong to the flow, which other tasks use too
         self._submitted = watch(context.task_runner)
         self._mark = self._submitted.mark()
         reference = current.reference_of(self.options.registry_for(self.parameters))
@@ -207,45 +217,60 @@ class Scope:
             OutcomeUnknown: The store gave no certain answer. Nothing is cleaned up.
         """
         if self.options.publish == "never":
-            self.discard()
+            self._rehearse()
             return
+        closed = self._close(verdict)
         try:
-            if self.run.id in current.spoiled:
-                raise InvalidState(
-                    f"Run {self.run.id} still holds what a failed task attempt staged",
-                    why="The store did not answer when it was to be dropped",
-                    todo="Run the flow again",
-                    committed="no",
-                    run_id=self.run.id,
-                )
+            self._stop_persisting()
+            notices.closed(self.run, closed, self.context if self._owns_flow_run else None, self._began)
+        except BaseException as error:
+            if not timed_out(error, self.context):
+                raise
+
+    def _close(self, verdict: Verdict) -> Closed:
+        try:
+            self._refuse_spoiled()
             closed = self.registry.close_run(self.run.id, True, result=verdict.value, refuse_pending=True)
         except OutcomeUnknown as error:
             log().error("%s", error)
             raise
         except BaseException as error:
             decision = self.fail(error)
-            if decision is None or not decision.committed or not self._may_go_on(error):
+            if decision is None or not decision.committed or not timed_out(error, self.context):
                 raise
-            closed = Closed(decision)
+            # The flow's timeout struck when the commit was made already: the work is done, and the flow says so.
+            closed = self.registry.close_run(self.run.id, True)
         assert closed is not None
-        self._stop_persisting()
-        notices.closed(self.run, closed, self.context if self._owns_flow_run else None, self._began)
+        return closed
 
-    def _may_go_on(self, error: BaseException) -> bool:
-        """The flow's timeout struck while the commit was already made: the work is done, and says so."""
-        return timed_out(error, self.context)
+    def _refuse_spoiled(self) -> None:
+        if self.run.id in current.spoiled:
+            raise InvalidState(
+                f"Run {self.run.id} still holds what a failed task attempt staged",
+                why="The store did not answer when it was to be dropped",
+                todo="Run the flow again",
+                committed="no",
+                run_id=self.run.id,
+            )
 
-    def discard(self) -> None:
+    def _rehearse(self) -> None:
         """``publish="never"``: show what would have changed, and drop it."""
         try:
             rehearsal.show(self.run)
-        finally:
-            self.registry.ledger.fail(self.run.id, not_published(), None)
+        except BaseException as error:
+            self.fail(error)
+            raise
+        decision = self.registry.ledger.fail(self.run.id, not_published(), None)
+        self._give_way(decision, not_published(), None)
         log().info('Run %s was discarded: publish="never". Nothing of it is visible.', self.run.id)
 
     def reject(self, verdict: Verdict) -> None:
         """Roll back because Prefect will not call the flow run Completed, although its function returned."""
-        self._abort(failure(verdict.name, redacted(verdict.message, secrets_in(self.parameters)), verdict.kind))
+        why = failure(verdict.name, redacted(verdict.message, secrets_in(self.parameters)), verdict.kind)
+        try:
+            self._abort(why, None)
+        except RegistryError as error:
+            log().error("Run %s could not be rolled back, and will be when its lease is over: %s", self.run.id, error)
 
     def fail(self, error: BaseException) -> Decision | None:
         """Roll back because of ``error``; the caller raises it again. What goes wrong here becomes a note on it.
@@ -257,28 +282,28 @@ class Scope:
         if self._run is None:  # it was not begun, or nobody knows of it
             return None
         message = redacted(_text_of(error), secrets_in(self.parameters))
-        why = failure_of(error, message, self.context)
         try:
-            decision = self._abort(why)
+            return self._abort(failure_of(error, message, self.context), error)
         except RegistryError as second:
             error.add_note(f"Run {self.run.id} could not be rolled back, and will be when its lease is over: {second}")
             return None
-        if decision.failure is not None and decision.failure.cls == SUPERSEDED:
-            self._leave(decision, error)
-        return decision
 
-    def _leave(self, decision: Decision, error: BaseException) -> NoReturn:
-        log().warning("Run %s was %s. This process ends without a word on the flow run.", self.run.id, decision.notes)
-        raise Abort(f"Registry run {self.run.id} was {decision.notes}") from error
-
-    def _abort(self, why: Failure) -> Decision:
+    def _abort(self, why: Failure, cause: BaseException | None) -> Decision:
         decision = self.registry.ledger.abort(self.run.id, why)
+        self._give_way(decision, why, cause)
         if decision.committed:
             log().warning("Run %s is committed and stays so, although: %s", self.run.id, why.message or why.cls)
-        elif decision.failure is None or decision.failure.cls != SUPERSEDED:
+        else:
             log().error("Run %s was rolled back, nothing of it is visible: %s: %s", self.run.id, why.cls, why.message)
-            notices.rolled_back(self.run, why, self.context)
+            notices.rolled_back(self.run, why, flow_run_id())
         return decision
+
+    def _give_way(self, decision: Decision, why: Failure, cause: BaseException | None) -> None:
+        """Leave the flow run to the newer attempt that aborted this one, without reporting any state of it."""
+        if decision.failure is None or decision.failure.cls != SUPERSEDED or decision.failure == why:
+            return
+        log().warning("Run %s was %s. This process ends without a word on the flow run.", self.run.id, decision.notes)
+        raise Abort(f"Registry run {self.run.id} was {decision.notes}") from cause
 
     def _stop_persisting(self) -> None:
         """A subflow's result must not be reused when the flow around it is retried: its data went with that attempt."""

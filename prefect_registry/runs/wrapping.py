@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import copy
 import functools
 import inspect
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any, ParamSpec, TypeVar, cast, overload
+from typing import Any, ParamSpec, TypeVar, overload
 
-import anyio
 from prefect import Flow, Task
 
 from prefect_registry.errors import InvalidInput, InvalidState
 from prefect_registry.records.runs import Publish
 from prefect_registry.registry import Run
 from prefect_registry.resolve import RegistryLike
+from prefect_registry.runs.bodies import answer_of, run_async, run_sync, to_the_end
 from prefect_registry.runs.hooks import roll_back_registry_run
 from prefect_registry.runs.options import MARK, Check, OnUnawaitedFailure, RunOptions
 from prefect_registry.runs.scope import Scope
-from prefect_registry.runs.verdict import judge, settled
+from prefect_registry.runs.verdict import judge
 
 P = ParamSpec("P")
 R = TypeVar("R")
-T = TypeVar("T")
 _HOOKS = ("on_failure_hooks", "on_crashed_hooks", "on_cancellation_hooks")
 
 
@@ -91,10 +89,10 @@ class RegistryRun:
     async def __aenter__(self) -> Run:
         scope = self._new_scope()
         try:
-            await _to_the_end(scope.open)
+            await to_the_end(scope.open)
             scope.bind()
         except BaseException as error:
-            await _to_the_end(self._left().fail, error)
+            await to_the_end(self._left().fail, error)
             raise
         return scope.run
 
@@ -106,16 +104,16 @@ class RegistryRun:
             if error is None:
                 scope.refuse_unseen(await scope.asettle())
                 if self.options.check is not None:
-                    scope.passed(await _answer(self.options.check, scope.run))
+                    scope.passed(await answer_of(self.options.check, scope.run))
         except BaseException as second:
-            await _to_the_end(scope.fail, second)
+            await to_the_end(scope.fail, second)
             raise
         finally:
             scope.unbind()
         if error is not None:
-            await _to_the_end(scope.fail, error)
+            await to_the_end(scope.fail, error)
         else:
-            await _to_the_end(scope.commit, judge(None))
+            await to_the_end(scope.commit, judge(None))
 
     def _new_scope(self) -> Scope:
         if self._scope is not None:
@@ -273,80 +271,3 @@ def _evaluated_one(annotation: Any, names: dict[str, Any]) -> Any:
         return eval(annotation, names)  # as inspect.signature(eval_str=True) does, one by one
     except Exception:
         return annotation
-
-
-def run_sync(options: RunOptions, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
-    """Call ``fn`` in a run of its own."""
-    scope = Scope.of_call(options, fn, args, kwargs)
-    try:
-        scope.open()
-        if scope.published is not None:
-            return cast("T", scope.published.result)
-        scope.bind()
-        returned = settled(fn(*args, **kwargs))
-        unseen = scope.settle()
-        verdict = judge(returned)
-        if verdict.completed:
-            scope.refuse_unseen(unseen)
-            if options.check is not None:
-                scope.passed(options.check(scope.run))
-    except BaseException as error:
-        scope.fail(error)
-        raise
-    finally:
-        scope.unbind()
-    if verdict.completed:
-        scope.commit(verdict)
-    else:
-        scope.reject(verdict)
-    return cast("T", returned)
-
-
-async def run_async(options: RunOptions, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Await ``fn`` in a run of its own. What decides the run is carried to its end, whatever cancels this task."""
-    scope = Scope.of_call(options, fn, args, kwargs)
-    try:
-        await _to_the_end(scope.open)
-        if scope.published is not None:
-            return scope.published.result
-        scope.bind()
-        returned = settled(await fn(*args, **kwargs))
-        unseen = await scope.asettle()
-        verdict = await asyncio.to_thread(judge, returned)
-        if verdict.completed:
-            await asyncio.to_thread(scope.refuse_unseen, unseen)
-            if options.check is not None:
-                scope.passed(await _answer(options.check, scope.run))
-    except BaseException as error:
-        await _to_the_end(scope.fail, error)
-        raise
-    finally:
-        scope.unbind()
-    await _to_the_end(*((scope.commit, verdict) if verdict.completed else (scope.reject, verdict)))
-    return returned
-
-
-async def _answer(check: Check, run: Run) -> object:
-    if inspect.iscoroutinefunction(check):
-        return await check(run)
-    return await asyncio.to_thread(check, run)
-
-
-async def _to_the_end(call: Callable[..., T], *args: Any) -> T:
-    """Run ``call`` in a thread and wait for it even when this task is cancelled; the cancellation follows.
-
-    A run must not be left undecided, nor its decision unheard. Cancellation by anyio (Prefect's timeouts) is shut
-    out; asyncio's own is remembered.
-    """
-    cancelled: asyncio.CancelledError | None = None
-    with anyio.CancelScope(shield=True):
-        work = asyncio.ensure_future(asyncio.to_thread(call, *args))
-        while not work.done():
-            try:
-                await asyncio.wait([work])
-            except asyncio.CancelledError as error:
-                cancelled = error
-    result = work.result()
-    if cancelled is not None:
-        raise cancelled
-    return result

@@ -347,6 +347,21 @@ def test_a_generator_that_a_flow_returns_runs_inside_the_run(store: Registry) ->
     assert [seen(store).rows(f"kind{n}") for n in range(3)] == [3, 3, 3]
 
 
+def test_an_error_that_is_named_like_one_of_ours_is_an_error_like_any_other(store: Registry) -> None:
+    """The class of a failure alone decides nothing."""
+
+    class Superseded(Exception): ...
+
+    @registry_run(store)
+    @flow
+    def ingest() -> None:
+        raise Superseded("by a better one")
+
+    with pytest.raises(Superseded):
+        ingest()
+    assert seen(store).failures() == [("Superseded", "error")]
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
 def test_what_ends_the_process_rolls_back_first(store: Registry, error: type[BaseException]) -> None:
     """Exceptions that are no ``Exception`` are crashes to Prefect and to the registry."""

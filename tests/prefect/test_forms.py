@@ -256,6 +256,23 @@ def test_the_registry_may_come_from_a_parameter(store: Registry, tmp_path: Path)
     assert (seen(store).rows("a"), seen(other).rows("a")) == (3, 3)
 
 
+def test_a_method_can_be_a_decorated_flow(store: Registry) -> None:
+    """Its object is no parameter of the run."""
+
+    class Job:
+        kind = "a"
+
+        @registry_run(store)
+        @flow
+        def ingest(self, n: int) -> str:
+            stage(self.kind, n)
+            return self.kind
+
+    assert Job().ingest(4) == "a"
+    [run] = seen(store).registry.runs()
+    assert (run.config, seen(store).rows("a")) == ({"n": 4}, 4)
+
+
 def test_importing_the_package_imports_no_prefect() -> None:
     """Nothing below this layer needs it."""
     code = "import sys, prefect_registry.registry; sys.exit(any(m.split('.')[0] == 'prefect' for m in sys.modules))"

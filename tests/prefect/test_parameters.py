@@ -116,7 +116,11 @@ def test_large_parameters_are_left_out_largest_first() -> None:
     assert found["large"].startswith("<list of ")
 
 
-@given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary(), st.lists, max_leaves=20))
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary(), st.lists, max_leaves=20
+    )
+)
 def test_whatever_it_is_it_is_recordable(value: Any) -> None:
     """JSON that the store accepts, and never too much of it."""
     import orjson
