@@ -25,7 +25,7 @@ from prefect_registry.registry import RunInfo
 DATASETS = len(FILES) - 1 + len(MONTHS) + 1
 """Airlines, airports, planes, weather; twelve months of flights; delays."""
 
-_RUN_SECONDS = 60.0
+_RUN_SECONDS = 240.0
 _PAUSE_SECONDS = 300
 _WORTH_TELLING = ("Registry run run_", "Run run_", "was dropped", "Reaped run", "Deleted", "run(s) reaped")
 

@@ -39,8 +39,8 @@ class ManifestDocument(Document):
 class DatasetGeneration(Document):
     """One step of a dataset: generation 0 is ``begun``; then ``staged`` with its manifest, or ``rolled_back``.
 
-    ``root`` is the key of the dataset's folder, so that a store can be moved; a URL when it is ``external``: outside the
-    registry.
+    ``root`` is the key of the dataset's folder, so that a store can be moved; a URL when it is ``external``, outside
+    the registry.
     ``own_run`` marks a dataset whose isolated run is closed by its commit (DESIGN.md P13). ``partitioning`` has the
     Arrow types of the columns that are spelled in folders (``month=1/``), as far as they are known.
     """
