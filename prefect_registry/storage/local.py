@@ -202,7 +202,14 @@ class LocalStorage(Storage):
         return path, result
 
     def _temporary(self) -> tuple[str, int]:
-        workspace = workspace_of(self._root)
+        try:
+            workspace = workspace_of(self._root)
+        except (FileNotFoundError, NotADirectoryError, FileExistsError) as error:
+            raise StorageError(
+                f"The folder {self.url} cannot be made",
+                why=f"The operating system said: {error.strerror or error}",
+                todo="Check the path: something on its way is a file, or does not take folders",
+            ) from error
         while True:
             path = workspace.new_path()
             try:

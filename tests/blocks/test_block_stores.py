@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pickle
+from pathlib import Path
 
 import pytest
 from servers import fake_gcs, moto, seaweedfs
 
-from prefect_registry.blocks import GCSRegistry, S3Registry
-from prefect_registry.errors import AccessDenied
+from prefect_registry.blocks import GCSRegistry, LocalRegistry, S3Registry
+from prefect_registry.errors import AccessDenied, StorageError
 from prefect_registry.ids import random_token
 from prefect_registry.testing.servers import Server
 
@@ -69,3 +70,13 @@ def test_google_is_reached_with_what_the_form_says(fake_gcs: Server) -> None:
     )
     assert block.check().ok
     assert block.open().registry_id
+
+
+@pytest.mark.parametrize("path", ["file", "file/below", "file/far/below"])
+def test_a_folder_that_cannot_be_made_is_not_an_empty_registry(path: str, tmp_path: Path) -> None:
+    """A file is in the way: that is trouble with the store, and nothing is "not found"."""
+    (tmp_path / "file").write_text("in the way")
+    block = LocalRegistry(path=str(tmp_path / path))
+    with pytest.raises(StorageError, match="cannot be made"):
+        block.open()
+    assert isinstance(block.check().error, StorageError)
