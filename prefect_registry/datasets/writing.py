@@ -18,6 +18,7 @@ from prefect_registry.errors import AlreadyExists, Conflict, InvalidInput, Inval
 from prefect_registry.ledger import paths
 from prefect_registry.locks import ForkSafeLock
 from prefect_registry.names import path_problems
+from prefect_registry.records.base import text_of
 from prefect_registry.records.datasets import DatasetGeneration, FileEntry
 from prefect_registry.storage.base import Progress, Stored, Upload
 from prefect_registry.storage.transfer import opened, pump
@@ -222,7 +223,7 @@ class DatasetWriter:
         if self._was_staged or theirs or getattr(error, "committed", None) in ("yes", "unknown"):
             return
         try:
-            self.rollback(f"{type(error).__name__}: {error}")
+            self.rollback(f"{type(error).__name__}: {text_of(error)}")
         except Exception as second:  # the block's own error is what the caller must see; this one is told with it
             error.add_note(f"Rolling back dataset {self.id} failed too, and its run will not publish it: {second}")
 

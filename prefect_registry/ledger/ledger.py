@@ -19,6 +19,7 @@ from prefect_registry.ledger.outcomes import Outcomes
 from prefect_registry.ledger.reaping import Housekeeping
 from prefect_registry.ledger.runs import Attempt, Runs, RunSpec
 from prefect_registry.ledger.store import Store
+from prefect_registry.records.base import text_of
 from prefect_registry.records.runs import Decision, Failure, FailureKind, failure
 
 active_run: ContextVar[tuple[str, str] | None] = ContextVar("prefect_registry_active_run", default=None)
@@ -123,7 +124,7 @@ def failure_of(error: BaseException, kind: FailureKind | None = None) -> Failure
     """An exception as a decision records it: class, message (at most 4,000 characters), kind."""
     cancelled = isinstance(error, (KeyboardInterrupt, asyncio.CancelledError, SystemExit, GeneratorExit))
     named = type(error).__name__ in ("TerminationSignal", "CancelledRun")
-    return failure(type(error).__name__, str(error)[:4_000], kind or ("cancelled" if cancelled or named else "error"))
+    return failure(type(error).__name__, text_of(error), kind or ("cancelled" if cancelled or named else "error"))
 
 
 __all__ = ["Closed", "Ledger", "RunSpec", "active_run", "failure_of"]

@@ -151,6 +151,14 @@ def printable(text: str, most_characters: int | None = None) -> str:
     return text.encode("utf-8", "backslashreplace").decode()[:most_characters]
 
 
+def text_of(error: BaseException) -> str:
+    """The text of an exception as it can be stored; also of one that cannot tell it."""
+    try:
+        return printable(str(error))
+    except Exception as second:
+        return f"<its text cannot be had: {type(second).__name__}>"
+
+
 def as_json(value: object) -> Json:
     """``value`` as plain dict, list, str, int and float, where it has subclasses of them (enums, numpy's float64).
 

@@ -14,8 +14,10 @@ from prefect_registry.datasets.tables import Table
 from prefect_registry.datasets.writing import DatasetWriter
 from prefect_registry.errors import RegistryError
 from prefect_registry.ledger.ledger import active_run, failure_of
+from prefect_registry.records.base import text_of
 from prefect_registry.records.datasets import Mode
 from prefect_registry.records.documents import Doc, DoctagsAsset
+from prefect_registry.registry.recording import LONGEST_MESSAGE_CHARACTERS
 from prefect_registry.registry.views import RunInfo
 from prefect_registry.storage.base import Progress
 
@@ -79,7 +81,7 @@ class Run:
             adopt(datasets, begun, url, how, rows, storage_options, progress)
         except BaseException as error:
             try:
-                datasets.rollback(begun.dataset_id, f"{type(error).__name__}: {error}")
+                datasets.rollback(begun.dataset_id, f"{type(error).__name__}: {text_of(error)}")
             except RegistryError as second:
                 error.add_note(f"Rolling back dataset {begun.dataset_id} failed too: {second}")
             raise
@@ -170,6 +172,11 @@ def fail_quietly(registry: Registry, run_id: str, error: BaseException) -> None:
     """Abort a run because of ``error`` and record the incident; what goes wrong meanwhile becomes a note on it."""
     try:
         registry.parts.ledger.abort(run_id, failure_of(error))
-        registry.incident("run.failed", run_id, type(error).__name__, str(error), run_id=run_id)
-    except RegistryError as second:
+    except Exception as second:
         error.add_note(f"Run {run_id} could not be closed, and will be aborted when its lease is over: {second}")
+        return
+    try:
+        message = text_of(error)[:LONGEST_MESSAGE_CHARACTERS]
+        registry.incident("run.failed", run_id, type(error).__name__, message, run_id=run_id)
+    except Exception as second:
+        error.add_note(f"Run {run_id} is aborted, but the incident could not be recorded: {second}")

@@ -69,14 +69,19 @@ class RegistryReads:
         """A visible event. Raises ``NotFound``."""
         found = self.parts.ledger.events.get(event_id, "ev")
         if found is None:
-            raise NotFound(f"There is no visible event {event_id}", todo="An event of a run appears when it commits")
+            raise NotFound(
+                f"There is no visible event {event_id}",
+                why="It was never emitted, or its run has not committed",
+                todo="Check the id, and the state of its run",
+                committed="no",
+            )
         return event_info(found)
 
     def get_incident(self, incident_id: str) -> IncidentInfo:
         """An incident. Raises ``NotFound``."""
         found = self.parts.ledger.events.get(incident_id, "inc")
         if found is None:
-            raise NotFound(f"There is no incident {incident_id}", todo="Check the id")
+            raise NotFound(f"There is no incident {incident_id}", todo="Check the id", committed="no")
         return incident_info(found)
 
     # -- reads of many -------------------------------------------------------------------------------------------
