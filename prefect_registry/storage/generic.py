@@ -38,6 +38,7 @@ from prefect_registry.storage.transfer import opened, pump, save_stream, write_a
 T = TypeVar("T")
 
 THREADS = 8
+_MOST_RESCANS = 20
 _TIMES = ("mtime", "last_modified", "LastModified", "modified", "updated", "created")
 _MISSING = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 _MEND = "Use a folder, S3, Google Cloud Storage or Azure, or a filesystem whose pipe_file(mode='create') is atomic"
@@ -142,12 +143,23 @@ class GenericStorage(Storage):
     def list(self, prefix: str, start_after: str = "") -> Iterator[ObjectInfo]:
         fs, root = self._fresh()
         with self._errors(check_prefix(prefix)):
-            found = fs.find(f"{root}/{prefix}".rstrip("/"), detail=True)
+            found = self._found(fs, f"{root}/{prefix}".rstrip("/"))
             skip = len(root) + 1
             infos = [self._info(fs, name[skip:], entry) for name, entry in found.items()]
         for info in sorted(infos, key=lambda info: info.key):
             if info.key > start_after and info.key.startswith(prefix):
                 yield info
+
+    @staticmethod
+    def _found(fs: Any, folder: str) -> dict[str, Any]:
+        """What is below ``folder``, read until two readings agree: the first may miss what was added meanwhile."""
+        found: dict[str, Any] = fs.find(folder, detail=True)
+        for _ in range(_MOST_RESCANS):
+            fs.invalidate_cache()
+            before, found = found.keys(), fs.find(folder, detail=True)
+            if before == found.keys():
+                break
+        return found
 
     @override
     def delete_many(self, keys: Iterable[str]) -> None:

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -213,26 +212,6 @@ def test_names_survive_a_power_cut(root: Path, monkeypatch: pytest.MonkeyPatch) 
     storage.delete_many(["data/x/file"])
     storage.put("data/x/file", b"x")
     assert below() == ["data/x", "data", "."]
-
-
-def test_a_listing_is_a_state_that_existed(storage: LocalStorage) -> None:
-    """While objects are created one after the other, a listing never shows a later one without an earlier one."""
-    done = threading.Event()
-
-    def create() -> None:
-        for i in range(500):
-            storage.put(f"cell/{i:010}", b"x")
-        done.set()
-
-    thread = threading.Thread(target=create)
-    thread.start()
-    gaps = []
-    while not done.is_set():
-        shown = [info.key for info in storage.list("cell/")]
-        if shown != [f"cell/{i:010}" for i in range(len(shown))]:
-            gaps.append(len(shown))
-    thread.join()
-    assert gaps == []
 
 
 def test_deleting_leaves_no_empty_folders(storage: LocalStorage, root: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -64,6 +65,29 @@ class ListingContract(ContractSettings):
         assert [info.key for info in itertools.islice(storage.list("many/"), 10)] == keys[:10]
         storage.delete_many(iter(keys))
         assert [info.key for info in storage.list("")] == ["manz"]
+
+    def test_list_is_a_state_that_existed(self, storage: Storage) -> None:
+        """While objects are created in order, a listing has all that were there when it began, and no gaps."""
+        done = threading.Event()
+        created = 0
+
+        def create() -> None:
+            nonlocal created
+            for i in range(200):
+                storage.create(f"cell/{i:010}", b"x")
+                created = i + 1
+            done.set()
+
+        writer = threading.Thread(target=create)
+        writer.start()
+        wrong = []
+        while not done.is_set():
+            least = created
+            shown = [info.key for info in storage.list("cell/")]
+            if len(shown) < least or shown != [f"cell/{i:010}" for i in range(len(shown))]:
+                wrong.append((least, shown))
+        writer.join()
+        assert wrong == []
 
     def test_delete_is_exact(self, storage: Storage) -> None:
         """Only the named objects go: patterns are plain names, missing ones are fine, folders are nothing."""
