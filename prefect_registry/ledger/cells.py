@@ -34,13 +34,14 @@ Change = Callable[[Mapping[str, Any] | None], Mapping[str, Any] | None]
 class Look:
     """What a cell showed: ``newest`` number in it (-1: empty), ``base`` the newest visible generation,
     ``undecided`` the run that must be decided before anything can be written, ``younger`` whether the writer gives
-    way to it sooner.
+    way to it sooner, ``base_tx`` the run of the base if that is not published yet.
     """
 
     newest: int
     base: CellGeneration | None
     undecided: str | None = None
     younger: bool = False
+    base_tx: str | None = None
 
     @property
     def base_gen(self) -> int | None:
@@ -201,7 +202,9 @@ class Cells:
             look = self._look_until_decided(cell, draft.name, run_id, patience)
             if expected is not ANY and look.base_gen != expected:
                 raise self._conflict(draft, look, expected)
-            candidate = draft.model_copy(update={"gen": look.newest + 1, "base": look.base_gen})
+            candidate = draft.model_copy(
+                update={"gen": look.newest + 1, "base": look.base_gen, "base_tx": look.base_tx}
+            )
             written = self._try(cell, candidate, run_id, guarded)
             if written is not None:
                 return written
@@ -256,7 +259,7 @@ class Cells:
             document = self._generation(cell, gen, name)
             state = self._outcomes.state_of(document.tx, cell, gen, run_id)
             if state == "visible":
-                return Look(newest, document)
+                return Look(newest, document, base_tx=self._outcomes.staged_by(document.tx, run_id))
             if state == "undecided":
                 assert document.tx is not None
                 return Look(newest, None, *self._outcomes.in_the_way(document.tx, run_id))

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import orjson
@@ -20,25 +17,14 @@ from prefect_registry.errors import (
     StorageUnavailable,
 )
 from prefect_registry.ledger import paths
+from prefect_registry.ledger.membership import Listing, Membership
 from prefect_registry.ledger.outcomes import Outcomes
-from prefect_registry.ledger.runs import FLOW_RUN, Runs, refusal
+from prefect_registry.ledger.runs import Runs, refusal
 from prefect_registry.ledger.store import Store
 from prefect_registry.records.base import as_json, json_problems
-from prefect_registry.records.cells import CellGeneration, CellRef
-from prefect_registry.records.runs import (
-    Begin,
-    Decision,
-    Failure,
-    LeftOut,
-    Members,
-    MembersDocument,
-    Reference,
-    failure,
-)
-from prefect_registry.storage.base import ObjectInfo
+from prefect_registry.records.runs import Begin, Decision, Failure, failure
 
 Visible = Literal["yes", "staged"]
-MOST_INLINE_BYTES = 900_000
 MOST_RESULT_BYTES = 16 * 1024
 UNSET: Any = object()
 
@@ -51,44 +37,6 @@ class Closed:
     visible: Visible = "yes"
 
 
-@dataclass
-class Listing:
-    """What one LIST of a run's prefix shows."""
-
-    end: bool = False
-    begin: ObjectInfo | None = None
-    datasets: dict[str, int] = field(default_factory=dict)
-    events: list[str] = field(default_factory=list)
-    touched: list[tuple[CellRef, int]] = field(default_factory=list)
-    nested: list[str] = field(default_factory=list)
-    incidents: list[str] = field(default_factory=list)
-
-    @classmethod
-    def of(cls, objects: Iterable[ObjectInfo]) -> Listing:
-        """Sort the objects below a run's prefix by what they are."""
-        found = cls()
-        for info in objects:
-            parsed = paths.parse_run_object(info.key)
-            if parsed is None:
-                continue
-            kind, rest = parsed.kind, parsed.rest
-            if kind == "end.json":
-                found.end = True
-            elif kind == "begin.json":
-                found.begin = info
-            elif kind == "datasets" and len(rest) == 2:
-                gen = paths.gen_of_key(info.key)
-                found.datasets[rest[0]] = max(gen, found.datasets.get(rest[0], -1))
-            elif kind == "events":
-                name = rest[0].removesuffix(".json")
-                (found.incidents if name.startswith("i") else found.events).append(name)
-            elif kind == "touch" and len(rest) == 3:
-                found.touched.append((CellRef(rest[0], rest[1]), paths.gen_of_key(info.key)))
-            elif kind == "nested":
-                found.nested.append(rest[0])
-        return found
-
-
 class Closing:
     """Commits and aborts runs."""
 
@@ -96,6 +44,7 @@ class Closing:
         self._store = store
         self._outcomes = outcomes
         self._runs = runs
+        self._membership = Membership(store, outcomes, self._decide_nested)
 
     # -- commit --------------------------------------------------------------------------------------------------
 
@@ -123,7 +72,7 @@ class Closing:
             self._runs.learn_time(run_id, listing.begin.modified)
         if listing.end:
             return self._join(begin, self._decided(run_id))
-        members, left_out = self._members(begin, listing)
+        members, left_out = self._membership.gather(begin, listing)
         if left_out.pending and refuse_pending:
             raise InvalidState(
                 f"Run {run_id} has {len(left_out.pending)} dataset(s) that were begun and never committed",
@@ -134,7 +83,7 @@ class Closing:
                 pending=[f"ds_{run_id[4:]}_{suffix}" for suffix in left_out.pending],
             )
         self._mark_late_begin(begin, listing)
-        inline, more = self._split(run_id, members)
+        inline, more = self._membership.split(run_id, members)
         has_result, value = _recordable(result)
         decision = Decision(
             write_id=self._store.ids.write_id(),
@@ -172,42 +121,6 @@ class Closing:
 
     # -- members (P6) --------------------------------------------------------------------------------------------
 
-    def _members(self, begin: Begin, listing: Listing) -> tuple[Members, LeftOut]:
-        run_id = begin.run_id
-        touched = [(cell, gen) for cell, gen in listing.touched if cell.type != FLOW_RUN]
-        reads: list[Callable[[], object]] = [
-            partial(self._store.peek, paths.cell_key(cell, gen), CellGeneration) for cell, gen in touched
-        ]
-        aborts: list[Callable[[], object]] = [partial(self._decide_nested, child, begin) for child in listing.nested]
-        answers = self._store.together([*reads, *aborts]) if reads or aborts else []
-        kept: dict[tuple[CellRef, int], CellGeneration] = {}
-        for (cell, gen), document in zip(touched, answers, strict=False):
-            if isinstance(document, CellGeneration) and document.tx == run_id:
-                kept[(cell, gen)] = document
-        self._add_bases(run_id, kept)
-        children = [d for d in answers[len(touched) :] if isinstance(d, Decision)]
-        pending = sorted(suffix for suffix, gen in listing.datasets.items() if gen == 0)
-        members = Members(
-            datasets={s: g for s, g in sorted(listing.datasets.items()) if g > 0},
-            events=sorted(listing.events),
-            cells=sorted((cell.type, cell.key, gen) for cell, gen in kept),
-            runs=sorted(d.run_id for d in children if d.committed),
-        )
-        return members, LeftOut(pending=pending, runs=sorted(d.run_id for d in children if not d.committed))
-
-    def _add_bases(self, run_id: str, kept: dict[tuple[CellRef, int], CellGeneration]) -> None:
-        """Keep also the run's own generations that a kept one was computed from: they landed before it did."""
-        todo = list(kept.items())
-        while todo:
-            (cell, _), document = todo.pop()
-            base = document.base
-            if base is None or (cell, base) in kept:
-                continue
-            below = self._store.peek(paths.cell_key(cell, base), CellGeneration)
-            if below is not None and below.tx == run_id:
-                kept[(cell, base)] = below
-                todo.append(((cell, base), below))
-
     def _decide_nested(self, child: str, parent: Begin) -> Decision:
         """The decision of a nested run; if there is none yet, abort it, or learn that it has committed (P11)."""
         decided = self._store.decision(child)
@@ -215,23 +128,6 @@ class Closing:
             return decided
         why = failure("ParentClosed", message=f"{parent.run_id} was closed first", kind="cancelled")
         return self._abort(child, [*parent.ancestors, parent.run_id], why, None)
-
-    def _split(self, run_id: str, members: Members) -> tuple[Members, list[Reference]]:
-        """Members for ``end.json`` itself, and references to the parts that do not fit it."""
-        if len(orjson.dumps(members.model_dump())) <= MOST_INLINE_BYTES:
-            return members, []
-        parts = [Members(cells=c) for c in _chunks(members.cells, 2_000)]
-        parts += [Members(datasets=dict(d)) for d in _chunks(list(members.datasets.items()), 20_000)]
-        parts += [Members(events=e) for e in _chunks(members.events, 20_000)]
-        parts += [Members(runs=r) for r in _chunks(members.runs, 20_000)]
-        return Members(), self._store.together([partial(self._store_part, run_id, part) for part in parts])
-
-    def _store_part(self, run_id: str, part: Members) -> Reference:
-        document = MembersDocument(write_id=self._store.ids.write_id(), run_id=run_id, members=part)
-        key = paths.members_key(run_id, document.write_id)
-        self._store.create(key, document)
-        data = document.encode()
-        return Reference(key=key, size=len(data), sha256=hashlib.sha256(data).hexdigest())
 
     # -- abort ---------------------------------------------------------------------------------------------------
 
@@ -315,10 +211,6 @@ class Closing:
         landed = listing.begin.modified.timestamp()
         if landed > end_of_hour + self._store.settings.grace_seconds / 2:
             self._store.storage.put(paths.see_key(begin.run_id, listing.begin.modified), b"")
-
-
-def _chunks(items: list[Any], size: int) -> Iterable[list[Any]]:
-    return (items[i : i + size] for i in range(0, len(items), size))
 
 
 def _recordable(result: Any) -> tuple[bool, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Literal
 
+from prefect_registry.ledger import paths
 from prefect_registry.ledger.store import Store
 from prefect_registry.records.cells import CellRef
 from prefect_registry.records.runs import Decision, Outcome
@@ -24,9 +25,10 @@ class Outcomes:
 
     def ancestors(self, run_id: str) -> list[str]:
         """The runs around ``run_id``, outermost first: empty for a root or isolated run."""
-        end = self._store.decision(run_id)
-        if end is not None and (end.ancestors or end.committed):
-            return end.ancestors
+        if not self._store.has(paths.begin_key(run_id)) and self._store.has(paths.end_key(run_id)):
+            end = self._store.decision(run_id)
+            if end is not None and (end.ancestors or end.committed):
+                return end.ancestors
         begin = self._store.begin(run_id)
         return begin.ancestors if begin is not None else []
 
@@ -84,6 +86,10 @@ class Outcomes:
         if outcome is None:
             return "undecided"
         return "visible" if outcome == "committed" else "dead"
+
+    def staged_by(self, tx: str | None, within: str | None) -> str | None:
+        """``tx``, if what it wrote is visible only inside the run ``within``, or around it, and not published yet."""
+        return tx if tx is not None and within is not None and self.inside(tx, within) else None
 
     def inside(self, tx: str, run_id: str) -> bool:
         """Whether what ``tx`` wrote is visible inside ``run_id`` although undecided outside: its own, its ancestors',

@@ -5,9 +5,9 @@ Nothing ever decodes a user's name back out of a key; ids, numbers and types are
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable
-import functools
 from datetime import datetime
 from typing import NamedTuple
 

@@ -162,6 +162,7 @@ class Store:
             events=[e for p in parts for e in p.events],
             cells=[c for p in parts for c in p.cells],
             runs=[r for p in parts for r in p.runs],
+            built_on=[b for p in parts for b in p.built_on],
         )
 
     def _members_part(self, ref: Reference) -> MembersDocument:

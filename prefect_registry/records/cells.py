@@ -12,7 +12,8 @@ from prefect_registry.records.base import Document, Moment
 class CellGeneration(Document):
     """One immutable state of a cell. ``tx`` is the run that wrote it, or None: visible at once.
 
-    ``base`` is the generation that this one was computed from; ``deleted`` marks a tombstone.
+    ``base`` is the generation that this one was computed from, and ``base_tx`` the run that wrote it if it was not
+    published then: the same run, one around it, or one nested there. ``deleted`` marks a tombstone.
     """
 
     SCHEMA: ClassVar[str] = "cell/1"
@@ -22,6 +23,7 @@ class CellGeneration(Document):
     gen: int
     tx: str | None
     base: int | None
+    base_tx: str | None = None
     at: Moment
     deleted: bool = False
     reason: str | None = None

@@ -80,12 +80,15 @@ class Members(Record):
     """What a committed run publishes: nothing that is not listed here is ever visible (DESIGN.md P3).
 
     ``datasets`` maps a dataset's suffix to its highest generation; ``cells`` holds ``[type, key, generation]``.
+    ``built_on`` publishes nothing: it tells the runs around a nested run which staged generations of theirs its own
+    were computed from (``[run, type, key, generation]``), so that they keep them.
     """
 
     datasets: dict[str, int] = Field(default_factory=dict)
     events: list[str] = Field(default_factory=list)
     cells: list[tuple[str, str, int]] = Field(default_factory=list)
     runs: list[str] = Field(default_factory=list)
+    built_on: list[tuple[str, str, str, int]] = Field(default_factory=list)
 
 
 class MembersDocument(Document):
