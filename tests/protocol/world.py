@@ -117,6 +117,7 @@ class ScheduledStorage(Storage):
             self._world.pending.append((key, data))
             raise StorageUnavailable("timed out", key=key)
         self._inner.create(key, data)
+        self._world.on_created(key)
 
     def put(self, key: str, data: bytes) -> None:
         self._actor.pause(("put", key))
@@ -183,6 +184,7 @@ class World:
     told: list[tuple[str, str, str]] = field(default_factory=list)
     judge_told: Callable[[World, str, str, str], None] | None = None
     minted: int = 0
+    judge_state: Callable[[World], None] | None = None
     shuffled: Callable[[int], Sequence[int]] = range
 
     def __post_init__(self) -> None:
@@ -202,6 +204,10 @@ class World:
             random=lambda: 0.0,
         )
         return self.make(store, heartbeats=False)
+
+    def observer(self) -> Ledger:
+        """A newcomer that only reads, unscheduled, after everything."""
+        return Ledger(Store(self.storage, StoreClock(self.clock), settings=self.settings), heartbeats=False)
 
     def _random(self, count: int) -> bytes:
         self.minted += 1
@@ -246,3 +252,9 @@ class World:
             self.storage.create(key, data)
         except AlreadyExists:
             return
+        self.on_created(key)
+
+    def on_created(self, key: str) -> None:
+        """Each decision makes a new state for readers: judged at once."""
+        if self.judge_state is not None and key.endswith("/end.json"):
+            self.judge_state(self)
