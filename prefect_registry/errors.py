@@ -29,8 +29,12 @@ the call belonged to is published, where that question makes sense (DESIGN.md 8)
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, Literal
+import functools
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar, Literal, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 Committed = Literal["yes", "no", "unknown"]
 MOST_SHOWN = 20
@@ -289,3 +293,22 @@ class ConfigurationError(RegistryError):
     kind = "configuration_error"
     usual_why = "The settings do not say which registry is meant, or are wrong"
     usual_todo = "Name the registry, or correct its settings"
+
+
+def nothing_published(method: Callable[P, R]) -> Callable[P, R]:
+    """A writing method whose storage errors say ``committed: no``, unless they know better.
+
+    The one write that publishes resolves its own doubts, and says "unknown" when it cannot (DESIGN.md P10). So where
+    any other error of the store ends a call, nothing of it was published.
+    """
+
+    @functools.wraps(method)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return method(*args, **kwargs)
+        except StorageError as error:
+            if error.committed is None:
+                error.committed = "no"
+            raise
+
+    return call

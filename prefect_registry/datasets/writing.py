@@ -14,7 +14,7 @@ from prefect_registry.datasets.checks import check_rows_argument, tag_problems
 from prefect_registry.datasets.manifest import entry, is_member
 from prefect_registry.datasets.pending import PendingFile, PendingText
 from prefect_registry.datasets.service import Datasets
-from prefect_registry.errors import AlreadyExists, Conflict, InvalidInput, InvalidState
+from prefect_registry.errors import AlreadyExists, Conflict, InvalidInput, InvalidState, nothing_published
 from prefect_registry.ledger import paths
 from prefect_registry.locks import ForkSafeLock
 from prefect_registry.names import path_problems
@@ -115,6 +115,7 @@ class DatasetWriter:
         raw = PendingFile(self, path, key)
         return raw if "b" in mode else PendingText(raw, encoding=encoding, newline=newline)  # type: ignore[return-value]
 
+    @nothing_published
     def write_table(
         self,
         /,
@@ -149,6 +150,7 @@ class DatasetWriter:
         self._put(uploads, [(name, shape) for name, _, shape in encoded], progress)
         return [name for name, _, _ in encoded]
 
+    @nothing_published
     def upload(self, local_path: str | Path, path: str | None = None, progress: Progress | None = None) -> list[str]:
         """Upload a file, or every member file of a folder, several at once; returns the paths inside the dataset.
 
@@ -175,6 +177,7 @@ class DatasetWriter:
 
     # -- the end -------------------------------------------------------------------------------------------------
 
+    @nothing_published
     def commit(self) -> None:
         """Stage what was written. Leaving the ``with`` block does it."""
         if self._done:
@@ -197,6 +200,7 @@ class DatasetWriter:
             )
         self._done = True
 
+    @nothing_published
     def rollback(self, reason: str | None = None) -> None:
         """Drop what was written. An exception in the ``with`` block does it."""
         self._datasets.rollback(self.id, reason)
@@ -299,6 +303,7 @@ class DatasetWriter:
             if not self._unclosed[path]:
                 del self._unclosed[path]
 
+    @nothing_published
     def store_file(self, path: str, file: BinaryIO) -> None:
         """Store a file that was written whole."""
         from prefect_registry.datasets.parquet import stream_shape

@@ -11,7 +11,7 @@ from typing import Any
 from prefect_registry.asynchronous import context_twin, twin
 from prefect_registry.clock import Clock, StoreClock, SystemClock
 from prefect_registry.datasets.revert import RevertReport, revert
-from prefect_registry.errors import InvalidInput, NoActiveRun
+from prefect_registry.errors import InvalidInput, NoActiveRun, nothing_published
 from prefect_registry.ledger.closing import UNSET, Closed
 from prefect_registry.ledger.ledger import Ledger, RunSpec
 from prefect_registry.ledger.opening import open_registry
@@ -132,6 +132,7 @@ class Registry(RegistryRecording):
 
     # -- runs ----------------------------------------------------------------------------------------------------
 
+    @nothing_published
     def insert_run(
         self,
         purpose: str,
@@ -172,6 +173,7 @@ class Registry(RegistryRecording):
             raise refusal(attempt.published, f"run flow run {flow_run} once more")
         return attempt.begin.run_id
 
+    @nothing_published
     def begin_attempt(
         self,
         purpose: str,
@@ -202,6 +204,7 @@ class Registry(RegistryRecording):
             RunSpec(purpose, model_id, revision, config, publish, lease, parent, isolated, False, flow_run, prefect)
         )
 
+    @nothing_published
     def close_run(
         self,
         run_id: str,
@@ -259,6 +262,7 @@ class Registry(RegistryRecording):
 
     # -- datasets ------------------------------------------------------------------------------------------------
 
+    @nothing_published
     def begin_dataset(
         self,
         kind: str,
@@ -280,6 +284,7 @@ class Registry(RegistryRecording):
         )
         return begun.dataset_id
 
+    @nothing_published
     def commit_dataset(
         self, dataset_id: str, parquet_root: str | os.PathLike[str], rows: int, *, verify: str = "full"
     ) -> None:
@@ -302,6 +307,7 @@ class Registry(RegistryRecording):
             raise InvalidInput.of("parquet_root", [f"parquet_root must be a URL, not {type(parquet_root).__name__}"])
         self.parts.datasets.commit(dataset_id, os.fspath(parquet_root), rows, verify=verify)  # type: ignore[arg-type]
 
+    @nothing_published
     def rollback_dataset(self, dataset_id: str) -> None:
         """Drop a dataset that is PENDING or STAGED. Again is a no-op; a READY one is ``InvalidState``."""
         self.parts.datasets.rollback(dataset_id)
@@ -332,6 +338,7 @@ class Registry(RegistryRecording):
         """Delete the bytes that a decision has made dead (P8); by default only tells what it would delete."""
         return self.ledger.housekeeping.collect(dry_run)
 
+    @nothing_published
     def revert(self, run_id: str, reason: str | None = None) -> RevertReport:
         """Un-publish a committed run by one new run. Reverting that one restores it."""
         return revert(self.parts.datasets, run_id, reason)

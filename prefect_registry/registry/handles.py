@@ -12,7 +12,7 @@ from prefect_registry.datasets.adopt import How, adopt
 from prefect_registry.datasets.reading import Dataset
 from prefect_registry.datasets.tables import Table
 from prefect_registry.datasets.writing import DatasetWriter
-from prefect_registry.errors import RegistryError
+from prefect_registry.errors import RegistryError, nothing_published
 from prefect_registry.ledger.ledger import active_run, failure_of
 from prefect_registry.records.base import text_of
 from prefect_registry.records.datasets import Mode
@@ -32,6 +32,7 @@ class Run:
         self.registry = registry
         self.id = run_id
 
+    @nothing_published
     def dataset(
         self,
         kind: str,
@@ -59,6 +60,7 @@ class Run:
 
     adataset = context_twin(dataset)
 
+    @nothing_published
     def adopt(
         self,
         url: str,

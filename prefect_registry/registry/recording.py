@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from prefect_registry.asynchronous import twin
-from prefect_registry.errors import InvalidInput
+from prefect_registry.errors import InvalidInput, nothing_published
 from prefect_registry.names import name_problems
 from prefect_registry.records.base import checked_json_object, json_object_problems, printable
 from prefect_registry.records.documents import Doc, DoctagsAsset
@@ -21,10 +21,12 @@ class RegistryRecording(RegistryReads):
 
     # -- documents, events, incidents ----------------------------------------------------------------------------
 
+    @nothing_published
     def register_documents(self, docs: Iterable[Doc | Mapping[str, Any]], *, run_id: str | None = None) -> None:
         """Register or replace documents: all of them or none. Outside a run, by a run of their own."""
         self.parts.documents.register_documents(docs, self._wanted(run_id))
 
+    @nothing_published
     def register_doctags(
         self,
         assets: Iterable[DoctagsAsset | Mapping[str, Any]],
@@ -35,6 +37,7 @@ class RegistryRecording(RegistryReads):
         """Register or replace doctags: all of them or none. ``NotFound`` names documents that are not registered."""
         self.parts.documents.register_doctags(assets, self._wanted(run_id), allow_unknown_documents)
 
+    @nothing_published
     def emit_event(
         self,
         event_name: str,
@@ -52,6 +55,7 @@ class RegistryRecording(RegistryReads):
         checked = checked_json_object(payload, "payload")
         return self.parts.ledger.events.emit(event_name, subject_id, checked, self._wanted(run_id), immediate).event_id
 
+    @nothing_published
     def incident(
         self, event: str, subject_id: str, error_class: str, message: str, *, run_id: str | None = None
     ) -> str:
