@@ -87,7 +87,9 @@ def test_nothing_is_written_before_the_proof(kind: type[LocalFileSystem], tmp_pa
 
 def test_known_liars_are_refused_untried(tmp_path: Path) -> None:
     """Caches, fsspec's memory and whatever inherits looking first are refused even for reading."""
+    obstore = type("FsspecStore", (LinkingFileSystem,), {"__module__": "obstore.fsspec"})
     filesystems = [
+        obstore(),
         LocalFileSystem(),
         MemoryFileSystem(),
         SimpleCacheFileSystem(fs=LinkingFileSystem(), cache_storage=str(tmp_path / "cache")),
