@@ -8,7 +8,6 @@ import os
 import threading
 import time
 
-from prefect_registry.errors import RegistryError
 from prefect_registry.ledger import paths
 from prefect_registry.ledger.store import Store
 from prefect_registry.records.runs import Begin, Heartbeat
@@ -91,7 +90,7 @@ class Beats:
                 holder=self._store.holder(),
             )
             self._store.storage.put(paths.heartbeat_key(run_id), document.encode())
-        except RegistryError as error:
+        except Exception as error:  # whatever it is: the thread must live, for the sake of the other runs
             # A missed beat is no failure of the run: the next one comes in a third of the lease.
             with contextlib.suppress(Exception):
                 log.warning("The heartbeat of %s failed and will be tried again: %s", run_id, error)

@@ -50,4 +50,21 @@ def is_gone(holder: Holder) -> bool:
     here = this_process()
     if not here.boot or holder.boot != here.boot or holder.host != here.host or not holder.process_start:
         return False
-    return _start_of(holder.pid) != holder.process_start
+    start = _start_of(holder.pid)
+    return start != holder.process_start if start is not None else _has_ended(holder.pid)
+
+
+def _has_ended(pid: int) -> bool:
+    """Whether a process that ``/proc`` does not show has ended. One of another user may be hidden (``hidepid``)."""
+    try:
+        if (_PROC / str(pid) / "stat").read_bytes().rpartition(b")")[2].split()[0] in (b"Z", b"X"):
+            return True
+    except OSError:
+        pass
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False

@@ -84,13 +84,14 @@ class Leases:
         """
         if self._store.decision(run_id) is not None:
             return "decided"
+        looked, now = self._store.clock.monotonic(), self._store.clock.now()  # before: this process may stand still
         pulse = self.pulse(run_id)
         if pulse is None:
             return self._judge_without_begin(run_id)
         if pulse.holder is not None and self._store.is_gone(pulse.holder):
             return "gone"
-        silent = (self._store.clock.now() - pulse.at).total_seconds() > pulse.lease_seconds
-        stood = self._stood_for(run_id, pulse.beat)
+        silent = (now - pulse.at).total_seconds() > pulse.lease_seconds
+        stood = self._stood_for(run_id, pulse.beat, looked)
         if not (silent or reported_ended):
             return "alive"
         return "over" if stood >= pulse.lease_seconds / 2 else "suspect"
@@ -100,14 +101,16 @@ class Leases:
         stood = self._stood_for(run_id, -1)
         return "over" if stood >= self._store.settings.lease_seconds / 2 else "suspect"
 
-    def _stood_for(self, run_id: str, beat: int) -> float:
-        """For how many seconds this process has seen the run at this very beat."""
+    def _stood_for(self, run_id: str, beat: int, looked: float | None = None) -> float:
+        """For how many seconds this process has seen the run at this very beat: from the end of the look that showed
+        it first to the beginning of the last one (``looked``), so that no stall of this process counts.
+        """
         now = self._store.clock.monotonic()
         with self._lock:
             known = self._seen.get(run_id)
             if known is None or known[0] != beat:
                 self._seen[run_id] = known = (beat, now)
-            return now - known[1]
+            return max(0.0, (now if looked is None else looked) - known[1])
 
     def forget(self, run_id: str) -> None:
         """Start watching the run anew."""

@@ -1,0 +1,95 @@
+"""P7: who may abort a run, judged by a clock that the test drives."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from prefect_registry.clock import StoreClock
+from prefect_registry.ledger import holder
+from prefect_registry.ledger.ledger import Ledger, RunSpec
+from prefect_registry.ledger.store import Store
+from prefect_registry.records.runs import Holder
+from prefect_registry.storage.memory import MemoryStorage
+
+LEASE = 60.0
+
+
+class Driven:
+    """A clock that the test moves; ``wrong`` is by how much its wall clock is off."""
+
+    def __init__(self, wrong: timedelta = timedelta(0)) -> None:
+        self.seconds, self.wrong = 0.0, wrong
+
+    def now(self) -> datetime:
+        return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=self.seconds) + self.wrong
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+    def sleep(self, seconds: float) -> None:
+        self.seconds += seconds
+
+
+def ledger(storage: MemoryStorage, clock: Driven) -> Ledger:
+    return Ledger(Store(storage, StoreClock(clock), is_gone=lambda holder: False), heartbeats=False)
+
+
+def test_a_silent_run_is_aborted_only_after_it_was_watched_for_half_a_lease() -> None:
+    clock = Driven()
+    storage = MemoryStorage(clock=clock)
+    run = ledger(storage, clock).begin(RunSpec("silent", lease_seconds=LEASE)).begin.run_id
+    reaper = ledger(storage, clock)
+    verdicts = []
+    for step in (0, LEASE + 1, LEASE / 2 - 2, 3):
+        clock.seconds += step
+        verdicts.append(reaper.leases.judge(run))
+    assert verdicts == ["alive", "over", "over", "over"]
+    late = ledger(storage, clock)
+    assert late.leases.judge(run) == "suspect"
+    clock.seconds += LEASE / 2
+    assert late.housekeeping.reap().reaped == [run]
+
+
+@pytest.mark.parametrize("wrong", [timedelta(days=1), timedelta(days=-1)])
+def test_a_clock_a_day_wrong_reaps_nobody_alive(wrong: timedelta) -> None:
+    clock = Driven()
+    storage = MemoryStorage(clock=clock)
+    owner = ledger(storage, clock)
+    run = owner.begin(RunSpec("alive", lease_seconds=LEASE)).begin
+    other = Driven(wrong)
+    reaper = ledger(storage, other)
+    for beat in range(1, 20):
+        clock.seconds += LEASE / 3
+        other.seconds = clock.seconds
+        owner.beats._beat(run.run_id, beat)
+        assert reaper.housekeeping.reap().reaped == []
+    assert owner.commit(run.run_id).visible == "yes"
+
+
+def test_a_reaper_that_stood_still_while_it_looked_reaps_nobody() -> None:
+    clock = Driven()
+    storage = MemoryStorage(clock=clock)
+    run = ledger(storage, clock).begin(RunSpec("alive", lease_seconds=LEASE)).begin.run_id
+    reaper = ledger(storage, clock)
+    assert reaper.leases.judge(run) == "alive"
+    look = reaper.leases.pulse
+
+    def stalled(run_id: str) -> object:
+        seen = look(run_id)
+        clock.seconds += 86_400  # the machine sleeps for a day between the answer and the next line
+        return seen
+
+    reaper.leases.pulse = stalled  # type: ignore[method-assign, assignment]
+    assert reaper.leases.judge(run) == "alive"
+
+
+def test_a_process_that_proc_does_not_show_is_not_gone_while_it_can_be_signalled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    me = holder.this_process()
+    other = Holder(host=me.host, boot=me.boot, pid=os.getpid(), process_start=me.process_start)
+    monkeypatch.setattr(holder, "_start_of", lambda pid: None)  # as with hidepid=2, for another user's process
+    assert not holder.is_gone(other)
