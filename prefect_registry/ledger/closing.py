@@ -210,7 +210,7 @@ class Closing:
         end_of_hour = begin.created_at.replace(minute=0, second=0, microsecond=0).timestamp() + 3600
         landed = listing.begin.modified.timestamp()
         if landed > end_of_hour + self._store.settings.grace_seconds / 2:
-            self._store.storage.put(paths.see_key(begin.run_id, listing.begin.modified), b"")
+            self._store.storage.put(paths.see_key(begin.run_id, self._store.clock.now()), b"")
 
 
 def _recordable(result: Any) -> tuple[bool, Any]:

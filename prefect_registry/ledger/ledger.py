@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
+from prefect_registry.errors import OutcomeUnknown
 from prefect_registry.ledger import observers
 from prefect_registry.ledger.beats import Beats
 from prefect_registry.ledger.cells import Cells
@@ -80,7 +81,11 @@ class Ledger:
         self, run_id: str, *, notes: str | None = None, result: Any = UNSET, refuse_pending: bool = False
     ) -> Closed:
         """Commit a run; see :meth:`Closing.commit`. Heartbeats end with the decision, whatever it is."""
-        closed = self.closing.commit(run_id, notes=notes, result=result, refuse_pending=refuse_pending)
+        try:
+            closed = self.closing.commit(run_id, notes=notes, result=result, refuse_pending=refuse_pending)
+        except OutcomeUnknown:
+            self.beats.stop(run_id)  # nobody may come back to it: then its lease must run out
+            raise
         self.beats.stop(run_id)
         return closed
 
@@ -108,7 +113,13 @@ class Ledger:
         except BaseException as error:
             self.abort(own, failure_of(error))
             raise
-        self.commit(own)
+        try:
+            self.commit(own)
+        except OutcomeUnknown:
+            raise
+        except BaseException as error:  # nobody else knows of the run: it must not hold its cells
+            if not self.abort(own, failure_of(error)).committed or not isinstance(error, Exception):
+                raise
 
     def surrounding(self) -> str | None:
         """The run of this store that surrounds the calling code, if any: in this process, or around the task that

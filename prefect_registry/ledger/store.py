@@ -134,7 +134,7 @@ class Store:
 
     def _remember(self, key: str, document: Document) -> None:
         self._cache.add(key, document)
-        if isinstance(document, Decision):
+        if isinstance(document, Decision) and document.committed:  # an aborted one orders nothing
             self.clock.met(document.closed_at)
 
     def together(self, calls: Sequence[Callable[[], T]]) -> list[T]:
