@@ -18,7 +18,10 @@ from prefect_registry.records.cells import CellGeneration, CellRef
 from prefect_registry.records.runs import Begin, Decision, LeftOut, Members, MembersDocument, Reference
 from prefect_registry.storage.base import ObjectInfo
 
-MOST_INLINE_BYTES = 900_000
+MOST_INLINE_BYTES = 500_000
+"""Half of a document: notes and a result lie in the decision too."""
+MOST_LEFT_OUT = 2_000
+"""How many names of what is left out a decision tells; it must fit, whatever was begun."""
 
 DecideNested = Callable[[str, Begin], Decision]
 BuiltOn = tuple[str, str, str, int]
@@ -99,7 +102,8 @@ class Membership:
             built_on=sorted(built_on),
         )
         pending = sorted(suffix for suffix, gen in listing.datasets.items() if gen == 0)
-        return members, LeftOut(pending=pending, runs=sorted(d.run_id for d in children.values() if not d.committed))
+        dropped = sorted(d.run_id for d in children.values() if not d.committed)
+        return members, LeftOut(pending=pending[:MOST_LEFT_OUT], runs=dropped[:MOST_LEFT_OUT])
 
     # -- what the members were computed from -----------------------------------------------------------------------
 
