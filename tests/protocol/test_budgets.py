@@ -94,7 +94,7 @@ def test_close_run_is_two_round_trips_whatever_was_written(bench: Bench, files: 
     """LIST, end.json: the same for one file and a thousand, and for many datasets up to a page of the listing."""
     run = bench.registry.attach(bench.registry.insert_run("budget"))
     for _ in range(datasets):
-        dataset = write_files(run, files)
+        dataset, ours = write_files(run, files)
         datasets_part = bench.registry.parts.datasets
         datasets_part.commit(dataset, None, None, ours=datasets_part.written(dataset))
     with bench.counting.measure() as closed:
