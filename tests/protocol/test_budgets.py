@@ -95,8 +95,8 @@ def test_close_run_is_two_round_trips_whatever_was_written(bench: Bench, files: 
     run = bench.registry.attach(bench.registry.insert_run("budget"))
     for _ in range(datasets):
         dataset, ours = write_files(run, files)
-        datasets_part = bench.registry.parts.datasets
-        datasets_part.commit(dataset, None, None, ours=datasets_part.written(dataset))
+        staged = bench.registry.parts.datasets.commit(dataset, None, None, ours=ours)
+        assert staged.file_count == files
     with bench.counting.measure() as closed:
         bench.registry.close_run(run.id, True)
     assert (closed.sequential, closed.total) == (2, 2)
