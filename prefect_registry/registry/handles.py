@@ -164,10 +164,17 @@ class RunScope:
     ) -> None:
         self.unbind()
         assert self._run is not None
-        if error is None:
-            self._registry.close_run(self._run.id, True)
+        if error is not None:
+            fail_quietly(self._registry, self._run.id, error)
             return
-        fail_quietly(self._registry, self._run.id, error)
+        try:
+            self._registry.close_run(self._run.id, True)
+        except BaseException as failed:
+            # Nobody can close it any more; left open, its heartbeats would keep it alive. If it was committed after
+            # all, the abort finds that and changes nothing.
+            if getattr(failed, "committed", None) != "unknown":
+                fail_quietly(self._registry, self._run.id, failed)
+            raise
 
 
 def fail_quietly(registry: Registry, run_id: str, error: BaseException) -> None:

@@ -17,11 +17,15 @@ def check_access(storage: Storage) -> dict[str, bool]:
     a store that cannot be reached raises ``StorageUnavailable``.
     """
     key = f".probe/{random_token()}"
+    general = _allowed(lambda: next(storage.list(paths.RUNS), None))
+    read = _allowed(lambda: storage.get(paths.REGISTRY))
+    write = _allowed(lambda: storage.put(key, b"access"))
+    # Deleting what could not be written is allowed to everybody.
     return {
-        "general": _allowed(lambda: next(storage.list(paths.RUNS), None)),
-        "read": _allowed(lambda: storage.get(paths.REGISTRY)),
-        "write": _allowed(lambda: storage.put(key, b"access")),
-        "admin": _allowed(lambda: storage.delete_many([key])),
+        "general": general,
+        "read": read,
+        "write": write,
+        "admin": write and _allowed(lambda: storage.delete_many([key])),
     }
 
 
