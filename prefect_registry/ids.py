@@ -10,7 +10,7 @@ import os
 import re
 import secrets
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from prefect_registry.errors import MalformedId
 from prefect_registry.locks import ForkSafeLock
@@ -22,6 +22,7 @@ _INNER = re.compile(r"([a-z]+)_([0-7][0-9a-hjkmnp-tv-z]{25})_([0-9a-hjkmnp-tv-z]
 _LATEST = "76ez91zpzz"
 """The time part of ids at the end of the year 9999, beyond which Python has no dates."""
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 RandomBytes = Callable[[int], bytes]
 
 
@@ -65,7 +66,7 @@ class IdFactory:
         """A new TypeID: ``prefix`` + ``_`` + UUIDv7 of ``now`` in 26 characters."""
         if self._pid != os.getpid():  # a fork must not continue its parent's sequence, nor wait on its lock
             self.__init__(self._random)  # type: ignore[misc]
-        millis = int(now.timestamp() * 1000)
+        millis = (now - _EPOCH) // timedelta(milliseconds=1)  # exact: a float would round up now and then
         with self._lock:
             last_millis, last_tail = self._last
             if millis > last_millis:

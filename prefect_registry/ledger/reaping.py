@@ -62,8 +62,10 @@ class Housekeeping:
         report = ReapReport()
         for run_id in self._journal.undecided():
             self._reap_one(run_id, reported_ended, report)
-        while wait and report.suspects:
-            self._store.clock.sleep(min(1.0, self._shortest_lease(report.suspects) / 10))
+        clock, begun = self._store.clock, self._store.clock.monotonic()
+        # Whoever beats within a whole lease is alive, however wrong a clock may be.
+        while wait and report.suspects and clock.monotonic() - begun <= self._longest_lease(report.suspects):
+            clock.sleep(min(1.0, self._longest_lease(report.suspects) / 50))
             again, report.suspects = report.suspects, []
             for run_id in again:
                 self._reap_one(run_id, reported_ended, report)
@@ -83,9 +85,9 @@ class Housekeeping:
         elif verdict == "alive":
             report.alive.append(run_id)
 
-    def _shortest_lease(self, run_ids: Iterable[str]) -> float:
+    def _longest_lease(self, run_ids: Iterable[str]) -> float:
         begins = [self._store.begin(run_id) for run_id in run_ids]
-        return min((b.lease_seconds for b in begins if b is not None), default=self._store.settings.lease_seconds)
+        return max((b.lease_seconds for b in begins if b is not None), default=self._store.settings.lease_seconds)
 
     # -- collect -------------------------------------------------------------------------------------------------
 
