@@ -94,7 +94,7 @@ class IdFactory:
 def began_at(run_id: str) -> datetime:
     """When the run began, by the clock that minted its id, to the millisecond."""
     millis = decode(run_id.partition("_")[2][:26]) >> 80
-    return datetime.fromtimestamp(millis / 1000, tz=UTC)
+    return _EPOCH + timedelta(milliseconds=millis)
 
 
 def is_run_id(value: object) -> bool:
