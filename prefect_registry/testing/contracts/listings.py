@@ -73,7 +73,7 @@ class ListingContract(ContractSettings):
 
         def create() -> None:
             nonlocal created
-            for i in range(200):
+            for i in range(100):
                 storage.create(f"cell/{i:010}", b"x")
                 created = i + 1
             done.set()
