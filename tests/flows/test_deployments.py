@@ -1,0 +1,269 @@
+"""The flows as deployments of ``prefect.yaml``, on a real server and a real worker."""
+
+from __future__ import annotations
+
+import datetime
+import gzip
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from flow_support import ids
+from worker_support import Deployed, deployed, eventually
+
+from flows import nycflights
+from prefect_registry import Registry
+from prefect_registry.registry import RunInfo
+
+pytestmark = pytest.mark.prefect
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the store, the inbox, and whatever the tests write."""
+    folder = tmp_path_factory.mktemp("deployments")
+    (folder / "inbox").mkdir()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def prefect(place: Path) -> Iterator[Deployed]:
+    write(place / "inbox" / "unchanged.csv", 1, 2)
+    write(place / "inbox" / "changed.csv", 3)
+    write(place / "inbox" / "malformed.csv", 4, text="5,x\n")
+    (place / "inbox" / "half.csv.gz").write_bytes(gzip.compress(b"id,n\n6,12\n")[:-6])
+    with deployed(place, place / "store", place / "inbox") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def flights_run(prefect: Deployed) -> str:
+    """A run of the main job, begun early: it works while other tests wait for their ticks."""
+    return prefect.start("flights/flights")
+
+
+@pytest.fixture
+def store(place: Path) -> Registry:
+    return Registry(place / "store")
+
+
+def write(path: Path, *numbers: int, text: str = "") -> None:
+    path.write_text("id,n\n" + "".join(f"{i},{i * 2}\n" for i in numbers) + text)
+
+
+def run_of(store: Registry, flow_run_id: str) -> RunInfo:
+    (found,) = store.runs(flow_run=flow_run_id)
+    return found
+
+
+def result_of(store: Registry, flow_run_id: str) -> dict[str, Any]:
+    """What the flow returned, as the decision of its run records it."""
+    decision = store.ledger.store.decision(run_of(store, flow_run_id).id)
+    assert decision is not None
+    result: dict[str, Any] = decision.result
+    return result
+
+
+def test_ticks(prefect: Deployed, place: Path, store: Registry, flights_run: str) -> None:
+    """A scheduled ingestion takes what is new; its next tick only what is new, has changed or was mended since."""
+    inbox = place / "inbox"
+    first = eventually(lambda: prefect.runs("ingest"), "the first tick")[0]
+    assert first["state"]["type"] == "COMPLETED"
+    assert ids(store, "orders") == [1, 2, 3]
+    result = result_of(store, first["id"])
+    assert result["files"] == {"taken": 2, "refused": 1, "left": 1}
+    assert "malformed.csv, line 3: column 'n' should be int64, and is 'x'" in str(result["not_taken"])
+
+    write(inbox / "changed.csv", 7, 8)
+    write(inbox / "new.csv", 9)
+    write(inbox / "malformed.csv", 4, 5)
+    (inbox / "half.csv.gz").write_bytes(gzip.compress(b"id,n\n6,12\n"))
+    changed = time.time()
+    second = eventually(lambda: prefect.runs("ingest", since=changed), "the second tick")[0]
+    assert second["state"]["type"] == "COMPLETED"
+    assert result_of(store, second["id"])["files"] == {"unchanged": 1, "taken": 4}
+    assert ids(store, "orders") == [1, 2, 3, 4, 5, 6, 7, 8, 9]
+
+
+def test_trigger(prefect: Deployed, place: Path) -> None:
+    """What the ticks published has started the deployment that is triggered by it, with what the event says."""
+    run = eventually(lambda: prefect.runs("overview"), "a run by the trigger")[0]
+    assert run["state"]["type"] == "COMPLETED"
+    assert run["parameters"] == {"kind": "orders", "registry": str(place / "store")}
+    artifacts = prefect.api("POST", "/artifacts/filter", {"flow_runs": {"id": {"any_": [run["id"]]}}})
+    assert [a["key"] for a in artifacts] == ["overview-orders"]
+    assert "| id | int64 |" in artifacts[0]["data"]
+
+
+def test_flights(prefect: Deployed, store: Registry, flights_run: str) -> None:
+    """The main job publishes the real data, row for row, and delays that an independent computation confirms."""
+    assert prefect.end(flights_run)["state"]["type"] == "COMPLETED"
+    run = run_of(store, flights_run)
+    decision = store.ledger.store.decision(run.id)
+    assert decision is not None
+    assert len(store.ledger.store.members(decision).datasets) == 17
+    for kind in nycflights.FILES:
+        expected = raw(kind)
+        found = store.table(kind).to_pandas()
+        keys = list(expected.columns)
+        assert len(found) == len(expected)
+        pd.testing.assert_frame_equal(sorted_rows(found[keys]), sorted_rows(expected), check_dtype=False)
+    assert store.table("flights").rows == 336_776
+    pd.testing.assert_frame_equal(
+        store.table("delays").to_pandas().reset_index(drop=True), delays(raw("flights")), check_dtype=False
+    )
+
+
+def raw(kind: str) -> pd.DataFrame:
+    """The file as pandas reads it."""
+    frame = pd.read_csv(nycflights.path_of(kind), na_values=["NA", ""], keep_default_na=False)
+    if "time_hour" in frame:
+        frame["time_hour"] = pd.to_datetime(frame["time_hour"], utc=True).astype("datetime64[us, UTC]")
+    return frame
+
+
+def sorted_rows(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.sort_values(list(frame.columns), ignore_index=True)
+
+
+def delays(flights: pd.DataFrame) -> pd.DataFrame:
+    """Delays for each airline and day, by other means than the flow's."""
+    flights = flights.merge(raw("airlines").rename(columns={"name": "airline"}), on="carrier", how="left")
+    days = flights[["year", "month", "day"]].itertuples(index=False)
+    flights["date"] = [datetime.date(*day) for day in days]
+    groups = flights.groupby(["carrier", "airline", "date"])
+    found = groups.agg(
+        flights=("flight", "size"),
+        cancelled=("dep_time", lambda times: times.isna().sum()),
+        mean_dep_delay=("dep_delay", "mean"),
+        mean_arr_delay=("arr_delay", "mean"),
+        late=("arr_delay", lambda minutes: (minutes >= 15).sum()),
+    )
+    return found.reset_index().sort_values(["carrier", "date"], ignore_index=True)
+
+
+def test_a_month_that_fails(prefect: Deployed, store: Registry, flights_run: str) -> None:
+    """When one month fails, readers see the tables as they were."""
+    prefect.end(flights_run)
+    before = [d.id for d in store.table("flights").datasets()]
+    run = prefect.end(prefect.start("flights/flights", fail_at_month=7))
+    assert run["state"]["type"] == "FAILED"
+    assert "Month 7 fails" in run["state"]["message"]
+    assert run_of(store, run["id"]).state == "ABORTED"
+    assert [d.id for d in store.table("flights").datasets()] == before
+
+
+def test_a_bad_row_fails_the_run(prefect: Deployed, place: Path, store: Registry) -> None:
+    """By default a bad row fails the flow run, whose message names file and line, and publishes nothing."""
+    folder = place / "bad"
+    folder.mkdir()
+    write(folder / "good.csv", 1)
+    write(folder / "bad.csv", 2, text="3,4\n5,6,7\n")
+    run = prefect.end(prefect.start("ingest/ingest-by-hand", source=str(folder), kind="bad"))
+    assert run["state"]["type"] == "FAILED"
+    assert "bad.csv, line 4: expected 2 columns, got 3" in run["state"]["message"]
+    assert "bad" not in store.kinds()
+
+
+def test_overlapping_runs(prefect: Deployed, place: Path, store: Registry) -> None:
+    """Runs of two deployments at the same time take each file once between them."""
+    folder = place / "many"
+    folder.mkdir()
+    for number in range(40):
+        write(folder / f"{number:02}.csv", number)
+    runs = [prefect.start("ingest/ingest-by-hand", source=str(folder), kind="many") for _ in range(2)]
+    assert {prefect.end(run)["state"]["type"] for run in runs} == {"COMPLETED"}
+    results = [result_of(store, run)["files"] for run in runs]
+    assert sum(result.get("taken", 0) for result in results) == 40
+    assert ids(store, "many") == list(range(40))
+
+
+def test_killed_and_taken_up(prefect: Deployed, place: Path, store: Registry) -> None:
+    """After ``kill -9`` of an ingestion amid its files nothing of it is visible, and the next run takes each file."""
+    folder = place / "killed"
+    folder.mkdir()
+    for number in range(200):
+        write(folder / f"{number:03}.csv", number)
+    flow_run = prefect.start("ingest/ingest-by-hand", source=str(folder), kind="killed", settle_seconds=0)
+
+    def amid() -> RunInfo | None:
+        run = next(store.runs(flow_run=flow_run), None)
+        staged = run is not None and sum(1 for d in store.datasets(run_id=run.id) if d.state == "STAGED")
+        return run if staged and staged >= 10 else None
+
+    run = eventually(amid, "ten staged files")
+    pulse = store.ledger.leases.pulse(run.id)
+    assert pulse is not None
+    assert pulse.holder is not None
+    os.kill(pulse.holder.pid, signal.SIGKILL)
+    assert prefect.end(flow_run)["state"]["type"] == "CRASHED"
+    assert "killed" not in store.kinds()
+    again = prefect.start("ingest/ingest-by-hand", source=str(folder), kind="killed", settle_seconds=0)
+    assert prefect.end(again)["state"]["type"] == "COMPLETED"
+    assert ids(store, "killed") == list(range(200))
+    assert store.get_run(run.id).state == "ABORTED"
+
+
+def test_maintenance(prefect: Deployed, place: Path, store: Registry, flights_run: str) -> None:
+    """The maintenance deployment reaps a silent run whose flow run Prefect knows to have failed, leaves one alone whose
+    flow run it does not, and deletes the bytes of what was rolled back, and nothing else.
+    """
+    failed = prefect.start("ingest/ingest-by-hand", source=str(place / "nowhere"), kind="nothing")
+    assert prefect.end(failed)["state"]["type"] == "FAILED"
+    silent = Registry(place / "store", heartbeats=False)
+    dead = silent.insert_run("dead", flow_run=failed, lease=8)
+    slow = silent.insert_run("slow", flow_run=str(uuid4()), lease=3600)
+    with silent.attach(dead).dataset("dead") as ds, ds.open("file") as file:
+        file.write(b"x" * 1000)
+    tables = {kind: [d.id for d in store.table(kind).datasets()] for kind in store.kinds()}
+    began = time.monotonic()
+    run = prefect.end(prefect.start("maintenance/maintenance"))
+    assert run["state"]["type"] == "COMPLETED"
+    assert time.monotonic() - began > 4  # half the lease: Prefect's word is a suspicion, and the heartbeat was watched
+    assert (store.get_run(dead).state, store.get_run(slow).state) == ("ABORTED", "RUNNING")
+    failure = store.get_run(dead).failure
+    assert failure is not None
+    assert failure.kind == "reaped"
+    silent.close_run(slow, False)
+    swept = store.collect(dry_run=True)
+    assert (swept.runs, swept.waiting) == ([], [dead])  # its process lives: its bytes are deleted when it has stopped
+    for kind, datasets in tables.items():
+        table = store.table(kind)
+        assert [d.id for d in table.datasets()] == datasets
+        assert table.rows is None or table.to_table().num_rows == table.rows
+
+
+def test_what_the_run_form_shows(prefect: Deployed) -> None:
+    """The run form of each deployment asks for the registry and describes every parameter."""
+    for name in ("flights/flights", "ingest/ingest", "maintenance/maintenance", "overview/overview"):
+        schema = prefect.api("GET", f"/deployments/name/{name}")["parameter_openapi_schema"]["properties"]
+        assert schema["registry"]["type"] == "string"
+        assert all(field.get("description") for field in schema.values()), schema
+
+
+def test_prefect_yaml_in_order(prefect: Deployed) -> None:
+    """Every deployment has a concurrency limit of 1, and every schedule of ``prefect.yaml`` a slug."""
+    import yaml
+    from worker_support import ROOT
+
+    document = yaml.safe_load((ROOT / "prefect.yaml").read_text())
+    assert all(d["concurrency_limit"]["limit"] == 1 for d in document["deployments"])
+    schedules = [s for d in document["deployments"] for s in d.get("schedules", [])]
+    assert len(schedules) == 3
+    assert all(s["slug"] for s in schedules)
+    assert prefect.api("GET", "/deployments/name/ingest/ingest")["global_concurrency_limit"]["limit"] == 1
+
+
+def test_parquet_files_of_the_table(store: Registry, prefect: Deployed, flights_run: str) -> None:
+    """Other tools read the table by its files."""
+    prefect.end(flights_run)
+    files = store.table("flights").files()
+    assert len(files) == 12
+    assert sum(pq.read_metadata(file).num_rows for file in files) == 336_776

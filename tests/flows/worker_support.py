@@ -1,0 +1,121 @@
+"""A real Prefect server with the deployments of ``prefect.yaml`` and a worker that runs them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import yaml
+
+from flows.demo.environment import Prefect, prefect_server
+from flows.demo.processes import child
+
+ROOT = Path(__file__).parents[2]
+TICK_SECONDS = 20
+BEGUN = ("COMPLETED", "FAILED", "CRASHED")
+FINAL = (*BEGUN, "CANCELLED")
+T = TypeVar("T")
+
+
+def eventually(look: Callable[[], T | None], what: str, seconds: float = 90) -> T:
+    """The first answer that is not None or empty."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        found = look()
+        if found:
+            return found
+        time.sleep(0.3)
+    raise AssertionError(f"{what}: not within {seconds:.0f} seconds")
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """What the tests ask of the server."""
+
+    prefect: Prefect
+
+    def api(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        for _ in range(30):
+            answer = httpx.request(method, f"{self.prefect.url}{path}", json=body, timeout=60)
+            if answer.status_code != 503:  # SQLite is locked, and the server asks to be asked again
+                break
+            time.sleep(0.2)
+        answer.raise_for_status()
+        return answer.json()
+
+    def start(self, name: str, **parameters: Any) -> str:
+        """Ask for a run of a deployment. Returns the id of the flow run."""
+        deployment = self.api("GET", f"/deployments/name/{name}")
+        run = self.api("POST", f"/deployments/{deployment['id']}/create_flow_run", {"parameters": parameters})
+        return str(run["id"])
+
+    def runs(self, name: str, since: float = 0.0) -> list[dict[str, Any]]:
+        """The flow runs of a deployment that have ended and were begun after a time, oldest first. Not those that never
+        began, because another one was running.
+        """
+        wanted = {"deployments": {"name": {"any_": [name]}}, "sort": "START_TIME_ASC"}
+        wanted |= {"flow_runs": {"state": {"type": {"any_": list(BEGUN)}}}, "limit": 100}  # type: ignore[dict-item]
+        found = self.api("POST", "/flow_runs/filter", wanted)
+        return [r for r in found if r["start_time"] is not None and _seconds(r["start_time"]) > since]
+
+    def end(self, flow_run_id: str) -> dict[str, Any]:
+        """Wait for the end of a flow run."""
+
+        def look() -> dict[str, Any] | None:
+            run: dict[str, Any] = self.api("GET", f"/flow_runs/{flow_run_id}")
+            return run if run["state"]["type"] in FINAL else None
+
+        return eventually(look, f"the end of flow run {flow_run_id}")
+
+
+def _seconds(time_text: str) -> float:
+    from datetime import datetime
+
+    return datetime.fromisoformat(time_text).timestamp()
+
+
+def adapted(store: Path, inbox: Path) -> dict[str, Any]:
+    """``prefect.yaml`` with a store, an inbox and a faster schedule; and a second deployment of ``ingest`` without
+    schedule and limit.
+    """
+    document: dict[str, Any] = yaml.safe_load((ROOT / "prefect.yaml").read_text())
+    deployments = {d["name"]: d for d in document["deployments"]}
+    for name in ("flights", "maintenance"):
+        deployments[name]["parameters"]["registry"] = str(store)
+        deployments[name]["schedules"] = []
+    ingest = deployments["ingest"]
+    ingest["parameters"] |= {
+        "registry": str(store), "source": str(inbox), "kind": "orders", "bad_files": "leave out", "settle_seconds": 1,
+    }  # fmt: skip
+    by_hand = {k: v for k, v in ingest.items() if k not in ("schedules", "concurrency_limit")}
+    document["deployments"].append({**by_hand, "name": "ingest-by-hand", "parameters": {"registry": str(store)}})
+    ingest["schedules"] = [{"slug": "ticks", "interval": TICK_SECONDS}]
+    deployments["overview"]["triggers"][0]["match"] = {"prefect.resource.id": "prefect-registry.dataset.orders"}
+    return document
+
+
+@contextmanager
+def deployed(folder: Path, store: Path, inbox: Path) -> Iterator[Deployed]:
+    """Server, work pool, deployments, worker."""
+    file = folder / "prefect.yaml"
+    file.write_text(yaml.safe_dump(adapted(store, inbox)))
+    with prefect_server(folder) as prefect:
+        prefect.wait()
+
+        def cli(*arguments: str) -> None:
+            command = [sys.executable, "-m", "prefect", "--no-prompt", *arguments]
+            done = subprocess.run(command, env=dict(prefect.environment), cwd=ROOT, capture_output=True, text=True)
+            assert done.returncode == 0, done.stdout + done.stderr
+
+        cli("work-pool", "create", "registry", "--type", "process")
+        cli("deploy", "--all", "--prefect-file", str(file))
+        arguments = ["-m", "prefect", "worker", "start", "--pool", "registry", "--type", "process", "--limit", "5"]
+        with child("worker", arguments, prefect.environment, folder):
+            yield Deployed(prefect)
