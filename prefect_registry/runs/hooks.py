@@ -68,7 +68,7 @@ def _end(registry: Registry, run_id: str, state: Any, message: str, flow_run: An
 
 
 def _holder_is_gone(registry: Registry, run_id: str) -> bool:
-    """Proof (P7): the holder is this process, was a child of this process, or is provably dead on this host.
+    """Proof (P7): the holder is this process, or a dead one of this host.
 
     Prefect calls these hooks only after the body has ended, and in a runner only after it saw its child exit.
     """
@@ -76,7 +76,18 @@ def _holder_is_gone(registry: Registry, run_id: str) -> bool:
     if begin is None:
         return False
     here = registry.ledger.store.holder()
-    if begin.holder == here:
+    if begin.holder == here or registry.ledger.store.is_gone(begin.holder):
         return True
-    was_child = begin.prefect.get("parent_pid") == os.getpid() and begin.holder.boot == here.boot
-    return (was_child and begin.holder.host == here.host) or registry.ledger.store.is_gone(begin.holder)
+    was_child = begin.prefect.get("parent_pid") == os.getpid() and begin.holder.host == here.host
+    return was_child and not here.boot and not _exists(begin.holder.pid)
+
+
+def _exists(pid: int) -> bool:
+    """Where there is no ``/proc`` to tell more: whether a process has the number that a child of ours had."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True

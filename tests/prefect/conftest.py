@@ -54,9 +54,15 @@ class Server:
         return self._ask("GET", path)
 
     def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
-        for _ in range(30):
-            response = httpx.request(method, f"{self.url}{path}", json=body, timeout=60)
-            if response.status_code != 503:  # SQLite is locked, and the server asks to be asked again
+        deadline = time.monotonic() + 120
+        while True:
+            try:
+                response = httpx.request(method, f"{self.url}{path}", json=body, timeout=30)
+            except httpx.TimeoutException:
+                busy = True
+            else:
+                busy = response.status_code == 503  # SQLite is locked: the server asks to be asked again
+            if not busy or time.monotonic() > deadline:
                 break
             time.sleep(0.2)
         response.raise_for_status()

@@ -106,6 +106,12 @@ def dies_committed(store: str, folder: str, deadly: bool = True) -> dict[str, st
     return {"said": "done"}
 
 
+@flow
+def says(folder: str, what: str) -> None:
+    """What a trigger starts."""
+    (Path(folder) / "said").write_text(what)
+
+
 # -- the tasks alone ---------------------------------------------------------------------------------------------------
 
 
@@ -127,7 +133,7 @@ def tasks_alone(store: str, folder: str) -> None:
 
 def main(arguments: list[str]) -> Any:
     if arguments[0] == "serve":
-        return serve(*(f.to_deployment("served") for f in (waits, awaits, tasks_alone)))
+        return serve(*(f.to_deployment("served") for f in (waits, awaits, tasks_alone, says)))
     chosen, name, parameters = globals()[arguments[0]], arguments[1], json.loads(arguments[2])
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
         called = chosen.with_options(flow_run_name=name)(**parameters)

@@ -66,7 +66,7 @@ class Case:
     def start_directly(self) -> Case:
         """``python flows_in_processes.py``."""
         command = [sys.executable, str(SCRIPT), self.flow, self.name, json.dumps(self.parameters)]
-        return self._start(command, {})
+        return self._start(command, {"PREFECT_LOGGING_TO_API_ENABLED": "false"})
 
     def start_by_engine(self) -> Case:
         """As a pod does: Prefect's engine, told the flow run's id."""

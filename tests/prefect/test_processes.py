@@ -15,12 +15,14 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from conftest import HERE, Server
+from conftest import HERE, Server, stage
+from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.states import Crashed, Pending
 from processes import SCRIPT, Case, until
 
-from prefect_registry.runs import roll_back_registry_run
+from prefect_registry.registry import Registry
+from prefect_registry.runs import registry_run, roll_back_registry_run
 
 sys.path.insert(0, str(HERE))
 import flows_in_processes as flows
@@ -36,10 +38,10 @@ class Lab:
         self.cases: dict[str, Case] = {}
         self.runners: list[subprocess.Popen[bytes]] = []
 
-    def case(self, name: str, flow: str, **more: Any) -> Case:
+    def case(self, name: str, fn: str, **more: Any) -> Case:
         home = self.home / name
         home.mkdir()
-        self.cases[name] = Case(self.server, name, home, flow, more=more).prepare()
+        self.cases[name] = Case(self.server, name, home, fn, more=more).prepare()
         return self.cases[name]
 
     def runner(self, *command: str) -> subprocess.Popen[bytes]:
@@ -83,9 +85,9 @@ def lab(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[La
         lab.case("timeout", "times_out").start_directly()
         for name in ("alone-sigterm", "alone-sigkill"):
             lab.case(name, "tasks_alone").start_directly()
-        for name, flow in (("overtaken", "appends"), ("killed-committed", "dies_committed")):
-            case = lab.case(name, flow)
-            case.flow_run_id = flow_run_of(flow, case.parameters)
+        for name, fn in (("overtaken", "appends"), ("killed-committed", "dies_committed")):
+            case = lab.case(name, fn)
+            case.flow_run_id = flow_run_of(fn, case.parameters)
             case.start_by_engine()
         yield lab
     finally:
@@ -190,16 +192,16 @@ def test_a_process_that_died_after_its_decision_has_published_whole(lab: Lab) ->
 # -- runners -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("flow", ["waits", "awaits", "tasks_alone"])
-def test_a_flow_run_cancelled_through_its_runner_is_rolled_back(lab: Lab, flow: str) -> None:
+@pytest.mark.parametrize("name", ["waits", "awaits", "tasks_alone"])
+def test_a_flow_run_cancelled_through_its_runner_is_rolled_back(lab: Lab, name: str) -> None:
     """Served flows, of both colours, and the tasks alone."""
-    until(lambda: _is_deployed(lab.server, flow, "served"), f"{flow} is served")
-    case = lab.case(f"cancelled-{flow}", flow).start_deployed("served")
+    until(lambda: _is_deployed(lab.server, name, "served"), f"{name} is served")
+    case = lab.case(f"cancelled-{name}", name).start_deployed("served")
     case.reached("staged")
     lab.server.post(f"/flow_runs/{case.flow_run_id}/set_state", CANCELLING)
     assert case.final_state() == "CANCELLED"
     [(_, kind)] = case.decided()
-    assert kind == ("crashed" if flow == "tasks_alone" else "cancelled")
+    assert kind == ("crashed" if name == "tasks_alone" else "cancelled")
     assert case.seen().nothing()
 
 
@@ -224,8 +226,42 @@ def test_a_deployed_flow_that_completes_has_published(lab: Lab) -> None:
     assert case.seen().rows("a") == 3
 
 
-def _is_deployed(server: Server, flow: str, deployment: str) -> bool:
-    names = {"flows": {"name": {"any_": [flow.replace("_", "-")]}}, "deployments": {"name": {"any_": [deployment]}}}
+def test_a_trigger_on_a_committed_dataset_starts_a_deployment(lab: Lab, store: Registry, tmp_path: Path) -> None:
+    """As automations do: the event's resource is the kind, the deployment really runs."""
+    until(lambda: _is_deployed(lab.server, "says", "served"), "says is served")
+    deployment = lab.server.get("/deployments/name/says/served")["id"]
+    action = {
+        "type": "run-deployment",
+        "source": "selected",
+        "deployment_id": deployment,
+        "parameters": {
+            "folder": str(tmp_path),
+            "what": {"__prefect_kind": "jinja", "template": "{{ event.resource.id }} {{ event.payload.rows }}"},
+        },
+    }
+    trigger = {
+        "type": "event",
+        "posture": "Reactive",
+        "expect": ["prefect-registry.dataset.committed"],
+        "match": {"prefect.resource.id": "prefect-registry.dataset.triggering"},
+        "threshold": 1,
+        "within": 0,
+    }
+    lab.server.post("/automations/", {"name": "on commit", "trigger": trigger, "actions": [action]})
+
+    @registry_run(store)
+    @flow
+    def ingest() -> None:
+        stage("triggering", 5)
+
+    said = tmp_path / "said"
+    ingest()
+    until(said.exists, "the deployment that the event starts")
+    assert said.read_text() == "prefect-registry.dataset.triggering 5"
+
+
+def _is_deployed(server: Server, name: str, deployment: str) -> bool:
+    names = {"flows": {"name": {"any_": [name.replace("_", "-")]}}, "deployments": {"name": {"any_": [deployment]}}}
     return bool(server.post("/deployments/filter", names))
 
 

@@ -94,6 +94,56 @@ def test_what_is_open_when_the_flow_ends_without_success_is_rolled_back(store: R
     assert len(seen(store).incidents()) == 1
 
 
+def test_handled_and_retried_tasks_around_the_tasks_double_nothing(store: Registry) -> None:
+    """What a task staged through them is dropped when it fails, whether that is handled or the task is retried."""
+    calls: list[int] = []
+
+    @task(retries=1)
+    def append(run: str) -> None:
+        dataset = tasks.begin_dataset("a", run, mode="append", registry=store)
+        tasks.commit_dataset(dataset, write(store, dataset), 3, registry=store)
+        calls.append(1)
+        if len(calls) == 1:
+            raise ConnectionError
+
+    @task
+    def half(run: str) -> None:
+        stage(store, "half", run)
+        raise ValueError("after staging")
+
+    @flow
+    def pipeline() -> None:
+        run = tasks.insert_run("alone", registry=store)
+        append(run)
+        half(run, return_state=True)
+        half.submit(run).wait()
+        tasks.close_run(run, True, registry=store)
+
+    assert ended(pipeline(return_state=True)).is_completed()
+    assert (len(calls), seen(store).rows("a"), seen(store).rows("half")) == (2, 3, 0)
+
+
+def test_a_subflow_ends_its_own_runs(store: Registry) -> None:
+    """What it closed stays; what it left open is rolled back when it ends."""
+
+    @flow
+    def inner(close: bool) -> None:
+        run = tasks.insert_run("inner", registry=store)
+        stage(store, f"kind-{close}", run)
+        if close:
+            tasks.close_run(run, True, registry=store)
+
+    @flow
+    def outer() -> None:
+        inner(True)
+        inner(False)
+        assert seen(store).states() == ["COMMITTED", "ABORTED"]
+        raise ValueError
+
+    assert ended(outer(return_state=True)).is_failed()
+    assert (seen(store).rows("kind-True"), seen(store).rows("kind-False")) == (3, 0)
+
+
 def test_what_nobody_closed_is_rolled_back_with_a_warning(store: Registry, caplog: pytest.LogCaptureFixture) -> None:
     """The flow completes; its run was never said to be good."""
 
