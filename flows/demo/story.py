@@ -63,7 +63,7 @@ class Demo:
         flow_run = self.start("flights", fail_at_month=7)
         state = self.watch(flow_run, "Running it again")
         _expect(state == "FAILED", f"the flow run ended as {state}")
-        self.quote(flow_run)
+        self.quote(flow_run, until="was rolled back")
         show.decision(self.registry, self.run_of(flow_run).id)
         self.compare(before)
 
@@ -96,7 +96,7 @@ class Demo:
         with show.working("Running the maintenance flow") as say:
             state = self.wait(flow_run, say)
         _expect(state == "COMPLETED", f"the flow run ended as {state}")
-        self.quote(flow_run)
+        self.quote(flow_run, until="Deleted")
         info = self.registry.get_run(killed.id)
         _expect(info.state == "ABORTED", f"the run is {info.state}")
         show.decision(self.registry, killed.id)
@@ -189,14 +189,14 @@ class Demo:
             f"Readers see exactly what they saw: {rows:,} flights, the same {sum(map(len, before.values()))} datasets"
         )
 
-    def quote(self, flow_run: FlowRun) -> None:
-        """The registry's own lines in the flow run's log, once the server has them."""
+    def quote(self, flow_run: FlowRun, until: str) -> None:
+        """The registry's own lines in the flow run's log, once the server has the one with the words ``until``."""
         from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
 
         chosen = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[flow_run.id]))
         deadline = time.monotonic() + 5
         found: list[str] = []
-        while not found and time.monotonic() < deadline:
+        while not any(until in line for line in found) and time.monotonic() < deadline:
             with get_client(sync_client=True) as client:
                 messages = [log.message for log in client.read_logs(chosen, limit=200, offset=0)]
             found = [m for m in messages if any(words in m for words in _WORTH_TELLING)]

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import datetime
 import gzip
+import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import fsspec
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
@@ -21,6 +25,7 @@ from worker_support import Deployed, deployed, eventually
 from flows import nycflights
 from prefect_registry import Registry
 from prefect_registry.registry import RunInfo
+from prefect_registry.testing.servers import Server
 
 pytestmark = pytest.mark.prefect
 
@@ -209,6 +214,26 @@ def test_killed_and_taken_up(prefect: Deployed, place: Path, store: Registry) ->
     assert prefect.end(again)["state"]["type"] == "COMPLETED"
     assert ids(store, "killed") == list(range(200))
     assert store.get_run(run.id).state == "ABORTED"
+
+
+@pytest.mark.server
+def test_from_a_bucket(prefect: Deployed, place: Path, store: Registry, seaweedfs: Server) -> None:
+    """Files of a bucket are taken in with the options of a Secret block, which show up nowhere."""
+    options = dict(seaweedfs.storage_options)
+    save = "import os; from prefect.blocks.system import Secret; Secret(value=os.environ['OPTIONS']).save('options')"
+    environment = {**prefect.prefect.environment, "OPTIONS": json.dumps(options)}
+    subprocess.run([sys.executable, "-c", save], env=environment, check=True)
+    fs, base = fsspec.core.url_to_fs(seaweedfs.url(), **options)
+    fs.pipe_file(f"{base}/a.csv", b"id,n\n1,2\n2,4\n")
+    source = f"s3://{base}/*.csv"
+    run = prefect.end(prefect.start("ingest/ingest-by-hand", source=source, kind="bucket", options_block="options"))
+    assert run["state"]["type"] == "COMPLETED"
+    assert ids(store, "bucket") == [1, 2]
+    assert options["secret"] not in json.dumps(run)
+    for path in (place / "store").rglob("*.json"):
+        assert options["secret"] not in path.read_text()
+    logs = prefect.api("POST", "/logs/filter", {"logs": {"flow_run_id": {"any_": [run["id"]]}}})
+    assert options["secret"] not in json.dumps(logs)
 
 
 def test_maintenance(prefect: Deployed, place: Path, store: Registry, flights_run: str) -> None:
