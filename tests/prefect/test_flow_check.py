@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from conftest import Server, ended, rows_of, seen, stage
 from prefect import flow
+from prefect_support import Server, ended, rows_of, seen, stage
 
 from prefect_registry.errors import InvalidState
 from prefect_registry.registry import Registry, Run

@@ -7,11 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from conftest import boom, ended, rows_of, seen, stage
 from distributed import LocalCluster
 from prefect import flow, task
 from prefect.task_runners import ProcessPoolTaskRunner, ThreadPoolTaskRunner
 from prefect_dask import DaskTaskRunner
+from prefect_support import boom, ended, rows_of, seen, stage
 
 from prefect_registry.errors import NoActiveRun
 from prefect_registry.registry import Registry

@@ -6,9 +6,9 @@ import json
 from typing import Any
 
 import pytest
-from conftest import Server, ended, rows_of, seen, stage
 from prefect import flow
-from processes import until
+from prefect_support import Server, ended, rows_of, seen, stage
+from process_support import until
 
 from prefect_registry import artifacts
 from prefect_registry.registry import Registry

@@ -1,4 +1,4 @@
-"""Starting, watching and ending the processes of ``flows_in_processes``."""
+"""Starting, watching and ending the processes of ``process_flows``."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from conftest import HERE, Seen, Server
+from prefect_support import HERE, Seen, Server
 
 from prefect_registry.registry import Registry
 
 T = TypeVar("T")
-SCRIPT = HERE / "flows_in_processes.py"
+SCRIPT = HERE / "process_flows.py"
 
 
 def until(look: Callable[[], T], what: str, seconds: float = 120) -> T:
@@ -64,7 +64,7 @@ class Case:
     # -- starting ------------------------------------------------------------------------------------------------
 
     def start_directly(self) -> Case:
-        """``python flows_in_processes.py``."""
+        """``python process_flows.py``."""
         command = [sys.executable, str(SCRIPT), self.flow, self.name, json.dumps(self.parameters)]
         return self._start(command, {"PREFECT_LOGGING_TO_API_ENABLED": "false"})
 

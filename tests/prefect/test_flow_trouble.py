@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ended, rows_of, seen, stage
 from prefect import flow, task
+from prefect_support import ended, rows_of, seen, stage
 
 from prefect_registry.errors import InvalidState, OutcomeUnknown, StorageUnavailable
 from prefect_registry.registry import Registry

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from conftest import boom, ended, rows_of, seen, stage
 from prefect import flow
+from prefect_support import boom, ended, rows_of, seen, stage
 
 from prefect_registry.registry import Registry
 from prefect_registry.runs import current_run, registry_run

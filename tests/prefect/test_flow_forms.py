@@ -10,9 +10,9 @@ from typing import Any
 
 import cloudpickle
 import pytest
-from conftest import boom, ended, rows_of, seen, stage
 from prefect import Flow, flow, task
 from prefect.flows import load_flow_from_entrypoint
+from prefect_support import boom, ended, rows_of, seen, stage
 from pydantic import SecretStr
 
 from prefect_registry.errors import InvalidInput, InvalidState

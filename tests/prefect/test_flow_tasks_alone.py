@@ -8,10 +8,10 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from conftest import boom, ended, rows_of, seen
 from prefect import flow, task
 from prefect.task_runners import ProcessPoolTaskRunner
 from prefect.transactions import transaction
+from prefect_support import boom, ended, rows_of, seen
 
 from prefect_registry import tasks
 from prefect_registry.errors import RunAborted

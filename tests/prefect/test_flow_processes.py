@@ -15,17 +15,17 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from conftest import HERE, Server, stage
 from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.states import Crashed, Pending
-from processes import SCRIPT, Case, until
+from prefect_support import HERE, Server, stage
+from process_support import SCRIPT, Case, until
 
 from prefect_registry.registry import Registry
 from prefect_registry.runs import registry_run, roll_back_registry_run
 
 sys.path.insert(0, str(HERE))
-import flows_in_processes as flows
+import process_flows as flows
 
 CANCELLING = {"state": {"type": "CANCELLING", "name": "Cancelling"}, "force": True}
 

@@ -8,9 +8,9 @@ import time
 from typing import Any
 
 import pytest
-from conftest import boom, ended, rows_of, seen, stage
 from prefect import flow, task
 from prefect.states import Cancelled, Completed, Failed
+from prefect_support import boom, ended, rows_of, seen, stage
 
 from prefect_registry.errors import InvalidState, RunAborted
 from prefect_registry.registry import Registry

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ended, rows_of, seen, stage
 from prefect import flow, task
 from prefect.cache_policies import INPUTS, TASK_SOURCE
 from prefect.task_runners import ProcessPoolTaskRunner
 from prefect.transactions import transaction
+from prefect_support import ended, rows_of, seen, stage
 
 from prefect_registry.registry import Registry
 from prefect_registry.runs import current_run, registry_run

@@ -12,13 +12,13 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from conftest import Server, ended, seen, stage
 from hypothesis import given
 from hypothesis import strategies as st
 from prefect import flow
 from prefect.blocks.system import Secret
 from prefect.types import SecretDict
-from processes import until
+from prefect_support import Server, ended, seen, stage
+from process_support import until
 from pydantic import BaseModel, SecretBytes, SecretStr
 
 from prefect_registry.blocks import S3Registry
