@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -340,6 +341,22 @@ class RegistryMachine(RuleBasedStateMachine):
         mode = how or ("append" if run.publish == "on_commit" else "replace")
         dataset = Dataset(found, home, kind, mode, spec, born=self.model.births)
         home.datasets.append(dataset)
+        return dataset
+
+    @precondition(lambda self: any(r.decided is None for r in self.model.runs))
+    @rule(
+        target=datasets,
+        choice=st.randoms(use_true_random=False),
+        kind=st.sampled_from(KINDS),
+        how=st.sampled_from([None, "append", "append", "replace_partitions"]),
+        count=st.integers(1, 2),
+    )
+    def write_dataset(self, choice: random.Random, kind: str, how: Any, count: int) -> Any:
+        """Begin and commit a dataset of some open run."""
+        run = choice.choice([r for r in self.given_runs() if r.decided is None] or self.given_runs())
+        dataset = self.begin_dataset(run, kind, how, 1)
+        if isinstance(dataset, Dataset):
+            self.commit_dataset(dataset, count)
         return dataset
 
     @rule(dataset=datasets, count=st.integers(0, 3))

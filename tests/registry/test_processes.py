@@ -1,0 +1,216 @@
+"""A registry in other processes and threads: pickled, forked, spawned, shared."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from registry_support import FAST, doc, numbers, publish, rows, write
+
+from prefect_registry import Registry
+from prefect_registry.datasets.reading import Dataset
+from prefect_registry.datasets.tables import Table
+from prefect_registry.errors import NoActiveRun
+from prefect_registry.registry import Run
+
+
+def in_fork(work: Callable[[], object], seconds: float = 60) -> None:
+    """Run ``work`` in a forked child; fails when it fails, or hangs."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            work()
+            code = 0
+        finally:
+            os._exit(code)
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            assert os.waitstatus_to_exitcode(status) == 0
+            return
+        time.sleep(0.01)
+    os.kill(child, 9)
+    os.waitpid(child, 0)
+    pytest.fail("the child hung")
+
+
+# -- pickling --------------------------------------------------------------------------------------------------------
+
+
+def test_a_registry_and_what_it_gives_pickle_as_what_they_refer_to(registry: Registry) -> None:
+    publish(registry, "k", 1, 2)
+    with registry.run("open") as run:
+        write(run, "k", 3, mode="append")
+        again = pickle.loads(pickle.dumps(registry))
+        assert (again.url, again.registry_id) == (registry.url, registry.registry_id)
+        assert rows(again, "k") == [1, 2]
+        other: Run = pickle.loads(pickle.dumps(run))
+        write(other, "k", 4, mode="append")
+        assert other.info() == run.info()
+        dataset: Dataset = pickle.loads(pickle.dumps(registry.latest("k")))
+        table: Table = pickle.loads(pickle.dumps(registry.table("k")))
+        snapshot = pickle.loads(pickle.dumps(registry.snapshot()))
+    assert rows(registry, "k") == [1, 2, 3, 4]
+    assert dataset.to_table().num_rows == table.to_table().num_rows == snapshot.table("k").to_table().num_rows == 2
+    assert pickle.loads(pickle.dumps(registry.get_run(run.id))) == registry.get_run(run.id)
+
+
+def test_a_pickle_holds_the_place_and_nothing_that_was_read(local: Registry) -> None:
+    before = len(pickle.dumps(local))
+    for n in range(20):
+        publish(local, "k", n, mode="append")
+    assert len(pickle.dumps(local)) <= before + 200
+    assert before < 5_000
+
+
+def work_in_pool(registry: Registry, run: Run, n: int) -> str:
+    """What a worker process does with the registry and the run that it was sent."""
+    with run.dataset("k", mode="append") as ds:
+        ds.write_table(numbers(n))
+    registry.emit_event("worked", str(n), {}, run_id=run.id)
+    return ds.id
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_workers_of_a_process_pool_write_into_one_run(local: Registry, method: str) -> None:
+    with (
+        ProcessPoolExecutor(2, mp_context=multiprocessing.get_context(method)) as pool,
+        local.run("parallel") as run,
+    ):
+        ids = list(pool.map(work_in_pool, [local] * 6, [run] * 6, range(6)))
+    assert sorted(rows(local, "k")) == list(range(6))
+    assert {d.id for d in local.table("k").datasets()} == set(ids)
+    assert len(list(local.events(event_name="worked"))) == 6
+
+
+# -- fork ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_forked_child_goes_on_with_the_same_objects(local: Registry) -> None:
+    with local.run("parent") as run:
+        write(run, "k", 0, mode="append")
+
+        def work() -> None:
+            write(run, "k", 1, mode="append")
+            publish(local, "child", 2)
+            assert rows(local, "child") == [2]
+
+        in_fork(work)
+        write(run, "k", 3, mode="append")
+    assert rows(local, "k") == [0, 1, 3]
+    assert rows(local, "child") == [2]
+
+
+def test_ids_of_parent_and_child_differ(local: Registry) -> None:
+    mine = {local.insert_run("p") for _ in range(20)}
+    place = Path(local.url).parent / "ids"
+    in_fork(lambda: place.write_text(" ".join(local.insert_run("p") for _ in range(20))))
+    mine |= {local.insert_run("p") for _ in range(20)}
+    assert len(mine | set(place.read_text().split())) == 60
+
+
+def test_forks_out_of_busy_threads_never_hang(local: Registry) -> None:
+    """Whatever lock a thread of the parent holds at that moment."""
+    publish(local, "k", 1)
+    stop = threading.Event()
+
+    def keep_busy() -> None:
+        while not stop.is_set():
+            with local.run("busy", lease=1) as run:
+                run.dataset("busy")
+            rows(local, "k")
+
+    threads = [threading.Thread(target=keep_busy) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        for n in range(15):
+            in_fork(lambda n=n: publish(local, f"fork-{n}", n))  # type: ignore[misc]
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert [rows(local, f"fork-{n}") for n in range(15)] == [[n] for n in range(15)]
+
+
+def test_a_child_that_outlives_its_parents_run_does_not_keep_it_alive(local: Registry) -> None:
+    """Heartbeats belong to the process that began the run."""
+    run = local.insert_run("p", lease=1)
+
+    def work() -> None:
+        time.sleep(1.2)
+        assert not any(t.name == "registry-heartbeats" for t in threading.enumerate())
+
+    in_fork(work)
+    assert local.get_run(run).state == "RUNNING"
+    assert local.reap().alive == [run]
+    local.close_run(run, True)
+
+
+# -- threads ---------------------------------------------------------------------------------------------------------
+
+
+def test_many_threads_write_one_run_and_read_at_the_same_time(registry: Registry) -> None:
+    with registry.run("p") as run, ThreadPoolExecutor(8) as pool:
+        writes = [pool.submit(write, run, "k", n, mode="append") for n in range(40)]
+        reads = [pool.submit(rows, registry, "k") for _ in range(40)]
+        docs = [pool.submit(registry.register_documents, [doc(f"d{n}")], run_id=run.id) for n in range(40)]
+        assert all(read.result() == [] for read in reads)
+        assert len({each.result() for each in writes}) == 40
+        assert [each.result() for each in docs] == [None] * 40
+    assert sorted(rows(registry, "k")) == list(range(40))
+    assert len(list(registry.documents())) == 40
+
+
+def test_the_surrounding_run_is_that_of_the_thread(registry: Registry) -> None:
+    found: dict[str, str] = {}
+
+    def work(name: str) -> None:
+        with pytest.raises(NoActiveRun):
+            registry.begin_dataset("k")
+        with registry.run(name) as run:
+            found[run.id] = registry.begin_dataset("k")
+
+    with registry.run("main") as main:
+        threads = [threading.Thread(target=work, args=(str(n),)) for n in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        found[main.id] = registry.begin_dataset("k")
+    assert len(found) == 9
+    assert all(dataset.startswith(f"ds_{run[4:]}_") for run, dataset in found.items())
+
+
+def test_two_registries_do_not_share_their_surrounding_run(tmp_path: Path) -> None:
+    first, second = Registry(tmp_path / "1", settings=FAST), Registry(tmp_path / "2", settings=FAST)
+    with first.run("p") as outer, second.run("p") as inner:
+        assert second.begin_dataset("k").startswith(f"ds_{inner.id[4:]}_")
+        with pytest.raises(NoActiveRun):
+            first.begin_dataset("k")
+        assert outer.dataset("k").run_id == outer.id
+
+
+def test_the_same_place_by_two_spellings_is_one_registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    first, second = Registry("here"), Registry(f"file://{tmp_path}/here/")
+    publish(first, "k", 1)
+    assert (second.registry_id, second.url, rows(second, "k")) == (first.registry_id, first.url, [1])
+
+
+def test_a_registry_can_be_moved(tmp_path: Path) -> None:
+    first = Registry(tmp_path / "here")
+    publish(first, "k", 1)
+    (tmp_path / "here").rename(tmp_path / "there")
+    moved = Registry(tmp_path / "there", create=False)
+    assert rows(moved, "k") == [1]
+    assert moved.latest("k").root.startswith(str(tmp_path / "there"))
