@@ -49,8 +49,9 @@ class Judge:
         up = self.effective(parent) if parent else "committed"
         if up == "aborted" or (end and end["outcome"] == "aborted"):
             return "aborted"
-        if parent and up == "committed" and run not in self.ends[parent]["members"]["runs"]:
-            return "aborted"
+        above = self.ends.get(parent) if parent else None
+        if above is not None and run not in above["members"]["runs"]:
+            return "aborted"  # whatever becomes of the runs further out: the one around it does not list it (P3)
         return None if up is None or end is None else "committed"
 
     def state(self, cell: str, gen: int, document: Mapping[str, Any]) -> str:
