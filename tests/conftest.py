@@ -48,4 +48,4 @@ os.environ.update(
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("default")
 
-pytest_plugins = ["servers"]  # fixtures that start real object stores
+pytest_plugins = ["servers", "prefect_server"]  # fixtures that start real object stores, and a real Prefect server

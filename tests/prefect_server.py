@@ -1,38 +1,98 @@
-"""One real Prefect server for the whole test process, whichever folders' tests ask for it."""
+"""One real Prefect server for the whole test process, whichever folder's tests ask for it first.
+
+One, because Prefect keeps what it sends with, its events worker above all, for the life of a process: with a second
+server, the events of its flow runs would go on to the first.
+"""
 
 from __future__ import annotations
 
+import os
+import socket
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 
+import httpx
 import pytest
-
-_users = 0
-_stack = ExitStack()
-
-
-@contextmanager
-def shared_prefect_server() -> Iterator[str]:
-    """Start it for the first user and stop it after the last. Yields its API URL, which is also in the settings."""
-    global _users
-    from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
-    from prefect.testing.utilities import prefect_test_harness
-
-    if _users == 0:
-        _stack.enter_context(prefect_test_harness(server_startup_timeout=120))
-        # Prefect joins its heartbeat thread for a second at the end of every flow run.
-        _stack.enter_context(temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}))
-    _users += 1
-    try:
-        yield str(PREFECT_API_URL.value())
-    finally:
-        _users -= 1
-        if _users == 0:
-            _stack.close()
 
 
 @pytest.fixture(scope="session")
-def prefect_server() -> Iterator[str]:
-    """The API URL of a Prefect server that this process and its children use."""
-    with shared_prefect_server() as url:
-        yield url
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The API URL of ``prefect server start`` on a free port, with a database of its own, which this process and its
+    children use from here on.
+    """
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+    from prefect.settings import (
+        PREFECT_API_URL,
+        PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+        PREFECT_RESULTS_LOCAL_STORAGE_PATH,
+        temporary_settings,
+    )
+
+    home = tmp_path_factory.mktemp("prefect")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    url = f"http://127.0.0.1:{port}/api"
+    own = {
+        "PREFECT_HOME": str(home),
+        "PREFECT_API_URL": url,
+        "PREFECT_SERVER_UI_ENABLED": "false",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_LOGGING_SERVER_LEVEL": "ERROR",
+        "PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED": "false",
+    }
+    before = {name: os.environ.get(name) for name in own}
+    os.environ.update(own)
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    with open(home / "server.log", "wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+        try:
+            _await_health(url, process)
+            # What earlier tests sent to a server of their own is sent, and forgotten.
+            EventsWorker.drain_all()
+            APILogWorker.drain_all()
+            changed = {
+                PREFECT_API_URL: url,
+                PREFECT_RESULTS_LOCAL_STORAGE_PATH: home / "results",
+                # Prefect joins its heartbeat thread for a second at the end of every flow run.
+                PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
+            }
+            with temporary_settings(changed), _for_every_thread():
+                yield url
+        finally:
+            # What is still queued would be sent to a server that is gone, for a minute.
+            EventsWorker.drain_all()
+            APILogWorker.drain_all()
+            process.terminate()
+            process.wait(20)
+            for name, value in before.items():
+                os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+
+
+@contextmanager
+def _for_every_thread() -> Iterator[None]:
+    """Let threads that Prefect starts without a context use these settings too, and start no server of their own."""
+    import prefect.context
+
+    before = prefect.context.GLOBAL_SETTINGS_CONTEXT
+    prefect.context.GLOBAL_SETTINGS_CONTEXT = prefect.context.SettingsContext.get()
+    try:
+        yield
+    finally:
+        prefect.context.GLOBAL_SETTINGS_CONTEXT = before
+
+
+def _await_health(url: str, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        assert process.poll() is None, "the Prefect server ended while it was starting"
+        try:
+            if httpx.get(f"{url}/health", timeout=2).status_code == 200:
+                return
+        except httpx.HTTPError:
+            time.sleep(0.1)
+    raise AssertionError("the Prefect server did not answer within two minutes")

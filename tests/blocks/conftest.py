@@ -6,11 +6,8 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from prefect_server import prefect_server
 
 from prefect_registry.resolve import lookup
-
-__all__ = ["prefect_server"]
 
 
 @pytest.fixture(autouse=True)

@@ -10,12 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from prefect_server import prefect_server
 
 from prefect_registry.cli.app import run
 from prefect_registry.resolve import lookup
-
-__all__ = ["prefect_server"]
 
 
 @dataclass

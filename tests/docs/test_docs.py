@@ -6,12 +6,10 @@ import contextlib
 import io
 import re
 import runpy
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from prefect_server import shared_prefect_server
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -38,18 +36,11 @@ def name_of(page: Path) -> str:
     return page.relative_to(ROOT).as_posix()
 
 
-@pytest.fixture(scope="module")
-def prefect() -> Iterator[None]:
-    """Pages with flows need a Prefect server."""
-    with shared_prefect_server():
-        yield
-
-
 @pytest.mark.prefect
 @pytest.mark.parametrize(
     "page", [p for p in PAGES if any(how != "no-run" for how, _ in blocks(p, "python"))], ids=name_of
 )
-def test_code_blocks_run(page: Path, prefect: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_code_blocks_run(page: Path, prefect_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every Python block of a page runs, in order, in one namespace and an empty folder."""
     monkeypatch.chdir(tmp_path)
     source = "\n".join(code for how, code in blocks(page, "python") if how != "no-run")

@@ -1,27 +1,10 @@
-"""A real Prefect server as a process of its own, and fresh stores, for every test of the Prefect layer."""
+"""The Prefect server, and a fresh store for every test of the Prefect layer."""
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
-import prefect.context
 import pytest
-from prefect.events.worker import EventsWorker
-from prefect.logging.handlers import APILogWorker
-from prefect.settings import (
-    PREFECT_API_URL,
-    PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
-    PREFECT_RESULTS_LOCAL_STORAGE_PATH,
-    temporary_settings,
-)
 from prefect_support import HERE, Server
 
 from prefect_registry.registry import Registry
@@ -33,68 +16,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.prefect)
 
 
-@pytest.fixture(scope="package")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """``prefect server start`` on a free port, with a database of its own; this process and its children use it."""
-    home = tmp_path_factory.mktemp("prefect")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    url = f"http://127.0.0.1:{port}/api"
-    own = {
-        "PREFECT_HOME": str(home),
-        "PREFECT_API_URL": url,
-        "PREFECT_SERVER_UI_ENABLED": "false",
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECT_LOGGING_SERVER_LEVEL": "ERROR",
-        "PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED": "false",
-    }
-    before = {name: os.environ.get(name) for name in own}
-    os.environ.update(own)
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    with open(home / "server.log", "wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
-        try:
-            _await_health(url, process)
-            changed = {
-                PREFECT_API_URL: url,
-                PREFECT_RESULTS_LOCAL_STORAGE_PATH: home / "results",
-                # Prefect joins its heartbeat thread for a second at the end of every flow run.
-                PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
-            }
-            with temporary_settings(changed), _for_every_thread():
-                yield Server(url)
-        finally:
-            # What is still queued would be sent to a server that is gone, for a minute.
-            EventsWorker.drain_all()
-            APILogWorker.drain_all()
-            process.terminate()
-            process.wait(20)
-            for name, value in before.items():
-                os.environ.pop(name, None) if value is None else os.environ.update({name: value})
-
-
-@contextmanager
-def _for_every_thread() -> Iterator[None]:
-    """Let threads that Prefect starts without a context use these settings too, and start no server of their own."""
-    before = prefect.context.GLOBAL_SETTINGS_CONTEXT
-    prefect.context.GLOBAL_SETTINGS_CONTEXT = prefect.context.SettingsContext.get()
-    try:
-        yield
-    finally:
-        prefect.context.GLOBAL_SETTINGS_CONTEXT = before
-
-
-def _await_health(url: str, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        assert process.poll() is None, "the Prefect server ended while it was starting"
-        try:
-            if httpx.get(f"{url}/health", timeout=2).status_code == 200:
-                return
-        except httpx.HTTPError:
-            time.sleep(0.1)
-    raise AssertionError("the Prefect server did not answer within two minutes")
+@pytest.fixture
+def server(prefect_server: str) -> Server:
+    """The API of a real server, which this process and its children use."""
+    return Server(prefect_server)
 
 
 @pytest.fixture
