@@ -1,34 +1,55 @@
 """Writes the reference pages that follow from the code, so that they cannot lie: ``python docs/generate.py``.
 
-The tests run it and compare: a public name, task, block field, error kind, event, setting, command or option that is
-missing in ``docs/reference`` fails them.
+Each page begins with an introduction, which people write in the page itself; below a line that says so, all follows
+from the code. The tests run this and compare: a public name, task, block field, error kind, event, setting, command or
+option that is missing in ``docs/reference`` fails them.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 REFERENCE = Path(__file__).parent / "reference"
-NOTE = "<!-- Written by docs/generate.py from the code. Do not edit. -->\n"
+NOTE = "<!-- Below this line: written by docs/generate.py from the code. Do not edit. -->\n"
+RULES = "../explanation/protocol.md#the-rules"
+WIDEST = 100
+NOT_FOR_USERS = {
+    "DatasetWriter": {"closed", "opened", "store_file"},
+    "Dataset": {"prefix"},
+    "Registry": {"begin_attempt", "ledger"},
+}
+"""What has no underscore because other modules of the package call it, and is no promise to users."""
+
+
+class _Bare:
+    """Text that a signature shows as it is."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __repr__(self) -> str:
+        return self.text
 
 
 def _doc(thing: Any) -> str:
-    """The docstring as Markdown: roles become code, sections become bold words, examples become code blocks."""
+    """The docstring as Markdown: roles become code, sections bold words, examples code blocks, rules links."""
     text = inspect.getdoc(thing) or ""
-    text = re.sub(
-        r":(?:class|meth|func|mod|attr|data):`~?([^`]+)`", lambda m: f"`{m.group(1).rpartition('.')[2]}`", text
-    )
+    text = re.sub(r":(?:class|meth|func|mod|attr|data):`~?(?:[a-z_]\w*\.)*([^`]+)`", r"`\1`", text)
     text = re.sub(r"``([^`]+)``", r"`\1`", text)
-    text = re.sub(r"^(Args|Raises|Returns|Attributes):$", r"**\1**\n", text, flags=re.M)
+    text = re.sub(r" ?\(DESIGN\.md [\d, ]+\)", "", text)
+    text = re.sub(r"(?:DESIGN\.md )?\b(P\d{1,2})\b", rf"[\1]({RULES})", text)
+    text = re.sub(r"^(Args|Raises|Returns|Yields|Attributes):$", r"**\1**\n", text, flags=re.M)
     text = re.sub(r"^    (\*{0,2}\w[\w., ]*): ", r"- `\1`: ", text, flags=re.M)
+    text = re.sub(r"^ {8}(?=[^ >])", "  ", text, flags=re.M)
     lines, code = [], False
     for line in text.split("\n"):
         example = line.lstrip().startswith((">>>", "..."))
@@ -43,19 +64,45 @@ def _doc(thing: Any) -> str:
 
 
 def _signature(thing: Any, name: str) -> str:
+    """How it is called, as one would write it; one parameter a line where it is long."""
     try:
-        signature = str(inspect.signature(thing))
+        signature = inspect.signature(thing)
     except (TypeError, ValueError):
         return name
-    signature = re.sub(r"'([^']*)'", r"\1", signature.replace("self, ", "").replace("(self)", "()"))
-    signature = re.sub(r"<object object at 0x[0-9a-f]+>", "UNSET", signature)
-    return f"{name}{signature}"
+    parameters = [p for p in signature.parameters.values() if p.name != "self"]
+    bare = inspect.Signature(
+        [p.replace(annotation=_bare(p.annotation), default=_default(p.default)) for p in parameters],
+        return_annotation=_bare(signature.return_annotation),
+    )
+    text = f"{name}{bare}"
+    if len(text) <= WIDEST:
+        return text
+    rows = [str(inspect.Signature([p]))[1:-1] for p in bare.parameters.values()]
+    kinds = [p.kind for p in bare.parameters.values()]
+    if inspect.Parameter.KEYWORD_ONLY in kinds and inspect.Parameter.VAR_POSITIONAL not in kinds:
+        rows = [row.removeprefix("*, ") for row in rows]
+        rows.insert(kinds.index(inspect.Parameter.KEYWORD_ONLY), "*")
+    body = "".join(f"    {row},\n" for row in rows)
+    returns = str(inspect.Signature(return_annotation=bare.return_annotation)).removeprefix("()")
+    return f"{name}(\n{body}){returns}"
+
+
+def _bare(annotation: Any) -> Any:
+    return _Bare(annotation) if isinstance(annotation, str) else annotation
+
+
+def _default(value: Any) -> Any:
+    return _Bare("UNSET") if type(value) is object else value
+
+
+def _field(field: dataclasses.Field[Any]) -> str:
+    return f"`{field.name}: {field.type if isinstance(field.type, str) else field.type.__name__}`"
 
 
 def _members(cls: type) -> Iterator[tuple[str, Any]]:
     """Public methods and properties, without the asynchronous twins."""
     for name, value in inspect.getmembers(cls):
-        if name.startswith("_") or hasattr(value, "__wrapped_sync__"):
+        if name.startswith("_") or hasattr(value, "__wrapped_sync__") or name in NOT_FOR_USERS.get(cls.__name__, ()):
             continue
         if inspect.isfunction(value) or inspect.ismethod(value) or isinstance(value, property):
             yield name, value
@@ -64,116 +111,130 @@ def _members(cls: type) -> Iterator[tuple[str, Any]]:
 def _class(cls: type, title: str = "") -> Iterator[str]:
     yield f"## {title or cls.__name__}\n\n{_doc(cls)}\n"
     if dataclasses.is_dataclass(cls):
-        fields = [f.name for f in dataclasses.fields(cls) if not f.name.startswith("_") and f.name != "store"]
-        yield "Fields: " + ", ".join(f"`{f}`" for f in fields) + ".\n"
+        fields = [_field(f) for f in dataclasses.fields(cls) if not f.name.startswith("_") and f.name != "store"]
+        yield "Fields: " + ", ".join(fields) + ".\n"
     twins = {v.__wrapped_sync__.__name__ for _, v in inspect.getmembers(cls) if hasattr(v, "__wrapped_sync__")}
     for name, value in _members(cls):
         head = name if isinstance(value, property) else _signature(value, name)
-        twin = f" Asynchronous: `a{name}`." if name in twins else ""
-        yield f"### {name}\n\n```text\n{head}\n```\n\n{_doc(value)}{twin}\n"
+        twin = f"\n\nAsynchronous: `a{name}`." if name in twins else ""
+        yield f"### {cls.__name__}.{name}\n\n```text\n{head}\n```\n\n{_doc(value)}{twin}\n"
 
 
-def api() -> str:
+def _model(cls: Any, where: str) -> Iterator[str]:
+    """A pydantic model with its fields."""
+    fields = ", ".join(f"`{name}`" for name in cls.model_fields)
+    yield f"## {cls.__name__}\n\n{where}{_doc(cls)}\n\nFields: {fields}.\n"
+
+
+def api() -> Iterator[str]:
     """Everything that ``prefect_registry`` exports, and what those things return."""
     import prefect_registry
     from prefect_registry.datasets.reading import Dataset
     from prefect_registry.datasets.revert import RevertReport
     from prefect_registry.datasets.tables import Table
     from prefect_registry.datasets.writing import DatasetWriter
+    from prefect_registry.ledger.closing import Closed
     from prefect_registry.ledger.reaping import CollectReport, ReapReport
+    from prefect_registry.ledger.store import LedgerSettings
     from prefect_registry.records import Doc, DoctagsAsset
+    from prefect_registry.records.datasets import FileEntry
+    from prefect_registry.records.runs import Failure
     from prefect_registry.registry import EventInfo, IncidentInfo, Run, RunInfo, Snapshot
+    from prefect_registry.resolve import aresolve_registry, resolve_registry
+    from prefect_registry.storage.probe import ProbeCheck, ProbeReport
 
-    parts = [NOTE, "# API\n", "Every method that touches the store has an asynchronous twin with the prefix `a`.\n"]
     exported = ", ".join(f"`{n}`" for n in prefect_registry.__all__)
-    parts.append(f"`prefect_registry` exports {exported}. The blocks have [a page of their own](blocks.md).\n")
-    for name in ("registry_run", "current_run", "acurrent_run", "registry_sandbox"):
-        thing = getattr(prefect_registry, name)
-        parts.append(f"## {name}\n\n```text\n{_signature(thing, name)}\n```\n\n{_doc(thing)}\n")
+    yield f"`prefect_registry` exports {exported}.\n"
+    functions = [getattr(prefect_registry, n) for n in ("registry_run", "current_run", "acurrent_run")]
+    functions += [resolve_registry, aresolve_registry, prefect_registry.registry_sandbox]
+    for thing in functions:
+        name = thing.__name__
+        where = "" if name in prefect_registry.__all__ else "From `prefect_registry.resolve`. "
+        yield f"## {name}\n\n```text\n{_signature(thing, name)}\n```\n\n{where}{_doc(thing)}\n"
     for cls in (prefect_registry.Registry, prefect_registry.RegistryProtocol, Run, DatasetWriter, Dataset, Table,
-                Snapshot, RunInfo, EventInfo, IncidentInfo, ReapReport, CollectReport, RevertReport):  # fmt: skip
-        parts += _class(cls)
-    for model in (Doc, DoctagsAsset):
-        fields = ", ".join(f"`{n}`" for n in model.model_fields)
-        parts.append(f"## {model.__name__}\n\nFrom `prefect_registry.records`. {_doc(model)}\n\nFields: {fields}.\n")
-    return "\n".join(parts)
+                Snapshot, RunInfo, EventInfo, IncidentInfo, Closed, ReapReport, CollectReport, RevertReport,
+                ProbeReport, ProbeCheck, LedgerSettings):  # fmt: skip
+        yield from _class(cls)
+    for model in (FileEntry, Failure, Doc, DoctagsAsset):
+        yield from _model(model, "From `prefect_registry.records`. " if model in (Doc, DoctagsAsset) else "")
 
 
-def blocks() -> str:
+def blocks() -> Iterator[str]:
     """Every block type with its fields."""
     import prefect_registry
 
-    parts = [NOTE, "# Blocks\n", "Register the types once per Prefect server: `prefect block register -m "
-             "prefect_registry.blocks`, or `prefect-registry init`. An empty field means \"not set\".\n"]  # fmt: skip
     for name in prefect_registry.__all__:
         cls = getattr(prefect_registry, name)
         if not name.endswith("Registry") or not hasattr(cls, "_block_type_slug"):
             continue
-        parts.append(f"## {cls._block_type_name}\n\n`{name}`, slug `{cls._block_type_slug}`. {cls.get_description()}\n")
-        parts.append(f"```python no-run\n{cls.get_code_example()}\n```\n")
-        parts.append("| field | type | meaning |\n|---|---|---|")
+        yield f"## {cls._block_type_name}\n\n`{name}`, slug `{cls._block_type_slug}`. {cls.get_description()}\n"
+        yield cls.get_code_example().replace("```python", "\n```python no-run").strip() + "\n"
+        yield "| field | type | meaning |\n|---|---|---|"
         for field, info in cls.model_fields.items():
             kind = getattr(info.annotation, "__name__", str(info.annotation))
             needed = ", required" if info.is_required() else ""
-            parts.append(f"| `{field}` | {kind}{needed} | {(info.description or '').replace('|', '/')} |")
-        parts.append("")
-    return "\n".join(parts)
+            yield f"| `{field}` | {kind}{needed} | {(info.description or '').replace('|', '/')} |"
+        yield ""
 
 
-def tasks() -> str:
+def tasks() -> Iterator[str]:
     """Every task with its parameters."""
     import prefect
 
     import prefect_registry.tasks as module
 
-    what = "From `prefect_registry.tasks`: the registry's operations as Prefect tasks. `registry=None` is that of the "
-    what += "surrounding run, or the configured one; `run_id=None` the current run.\n"
-    parts = [NOTE, "# Tasks\n", what]
     for name, task in sorted(vars(module).items()):
         if isinstance(task, prefect.Task):
-            parts.append(f"## {name}\n\n```text\n{_signature(task.fn, name)}\n```\n\n{_doc(task.fn)}\n")
-    return "\n".join(parts)
+            text = re.sub(r"See `Registry\.(\w+)`\.", r"See [`Registry.\1`](api.md#registry\1).", _doc(task.fn))
+            yield f"## {name}\n\n```text\n{_signature(task.fn, name)}\n```\n\n{text}\n"
 
 
-def events() -> str:
+def events() -> Iterator[str]:
     """Every Prefect event that is emitted."""
     import prefect_registry.events as module
 
-    parts = [NOTE, "# Events\n", f"{_doc(module)}\n", "| event | when |\n|---|---|"]
-    when = {
-        "RUN_COMMITTED": "a run was published",
-        "RUN_ROLLED_BACK": "a run was rolled back: nothing of it is visible",
-        "DATASET_COMMITTED": "a dataset became READY; payload: kind, dataset id, run id, rows, url",
-        "INCIDENT_RAISED": "an incident was recorded",
-    }
+    told = {
+        "RUN_COMMITTED": ("a run was published", "run.<run id>", "run_id, purpose, datasets (their number), url"),
+        "RUN_ROLLED_BACK": ("a run was rolled back: nothing of it is visible", "run.<run id>",
+                            "run_id, purpose, error_class, message, kind, url"),
+        "DATASET_COMMITTED": ("a dataset became READY", "dataset.<kind>",
+                              "kind, dataset_id, run_id, rows, bytes, mode, partition, url, registry"),
+        "INCIDENT_RAISED": ("an incident was recorded", "incident.<incident id>",
+                            "incident_id, event, error_class, message, run_id, url"),
+    }  # fmt: skip
+    yield "| event | when | resource id | payload |\n|---|---|---|---|"
     for name, value in sorted(vars(module).items()):
         if isinstance(value, str) and value.startswith("prefect-registry."):
-            parts.append(f"| `{value}` | {when[name]} |")
-    parts.append(f"\nUp to {module.MOST_SINGLE} datasets of a run have an event each; of more, each kind has one.\n")
-    parts.append("Use them in a trigger; see [schedule ingestion](../how-to/schedule-ingestion.md).\n")
-    return "\n".join(parts)
+            when, resource, payload = told[name]
+            fields = re.sub(r"\b(\w+)(,|$| \()", r"`\1`\2", payload)
+            yield f"| `{value}` | {when} | `prefect-registry.{resource}` | {fields} |"
+    yield f"""
+Up to {module.MOST_SINGLE} datasets of a run have an event each. Of more, each kind has one: `dataset_id` is null in it,
+`datasets` is their number, `rows` and `bytes` are sums, and `url` is that of the registry.
+"""
 
 
-def errors() -> str:
+def errors() -> Iterator[str]:
     """The tree of errors."""
     import prefect_registry.errors as module
+    from prefect_registry.cli.output import EXIT_CODES, NOT_DONE
 
-    parts = [NOTE, "# Errors\n", "Each message says what happened, why, and what to do. `kind` is stable; "
-             "`committed` is `yes`, `no` or `unknown` where it matters; `context` has ids.\n",
-             "| error | kind | bases | meaning |", "|---|---|---|---|"]  # fmt: skip
+    yield "| error | kind | bases | meaning | what usually helps | exit code |\n|---|---|---|---|---|---|"
     for name, cls in vars(module).items():
         if isinstance(cls, type) and issubclass(cls, module.RegistryError):
             bases = ", ".join(f"`{b.__name__}`" for b in cls.__bases__)
-            parts.append(f"| `{name}` | `{cls.kind}` | {bases} | {' '.join(_doc(cls).split(chr(10))[0].split())} |")
-    return "\n".join([*parts, ""])
+            meaning = " ".join(_doc(cls).split("\n\n")[0].split())
+            code = next((code for family, code in EXIT_CODES.items() if issubclass(cls, family)), NOT_DONE)
+            yield f"| `{name}` | `{cls.kind}` | {bases} | {meaning} | {cls.usual_todo}. | {code} |"
+    yield ""
 
 
-def settings() -> str:
+def settings() -> Iterator[str]:
     """Every setting."""
     from prefect_registry.settings import PREFIX, SHORT_PREFIX, RegistrySettings
 
-    parts = [NOTE, "# Settings\n", f"{_doc(RegistrySettings)}\n", "| setting | default | environment | meaning |",
-             "|---|---|---|---|"]  # fmt: skip
+    yield f"## The settings\n\n{_doc(RegistrySettings)}\n"
+    yield "| setting | default | environment | meaning |\n|---|---|---|---|"
     for name, info in RegistrySettings.model_fields.items():
         names = [f"{PREFIX}{name}".upper()]
         choices = [str(c) for c in getattr(info.validation_alias, "choices", [])]
@@ -181,13 +242,12 @@ def settings() -> str:
             names.append(f"{SHORT_PREFIX}{name}".upper())
         default = info.default.get_secret_value() if hasattr(info.default, "get_secret_value") else info.default
         where = ", ".join(f"`{n}`" for n in names)
-        parts.append(f"| `{name}` | `{default!r}` | {where} | {info.description} |")
-    return "\n".join([*parts, ""])
+        yield f"| `{name}` | `{default!r}` | {where} | {info.description} |"
+    yield ""
 
 
-def cli() -> str:
+def cli() -> Iterator[str]:
     """The help of every command, as a user sees it."""
-    parts = [NOTE, "# Command line\n"]
     for command in ([], ["init"], ["doctor"]):
         words = " ".join(["prefect-registry", *command])
         environment = {**os.environ, "NO_COLOR": "1", "COLUMNS": "100", "TERM": "dumb", "PYTHONUTF8": "1"}
@@ -196,12 +256,18 @@ def cli() -> str:
             capture_output=True, text=True, check=True, env=environment,
         ).stdout  # fmt: skip
         text = "\n".join(line.rstrip() for line in shown.strip("\n").split("\n"))
-        parts.append(f"## {words}\n\n```text\n{text}\n```\n")
-    return "\n".join(parts)
+        yield f"## {words}\n\n```text\n{text}\n```\n"
+
+
+def _whole(name: str, page: Callable[[], Iterable[str]]) -> str:
+    """The introduction that the page has, and below it what follows from the code."""
+    introduction = (REFERENCE / name).read_text("utf-8").partition(NOTE)[0].rstrip("\n")
+    return "\n".join([f"{introduction}\n", NOTE, *page()])
 
 
 PAGES: dict[str, Callable[[], str]] = {
-    f"{page.__name__}.md": page for page in (api, blocks, tasks, events, errors, settings, cli)
+    f"{page.__name__}.md": functools.partial(_whole, f"{page.__name__}.md", page)
+    for page in (api, blocks, tasks, events, errors, settings, cli)
 }
 
 

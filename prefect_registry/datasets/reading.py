@@ -55,7 +55,7 @@ class Dataset:
 
     @property
     def parquet_root(self) -> str:
-        """``root`` by the name that reference system 1 gives it; empty while nothing is staged."""
+        """``root`` by another name; empty while nothing is staged."""
         return "" if self.state == "PENDING" else self.root
 
     @property

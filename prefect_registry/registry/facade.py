@@ -42,13 +42,16 @@ class Registry(RegistryRecording):
     """A transactional registry of runs and datasets in one folder or bucket.
 
     Args:
-        url_or_backend: A folder or URL (``s3://bucket/prefix``), or a ``Storage``. Without one, a folder in the user's
-            data folder.
-        backend: The same, by the name that reference system 3 uses.
+        url_or_backend: A folder or URL (``s3://bucket/prefix``), or a ``Storage``; never the name of a block:
+            :func:`resolve_registry` takes those. Without one, a folder in the user's data folder.
+        backend: The same by another name; give one of the two.
+        version_objects: Like ``mutable`` and ``use_cache`` for saved objects, which this version does not have yet:
+            they change nothing.
         storage_options: What the filesystem needs: endpoint, credentials … (fsspec's ``storage_options``).
         create: Make the registry if there is none. Opening and reading an existing one needs no right to write.
-        settings: The protocol's waits.
-        clock: Where time comes from.
+        settings: How long things are waited for: a ``LedgerSettings``.
+        clock: Where time comes from; for tests.
+        heartbeats: Whether runs begun here are kept alive; for tests.
 
     Raises:
         NotFound: There is no registry, and ``create`` is False or the credentials may not make one.
@@ -154,7 +157,7 @@ class Registry(RegistryRecording):
             model_id: The model it works with.
             revision: The version of model or code.
             config: JSON values; they come back equal.
-            publish: ``on_close`` (all at once), ``on_commit`` (each dataset by itself, P13), ``never``.
+            publish: ``on_close`` (all at once), ``on_commit`` (each dataset by itself, P13), ``never`` (drop it all).
             lease: Seconds of silence after which others may abort the run: 15 minutes by default.
             parent: The run around this one: it is published only if that one lists it (P11).
             isolated: Keep ``parent`` for lineage only.
@@ -223,7 +226,8 @@ class Registry(RegistryRecording):
 
         Raises:
             NotFound: No such run.
-            RunAborted: Somebody aborted it before. RunAlreadyClosed: it is committed, and was to be rolled back.
+            RunAborted: Somebody aborted it before.
+            RunAlreadyClosed: It is committed, and was to be rolled back.
             OutcomeUnknown: The store gave no certain answer. Look at the run before anything else.
         """
         problems = [] if isinstance(success, bool) else [f"success must be True or False, not {success!r:.80}"]
@@ -277,7 +281,9 @@ class Registry(RegistryRecording):
         """A new PENDING dataset of a run; returns its id. See :meth:`Run.dataset` for the arguments.
 
         Raises:
-            NotFound: No such run. RunAborted, RunAlreadyClosed: it is decided. NoActiveRun: none was named.
+            NotFound: No such run.
+            RunAborted, RunAlreadyClosed: The run is decided.
+            NoActiveRun: No run was named, and none surrounds the call.
         """
         begun = self.parts.datasets.begin(
             kind, self._needed(run_id), mode=mode, partition=partition, key=key, tags=tags, task_run=task_run
@@ -331,11 +337,17 @@ class Registry(RegistryRecording):
     # -- housekeeping --------------------------------------------------------------------------------------------
 
     def reap(self, reported_ended: ReportedEnded | None = None, *, wait: bool = False) -> ReapReport:
-        """Abort runs that nobody will finish (P7). ``wait`` watches suspects for half their lease in this call."""
+        """Abort runs that nobody will finish (P7), whose bytes :meth:`collect` may then delete.
+
+        Args:
+            reported_ended: Tells whether Prefect says that the flow run of a run ended without success, given the ids
+                of both: one more reason to suspect a run, never a proof.
+            wait: Watch suspects for half their lease in this call. Without it they are remembered for the next one.
+        """
         return self.ledger.housekeeping.reap(reported_ended or (lambda run, flow_run: False), wait)
 
     def collect(self, dry_run: bool = True) -> CollectReport:
-        """Delete the bytes that a decision has made dead (P8); by default only tells what it would delete."""
+        """Delete the bytes of aborted runs and of dropped datasets (P8); by default only tell what would be deleted."""
         return self.ledger.housekeeping.collect(dry_run)
 
     @nothing_published

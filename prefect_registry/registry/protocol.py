@@ -11,7 +11,10 @@ from prefect_registry.records.documents import Doc, DoctagsAsset
 
 @runtime_checkable
 class RegistryProtocol(Protocol):
-    """The nine operations of reference system 1."""
+    """The nine operations that a producer of datasets needs, as a type: annotate with it what takes any registry.
+
+    ``isinstance(registry, RegistryProtocol)`` is true of a ``Registry``, where the operations are explained.
+    """
 
     def begin_dataset(self, kind: str, run_id: str) -> str: ...
     def commit_dataset(self, dataset_id: str, parquet_root: str, rows: int) -> None: ...

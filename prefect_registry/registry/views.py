@@ -45,7 +45,7 @@ class RunInfo:
 
     @property
     def status(self) -> RunState:
-        """``state``, by the name that reference system 1 uses."""
+        """``state`` by another name."""
         return self.state
 
 

@@ -181,7 +181,8 @@ def registry_run(
 
     Args:
         registry: Which registry: the name of a block, ``"type/name"``, a URL, a block or a ``Registry``. ``"{name}"``
-            takes it from the flow's parameter of that name. None: see DESIGN.md 8 for the order.
+            takes it from the flow's parameter of that name. Without one, that of the run around this flow, or else
+            what :func:`resolve_registry` finds.
         purpose: What the run is for; ``"ingest {year}"`` may use parameters. The flow's name by default.
         model_id: The model that the run works with.
         revision: The version of the code. By default the deployment's version, or the git commit.
