@@ -10,10 +10,11 @@ from prefect_registry.datasets.beginning import Beginning
 from prefect_registry.datasets.checks import check_rows_argument, is_own_folder
 from prefect_registry.datasets.finding import unknown_dataset
 from prefect_registry.datasets.manifest import Verify
-from prefect_registry.errors import AlreadyExists, Conflict, InvalidInput, InvalidState, RunAborted
+from prefect_registry.errors import AlreadyExists, Conflict, InvalidInput, InvalidState, RegistryError, RunAborted
 from prefect_registry.ids import parse_inner_id
 from prefect_registry.ledger import observers, paths
 from prefect_registry.ledger.ledger import Ledger
+from prefect_registry.ledger.runs import refusal
 from prefect_registry.records.base import printable
 from prefect_registry.records.datasets import DatasetGeneration, FileEntry
 from prefect_registry.records.runs import Reference, failure
@@ -56,8 +57,14 @@ class Datasets(Beginning):
         run_id, suffix = parse_inner_id(dataset_id, "ds", "dataset")
         check_rows_argument(rows)
         begun = self._begun(run_id, suffix)
-        files, url, external = self._contents(begun, root, verify, ours)
-        counted = rows if external else manifest.check_rows(files, rows, begun.root)
+        try:
+            files, url, external = self._contents(begun, root, verify, ours)
+            counted = rows if external else manifest.check_rows(files, rows, begun.root)
+        except RegistryError as error:  # of a run that was aborted, the bytes may be collected already
+            end = self.store.decision(run_id)
+            if end is not None:
+                raise refusal(end, f"commit dataset {dataset_id}") from error
+            raise
         inline = manifest.fits_inline(files)
         reference = None if inline else self._large_manifest(run_id, suffix, files)
         document = begun.model_copy(

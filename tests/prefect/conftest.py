@@ -16,7 +16,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.prefect)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def server(prefect_server: str) -> Server:
     """The API of a real server, which this process and its children use."""
     return Server(prefect_server)

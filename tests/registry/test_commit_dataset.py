@@ -22,7 +22,7 @@ from registry_support import numbers, only, refused, rows, write
 
 from prefect_registry import Registry
 from prefect_registry.datasets.writing import DatasetWriter
-from prefect_registry.errors import AlreadyExists, Conflict, IntegrityError, InvalidInput, InvalidState
+from prefect_registry.errors import AlreadyExists, Conflict, IntegrityError, InvalidInput, InvalidState, RunAborted
 
 TABLE = pa.table({"m": [1, 1, 2], "n": [10, 11, 20]})
 
@@ -613,3 +613,15 @@ def test_one_key_begun_by_many_threads_at_once_is_one_dataset(registry: Registry
         thread.join()
     assert len(found) == 16
     assert len(set(found)) == 1
+
+
+def test_a_dataset_of_an_aborted_run_whose_bytes_are_collected_says_that_the_run_was_aborted(
+    registry: Registry,
+) -> None:
+    run = registry.attach(registry.insert_run("p"))
+    dataset = write(run, "k", 1)
+    root = registry.get_dataset(dataset).root
+    registry.close_run(run.id, False)
+    registry.collect(dry_run=False)
+    with refused(RunAborted, registry):
+        registry.commit_dataset(dataset, root, 1)
