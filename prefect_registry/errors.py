@@ -30,7 +30,8 @@ the call belonged to is published, where that question makes sense (DESIGN.md 8)
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, ClassVar, Literal, ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -293,6 +294,20 @@ class ConfigurationError(RegistryError):
     kind = "configuration_error"
     usual_why = "The settings do not say which registry is meant, or are wrong"
     usual_todo = "Name the registry, or correct its settings"
+
+
+@contextmanager
+def in_run(run_id: str) -> Iterator[None]:
+    """Errors of the store in this block name the run whose work met them (DESIGN.md P10)."""
+    try:
+        yield
+    except StorageError as error:
+        if "run_id" not in error.context:
+            error.context["run_id"] = run_id
+            if run_id not in error.what:
+                error.what += f", in run {run_id}"
+                error.args = (error.what,)
+        raise
 
 
 def nothing_published(method: Callable[P, R]) -> Callable[P, R]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
 from typing import Any, Generic, TypeVar
@@ -13,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from prefect_registry.errors import FormatError, InvalidInput, NotFound
 from prefect_registry.ledger import paths
-from prefect_registry.ledger.ledger import Ledger, RunSpec, failure_of
+from prefect_registry.ledger.ledger import Ledger
 from prefect_registry.names import name_problems
 from prefect_registry.records.base import LARGEST_DOCUMENT_BYTES, json_problems
 from prefect_registry.records.cells import CellGeneration
@@ -143,30 +142,11 @@ class Documents:
             self._ledger.runs.check_open(run_id, f"register {kind.noun}s")
         if not records:
             return
-        with self._together(f"register {kind.noun}s", run_id) as run:
+        # Nested in the surrounding run: when a record cannot be written, those that were are dropped with it, also when
+        # the caller goes on and commits.
+        with self._ledger.implicit_run(f"register {kind.noun}s", run_id) as run:
             calls: list[Callable[[], object]] = [partial(self._write, kind, record, run) for record in records]
             self._ledger.runs.within(run, calls, f"register {kind.noun}s")
-
-    @contextmanager
-    def _together(self, purpose: str, run_id: str | None) -> Iterator[str]:
-        """A run of the call's own, nested in ``run_id`` if there is one.
-
-        So when a record cannot be written, those that were are dropped with it, also when the caller goes on and
-        commits the surrounding run.
-        """
-        if run_id is None:
-            with self._ledger.implicit_run(purpose, None) as run:
-                yield run
-            return
-        lease = self._ledger.runs.known(run_id).lease_seconds
-        spec = RunSpec(purpose, parent=run_id, implicit=True, lease_seconds=lease)
-        own = self._ledger.begin(spec).begin.run_id
-        try:
-            yield own
-        except BaseException as error:
-            self._ledger.abort(own, failure_of(error))
-            raise
-        self._ledger.commit(own)
 
     def _write(self, kind: Kind[M], record: M, run_id: str | None, guarded: bool = False) -> None:
         value = record.model_dump(mode="json")

@@ -15,6 +15,7 @@ from prefect_registry.errors import (
     RunAlreadyClosed,
     StorageError,
     StorageUnavailable,
+    in_run,
 )
 from prefect_registry.ledger import paths
 from prefect_registry.ledger.membership import Listing, Membership
@@ -149,7 +150,8 @@ class Closing:
             ancestors=ancestors,
         )
         try:
-            self._store.create(paths.end_key(run_id), decision)
+            with in_run(run_id):
+                self._store.create(paths.end_key(run_id), decision)
         except AlreadyExists as error:
             return self._existing(run_id, error)
         return decision

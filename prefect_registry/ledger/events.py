@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from prefect_registry.errors import AlreadyExists, IntegrityError
+from prefect_registry.errors import AlreadyExists, IntegrityError, in_run
 from prefect_registry.ids import parse_inner_id, parse_run_id
 from prefect_registry.ledger import paths
 from prefect_registry.ledger.journal import Journal, RunEntry
@@ -63,8 +63,9 @@ class Events:
         if run_id is not None and not visible:
             self._runs.within(run_id, [create], f"emit {event_name!r}")
         elif run_id is not None:
-            self._runs.known(run_id)
-            create()
+            with in_run(run_id):
+                self._runs.known(run_id)
+                create()
         else:
             create()
         return document

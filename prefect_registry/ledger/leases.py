@@ -17,7 +17,8 @@ from prefect_registry.locks import ForkSafeLock
 from prefect_registry.records.runs import Begin, Decision, Failure, Heartbeat, Holder, failure
 from prefect_registry.storage.base import ObjectInfo
 
-Verdict = Literal["decided", "alive", "suspect", "over", "gone"]
+Verdict = Literal["decided", "alive", "suspect", "over", "gone", "given_up"]
+MAY_BE_ABORTED: tuple[Verdict, ...] = ("over", "gone", "given_up")
 Abort = Callable[[str, Failure, str], Decision]
 
 
@@ -49,7 +50,12 @@ class Leases:
         self._outcomes = outcomes
         self._seen: dict[str, tuple[int, float]] = {}
         self._lock = ForkSafeLock()
+        self._given_up: set[str] = set()
         self.abort: Abort | None = None
+
+    def give_up(self, run_id: str) -> None:
+        """This process wanted the run aborted and could not reach the store: whoever meets it here may abort it."""
+        self._given_up.add(run_id)
 
     def pulse(self, run_id: str) -> Pulse | None:
         """The newest sign of life, read from the store now; None when not even a begin exists."""
@@ -80,10 +86,12 @@ class Leases:
 
         ``gone``: proven dead. ``over``: silent for its lease, or reported by Prefect as ended, and its heartbeat has
         not changed for half a lease while this process watched. ``suspect``: the same, but not watched for long
-        enough yet: judge again later. ``alive``: neither.
+        enough yet: judge again later. ``given_up``: this process tried to abort it before. ``alive``: none of these.
         """
         if self._store.decision(run_id) is not None:
             return "decided"
+        if run_id in self._given_up:
+            return "given_up"
         looked, now = self._store.clock.monotonic(), self._store.clock.now()  # before: this process may stand still
         pulse = self.pulse(run_id)
         if pulse is None:
@@ -134,7 +142,7 @@ class Leases:
         verdict = self.judge(run_id)
         if verdict == "decided":
             return True
-        if verdict not in ("over", "gone"):
+        if verdict not in MAY_BE_ABORTED:
             return False
         assert self.abort is not None
         self.abort(run_id, reaped(verdict), note)
@@ -155,5 +163,10 @@ class Leases:
 
 def reaped(verdict: Verdict) -> Failure:
     """The failure that a reaped run's decision carries."""
-    why = "its process is gone" if verdict == "gone" else "its lease was over and its heartbeat stood still"
-    return failure("Reaped", message=why, kind="reaped")
+    why = {
+        "gone": "its process is gone",
+        "given_up": "its process wanted to abort it before, when the store did not answer",
+    }
+    return failure(
+        "Reaped", message=why.get(verdict, "its lease was over and its heartbeat stood still"), kind="reaped"
+    )

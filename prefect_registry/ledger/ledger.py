@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from prefect_registry.errors import OutcomeUnknown
+from prefect_registry.errors import OutcomeUnknown, RegistryError, StorageError, in_run
 from prefect_registry.ledger import observers
 from prefect_registry.ledger.beats import Beats
 from prefect_registry.ledger.cells import Cells
@@ -82,7 +82,8 @@ class Ledger:
     ) -> Closed:
         """Commit a run; see :meth:`Closing.commit`. Heartbeats end with the decision, whatever it is."""
         try:
-            closed = self.closing.commit(run_id, notes=notes, result=result, refuse_pending=refuse_pending)
+            with in_run(run_id):
+                closed = self.closing.commit(run_id, notes=notes, result=result, refuse_pending=refuse_pending)
         except OutcomeUnknown:
             self.beats.stop(run_id)  # nobody may come back to it: then its lease must run out
             raise
@@ -91,31 +92,45 @@ class Ledger:
 
     def abort(self, run_id: str, failure: Failure | None = None, notes: str | None = None) -> Decision:
         """Abort a run, or learn that it is decided; never raises because it has committed."""
-        decision = self.closing.abort(run_id, failure, notes)
-        self.beats.stop(run_id)
-        return decision
+        with self._giving_up(run_id):
+            return self.closing.abort(run_id, failure, notes)
 
     def fail(self, run_id: str, failure: Failure | None = None, notes: str | None = None) -> Decision:
         """``close_run(success=False)``; see :meth:`Closing.fail`."""
-        decision = self.closing.fail(run_id, failure, notes)
-        self.beats.stop(run_id)
-        return decision
+        self.runs.known(run_id)
+        with self._giving_up(run_id):
+            return self.closing.fail(run_id, failure, notes)
 
     @contextmanager
-    def implicit_run(self, purpose: str, run_id: str | None) -> Iterator[str]:
-        """``run_id`` itself, or a run that is opened for this block alone, committed at its end (DESIGN.md 2)."""
-        if run_id is not None:
-            yield run_id
-            return
-        own = self.begin(RunSpec(purpose=purpose, implicit=True)).begin.run_id
+    def _giving_up(self, run_id: str) -> Iterator[None]:
+        """No more heartbeats after an abort, also when it fails: then the lease must run out."""
+        try:
+            yield
+        except StorageError:
+            self.leases.give_up(run_id)
+            raise
+        finally:
+            self.beats.stop(run_id)
+
+    @contextmanager
+    def implicit_run(self, purpose: str, parent: str | None = None) -> Iterator[str]:
+        """A run that is opened for this block alone, nested in ``parent`` if there is one, and committed at its end
+        (DESIGN.md 2).
+        """
+        lease = self.runs.known(parent).lease_seconds if parent is not None else None
+        own = self.begin(RunSpec(purpose, parent=parent, implicit=True, lease_seconds=lease)).begin.run_id
         try:
             yield own
         except BaseException as error:
-            self.abort(own, failure_of(error))
+            try:
+                self.abort(own, failure_of(error))
+            except RegistryError as another:  # undecided still, so nothing is visible
+                error.add_note(f"Its run {own} could not be aborted, and will be when its lease is over: {another}")
             raise
         try:
             self.commit(own)
         except OutcomeUnknown:
+            self.leases.give_up(own)  # nobody else knows of it
             raise
         except BaseException as error:  # nobody else knows of the run: it must not hold its cells
             if not self.abort(own, failure_of(error)).committed or not isinstance(error, Exception):

@@ -9,7 +9,7 @@ from itertools import groupby
 from prefect_registry.ledger import paths
 from prefect_registry.ledger.closing import Closing
 from prefect_registry.ledger.journal import Journal
-from prefect_registry.ledger.leases import Leases, Verdict, reaped
+from prefect_registry.ledger.leases import MAY_BE_ABORTED, Leases, Verdict, reaped
 from prefect_registry.ledger.outcomes import Outcomes
 from prefect_registry.ledger.store import Store
 from prefect_registry.records.datasets import DatasetGeneration
@@ -75,7 +75,7 @@ class Housekeeping:
         begin = self._store.begin(run_id)
         ended = reported_ended(run_id, begin.flow_run if begin is not None else None)
         verdict: Verdict = self._leases.judge(run_id, ended)
-        if verdict in ("over", "gone"):
+        if verdict in MAY_BE_ABORTED:
             decision = self._closing.abort(run_id, reaped(verdict), "reaped")
             self._leases.forget(run_id)
             if not decision.committed:

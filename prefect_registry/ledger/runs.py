@@ -15,6 +15,7 @@ from prefect_registry.errors import (
     OutcomeUnknown,
     RunAborted,
     RunAlreadyClosed,
+    in_run,
 )
 from prefect_registry.ids import parse_run_id
 from prefect_registry.ledger import paths
@@ -120,7 +121,7 @@ class Runs:
             self._sent[begin.run_id] = (before, clock.local())
         except OutcomeUnknown as error:
             raise OutcomeUnknown(
-                "The run could not be begun",
+                f"Run {begin.run_id} could not be begun",
                 why=error.why or error.what,
                 todo="Try again when the store answers; nothing was published",
                 committed="no",
@@ -212,6 +213,10 @@ class Runs:
 
         The first call of this process on a run reads its begin and decision before anything is written.
         """
+        with in_run(run_id):
+            return self._within(run_id, calls, doing)
+
+    def _within(self, run_id: str, calls: Sequence[Callable[[], T]], doing: str) -> list[T]:
         first = self._first_look(run_id, doing)
         if first:
             return self._store.together(calls) if calls else []
