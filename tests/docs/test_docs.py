@@ -18,6 +18,8 @@ NOT_RUN = {
     "README.md": 1,  # the sketch on top: read_month is the reader's own
     "docs/how-to/schedule-ingestion.md": 1,  # serves for ever
     "docs/how-to/test-your-flows.md": 1,  # a test of the reader's project
+    "docs/how-to/move-an-existing-flow.md": 2,  # Spark and dbt
+    "docs/how-to/read-what-was-published.md": 2,  # a bucket and a block of the reader's, DuckDB and Spark
     "docs/how-to/s3.md": 1,  # clouds and other people's servers
     "docs/how-to/gcs.md": 1,
     "docs/how-to/azure.md": 1,
