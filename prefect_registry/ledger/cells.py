@@ -203,7 +203,12 @@ class Cells:
             if expected is not ANY and look.base_gen != expected:
                 raise self._conflict(draft, look, expected)
             candidate = draft.model_copy(
-                update={"gen": look.newest + 1, "base": look.base_gen, "base_tx": look.base_tx}
+                update={
+                    "gen": look.newest + 1,
+                    "base": look.base_gen,
+                    "base_tx": look.base_tx,
+                    "at": self._store.clock.now(),  # it may have waited
+                }
             )
             written = self._try(cell, candidate, run_id, guarded)
             if written is not None:
@@ -217,7 +222,8 @@ class Cells:
         touch = partial(self._store.storage.put, paths.touch_key(owner, cell, candidate.gen), b"")
         calls: list[Callable[[], object]] = [partial(self._create, cell, candidate), touch]
         if run_id is not None and guarded:
-            created = self._runs.within(run_id, calls, f"write {cell.type} {candidate.name!r}")[0]
+            listed = partial(self._outcomes.lists_cell, cell=cell, gen=candidate.gen)
+            created = self._runs.within(run_id, calls, f"write {cell.type} {candidate.name!r}", listed)[0]
         else:
             created = self._store.together(calls)[0]
         if created:

@@ -68,9 +68,9 @@ class Closing:
             OutcomeUnknown: The store gave no certain answer. Nothing may be cleaned up.
         """
         begin = self._runs.known(run_id)
-        listing = Listing.of(self._store.storage.list(paths.run_prefix(run_id)))
-        if listing.begin is not None:
-            self._runs.learn_time(run_id, listing.begin.modified)
+        listed = list(self._store.storage.list(paths.run_prefix(run_id)))
+        self._store.learn_time(listed)
+        listing = Listing.of(listed)
         if listing.end:
             return self._join(begin, self._decided(run_id))
         members, left_out = self._membership.gather(begin, listing)

@@ -18,6 +18,7 @@ from prefect_registry.ledger.outcomes import Outcomes
 from prefect_registry.ledger.runs import Runs
 from prefect_registry.ledger.store import Store
 from prefect_registry.records.events import Event
+from prefect_registry.records.runs import Decision
 
 
 class Events:
@@ -61,7 +62,7 @@ class Events:
         name = ("i" if visible else "e") + event_id[-16:]
         create = partial(self._create, paths.event_key(home, name), document)
         if run_id is not None and not visible:
-            self._runs.within(run_id, [create], f"emit {event_name!r}")
+            self._runs.within(run_id, [create], f"emit {event_name!r}", partial(self._lists, name=name))
         elif run_id is not None:
             with in_run(run_id):
                 self._runs.known(run_id)
@@ -93,7 +94,10 @@ class Events:
         end = self._store.decision(event.tx)
         if end is None or not end.committed or self._outcomes.effective(event.tx) != "committed":
             return False
-        return "e" + event.event_id[-16:] in self._store.members(end).events
+        return self._lists(end, "e" + event.event_id[-16:])
+
+    def _lists(self, decision: Decision, name: str) -> bool:
+        return name in self._store.members(decision).events
 
     def visible(self, entries: dict[str, RunEntry] | None = None) -> Iterator[Event]:
         """Every visible event and incident, oldest first (by time, then id)."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
 
@@ -64,7 +63,6 @@ class Runs:
         self._store = store
         self._outcomes = outcomes
         self._abort = abort
-        self._sent: dict[str, tuple[datetime, datetime]] = {}
 
     # -- begin ---------------------------------------------------------------------------------------------------
 
@@ -114,11 +112,8 @@ class Runs:
 
     def create_begin(self, begin: Begin) -> None:
         """Store ``begin.json``. Its id is new, so a lost answer that stays lost harms nobody: nothing refers to it."""
-        clock = self._store.clock
-        before = clock.local()
         try:
             self._store.create(paths.begin_key(begin.run_id), begin)
-            self._sent[begin.run_id] = (before, clock.local())
         except OutcomeUnknown as error:
             raise OutcomeUnknown(
                 f"Run {begin.run_id} could not be begun",
@@ -134,12 +129,6 @@ class Runs:
         if decided is not None:
             self._abort(begin.run_id, f"the run around it, {decided.run_id}, is {decided.outcome}")
             raise refusal(decided, "begin a run inside it")
-
-    def learn_time(self, run_id: str, stored_at: datetime) -> None:
-        """Measure this process's clock by when the store says that it received our own begin (P12)."""
-        sent = self._sent.pop(run_id, None)
-        if sent is not None:
-            self._store.clock.measure(stored_at, *sent)
 
     # -- attempts of a flow run (P14) ----------------------------------------------------------------------------
 
@@ -208,15 +197,24 @@ class Runs:
             raise unknown_run(run_id)
         return begin
 
-    def within(self, run_id: str, calls: Sequence[Callable[[], T]], doing: str) -> list[T]:
+    def within(
+        self,
+        run_id: str,
+        calls: Sequence[Callable[[], T]],
+        doing: str,
+        publishes: Callable[[Decision], bool] = lambda decision: False,
+    ) -> list[T]:
         """Run storage calls of an undecided run, looking at its decision beside them: no sequential trip (P6).
 
-        The first call of this process on a run reads its begin and decision before anything is written.
+        The first call of this process on a run reads its begin and decision before anything is written. When the run
+        is committed meanwhile, ``publishes`` tells whether what was written is a member: then it has succeeded.
         """
         with in_run(run_id):
-            return self._within(run_id, calls, doing)
+            return self._within(run_id, calls, doing, publishes)
 
-    def _within(self, run_id: str, calls: Sequence[Callable[[], T]], doing: str) -> list[T]:
+    def _within(
+        self, run_id: str, calls: Sequence[Callable[[], T]], doing: str, publishes: Callable[[Decision], bool]
+    ) -> list[T]:
         first = self._first_look(run_id, doing)
         if first:
             return self._store.together(calls) if calls else []
@@ -227,7 +225,8 @@ class Runs:
         except Exception as error:
             self._refuse(looked, doing, error)
             raise
-        self._refuse(looked, doing, None)
+        if not (looked and looked[0] is not None and looked[0].committed and publishes(looked[0])):
+            self._refuse(looked, doing, None)
         return results[1:]
 
     def _first_look(self, run_id: str, doing: str) -> bool:

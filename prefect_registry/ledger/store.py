@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import random
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
 
@@ -18,7 +20,10 @@ from prefect_registry.ledger.holder import is_gone, this_process
 from prefect_registry.locks import ForkSafeLock
 from prefect_registry.records.base import Document
 from prefect_registry.records.runs import Begin, Decision, Holder, Members, MembersDocument, Reference
-from prefect_registry.storage.base import Storage, Upload
+from prefect_registry.storage.base import ObjectInfo, Storage, Upload
+
+MOST_SENT = 1_000
+"""Of how many of the newest creates it is remembered when they were sent."""
 
 D = TypeVar("D", bound=Document)
 T = TypeVar("T")
@@ -86,13 +91,14 @@ class Store:
 
     def __post_init__(self) -> None:
         self._cache = _Cache()
+        self._sent: dict[str, tuple[datetime, datetime]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in self.__dict__.items() if k != "_cache"}
+        return {k: v for k, v in self.__dict__.items() if k not in ("_cache", "_sent")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._cache = _Cache()
+        self.__post_init__()
 
     # -- documents -----------------------------------------------------------------------------------------------
 
@@ -118,9 +124,21 @@ class Store:
 
     def create(self, key: str, document: D) -> D:
         """Create an immutable document. ``AlreadyExists`` carries what is there; see ``Storage.create``."""
+        before = self.clock.local()
         self.storage.create(key, document.encode())
+        self._sent[key] = (before, self.clock.local())
+        if len(self._sent) > MOST_SENT:
+            with contextlib.suppress(KeyError, RuntimeError, StopIteration):  # another thread does the same
+                del self._sent[next(iter(self._sent))]
         self._remember(key, document)
         return document
+
+    def learn_time(self, listed: Iterable[ObjectInfo]) -> None:
+        """Measure this process's clock by when the store says that it received what we created (P12)."""
+        for info in listed:
+            sent = self._sent.pop(info.key, None)
+            if sent is not None:
+                self.clock.measure(info.modified, *sent)
 
     def has(self, key: str) -> bool:
         """Whether this process has the document already."""

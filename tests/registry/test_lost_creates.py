@@ -16,6 +16,7 @@ from registry_support import FAST, assert_tells, asset, doc, publish, rows, writ
 from prefect_registry import Registry
 from prefect_registry.clock import SystemClock
 from prefect_registry.errors import AlreadyExists, RegistryError, StorageUnavailable
+from prefect_registry.ledger import membership
 from prefect_registry.storage.memory import MemoryStorage
 from prefect_registry.storage.remote import RemoteStorage
 from prefect_registry.storage.resolving import ResolvingStorage
@@ -93,14 +94,6 @@ def nested(registry: Registry, place: Place) -> None:
     place.notes.update(outer=outer, inner=inner)
 
 
-def many_documents(registry: Registry, place: Place) -> None:
-    """A run whose members do not fit its decision."""
-    run = registry.insert_run("work")
-    for n in range(9_000):
-        registry.ledger.cells.write("model", f"a-rather-long-name-for-a-model-{n:06d}", {}, run_id=run, blind=True)
-    place.notes["run"] = run
-
-
 def published(registry: Registry, place: Place) -> None:
     """A run that is published, and one that is rolled back."""
     place.notes["good"] = publish(registry, "k", 1)
@@ -124,6 +117,13 @@ def retry(registry: Registry, place: Place) -> None:
     begun = registry.begin_attempt("flow", flow_run="fr").begin
     write(registry.attach(begun.run_id), "k", 2)
     registry.close_run(begun.run_id, True)
+
+
+def commit_in_parts(registry: Registry, place: Place) -> None:
+    """As if the members did not fit the decision."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(membership, "MOST_INLINE_BYTES", 0)
+        registry.close_run(place.notes["run"], True)
 
 
 def on_commit(registry: Registry, place: Place) -> None:
@@ -153,6 +153,7 @@ OPERATIONS: dict[str, tuple[Step, Step]] = {
     "incident": (staged, lambda r, p: r.incident("i", "s", "E", "m", run_id=p.notes["run"])),
     "cell": (nothing, lambda r, p: r.ledger.cells.update("model", "m", lambda v: {"n": 1 + (v or {}).get("n", 0)})),
     "commit": (staged, lambda r, p: r.close_run(p.notes["run"], True)),
+    "commit in parts": (staged, commit_in_parts),
     "commit of pending": (open_dataset, lambda r, p: r.close_run(p.notes["run"], True)),
     "commit of nested": (nested, lambda r, p: r.close_run(p.notes["inner"], True)),
     "commit around undecided": (nested, lambda r, p: r.close_run(p.notes["outer"], True)),
