@@ -28,6 +28,8 @@ NOT_FOR_USERS = {
     "Registry": {"begin_attempt", "ledger"},
 }
 """What has no underscore because other modules of the package call it, and is no promise to users."""
+IMPORTED_BY_USERS = {"LedgerSettings"}
+"""Classes whose objects users make themselves, and that ``prefect_registry`` does not export."""
 
 
 class _Bare:
@@ -108,8 +110,9 @@ def _members(cls: type) -> Iterator[tuple[str, Any]]:
             yield name, value
 
 
-def _class(cls: type, title: str = "") -> Iterator[str]:
-    yield f"## {title or cls.__name__}\n\n{_doc(cls)}\n"
+def _class(cls: type) -> Iterator[str]:
+    where = f"From `{cls.__module__}`. " if cls.__name__ in IMPORTED_BY_USERS else ""
+    yield f"## {cls.__name__}\n\n{where}{_doc(cls)}\n"
     if dataclasses.is_dataclass(cls):
         fields = [_field(f) for f in dataclasses.fields(cls) if not f.name.startswith("_") and f.name != "store"]
         yield "Fields: " + ", ".join(fields) + ".\n"
