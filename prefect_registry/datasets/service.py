@@ -49,16 +49,21 @@ class Datasets(Beginning):
         ours: Mapping[str, FileEntry] | None = None,
         tags: Mapping[str, str] | None = None,
         partitioning: Mapping[str, str] | None = None,
+        empty: bool = False,
     ) -> DatasetGeneration:
         """Stage a dataset: its manifest becomes generation 1. See ``Registry.commit_dataset``.
 
-        ``ours`` are the files, when nobody but this process wrote into the folder, so that it need not be listed.
+        ``ours`` are the files, when nobody but this process wrote into the folder, so that it need not be listed. One
+        without files is taken for a mistake unless it is ``empty`` on purpose, or 0 rows are given: in mode "replace"
+        it would empty the table.
         """
         run_id, suffix = parse_inner_id(dataset_id, "ds", "dataset")
         check_rows_argument(rows)
         begun = self._begun(run_id, suffix)
         try:
             files, url, external = self._contents(begun, root, verify, ours)
+            if not (files or external or empty) and rows is None:
+                raise _nothing_written(begun)
             counted = rows if external else manifest.check_rows(files, rows, begun.root)
         except RegistryError as error:  # of a run that was aborted, the bytes may be collected already
             end = self.store.decision(run_id)
@@ -234,3 +239,13 @@ class Datasets(Beginning):
 def _same_file(a: FileEntry, b: FileEntry) -> bool:
     """Whether two entries are of the same bytes, as far as both were hashed (``verify="size"`` hashes nothing)."""
     return (a.path, a.size) == (b.path, b.size) and (not a.sha256 or not b.sha256 or a.sha256 == b.sha256)
+
+
+def _nothing_written(begun: DatasetGeneration) -> InvalidInput:
+    return InvalidInput(
+        f"Nothing was written to dataset {begun.dataset_id} of kind {begun.kind!r}",
+        why=f"There is no file in {begun.root}; whoever should have written there wrote elsewhere, or nothing",
+        todo="Write to it. To publish an empty one, write a table without rows, or say set_rows(0)",
+        committed="no",
+        dataset_id=begun.dataset_id,
+    )

@@ -47,6 +47,7 @@ class DatasetWriter:
         self._was_staged = self.staged is not None
         self._prefix = paths.dataset_prefix(begun.run_id, begun.dataset_id[-16:])
         self._others_write = False
+        self._empty_is_meant = False
         self._done = False
         self._rows: int | None = None
         self._tags: dict[str, str] = {}
@@ -146,6 +147,7 @@ class DatasetWriter:
             columns = [partition_by] if isinstance(partition_by, str) else list(partition_by)
             encoded, types = encode_partitioned(table, columns, lambda: path or self._next_part(), **options)
             self._note_types(types)
+        self._empty_is_meant = self._empty_is_meant or not encoded
         uploads = [Upload(self._key(name), data) for name, data, _ in encoded]
         self._put(uploads, [(name, shape) for name, _, shape in encoded], progress)
         return [name for name, _, _ in encoded]
@@ -197,6 +199,7 @@ class DatasetWriter:
                 ours=None if self._others_write else self._files(),
                 tags=self._tags,
                 partitioning=self._types,
+                empty=self._empty_is_meant,
             )
         self._done = True
 

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 import pytest
-from registry_support import numbers, only, refused, rows, write
+from registry_support import numbers, only, publish, refused, rows, write
 
 from prefect_registry import Registry
 from prefect_registry.datasets.writing import DatasetWriter
@@ -399,6 +399,7 @@ def test_nothing_can_be_written_after_the_end(
     (tmp_path / "f").write_text("x")
     with registry.run("p") as run:
         ds = run.dataset("k")
+        ds.set_rows(0)
         end(ds)
         with refused(InvalidState, registry):
             ds.write_table(numbers(1))
@@ -442,6 +443,7 @@ def test_a_path_that_no_dataset_can_have_is_refused(registry: Registry, path: An
             ds.upload(tmp_path / "f", path or "/")
         with refused(InvalidInput, registry):
             ds.write_table(numbers(1), path=f"{path}/.parquet")
+        ds.set_rows(0)
 
 
 # -- partitions ------------------------------------------------------------------------------------------------------
@@ -508,8 +510,10 @@ def test_what_no_folder_can_spell_is_refused_and_nothing_is_written(
     registry: Registry, table: pa.Table, columns: list[str]
 ) -> None:
     table = table.append_column("n", pa.array(range(table.num_rows)))
-    with registry.run("p") as run, run.dataset("k") as ds, refused(InvalidInput, registry):
-        ds.write_table(table, partition_by=columns)
+    with registry.run("p") as run, run.dataset("k") as ds:
+        with refused(InvalidInput, registry):
+            ds.write_table(table, partition_by=columns)
+        ds.set_rows(0)
 
 
 def test_partition_types_must_agree_within_a_dataset_and_widen_between_datasets(registry: Registry) -> None:
@@ -546,6 +550,7 @@ def test_what_is_no_table_is_refused(registry: Registry, table: Any) -> None:
             ds.write_table(numbers(1), path="x.csv")
         with refused(InvalidInput, registry):
             ds.write_table(numbers(1), compression="no such codec")
+        ds.set_rows(0)
 
 
 # -- keys ------------------------------------------------------------------------------------------------------------
@@ -625,3 +630,18 @@ def test_a_dataset_of_an_aborted_run_whose_bytes_are_collected_says_that_the_run
     registry.collect(dry_run=False)
     with refused(RunAborted, registry):
         registry.commit_dataset(dataset, root, 1)
+
+
+def test_a_dataset_that_nobody_wrote_to_is_refused_instead_of_emptying_the_table(registry: Registry) -> None:
+    publish(registry, "k", 1)
+    for touch in (lambda ds: None, lambda ds: ds.root):
+        expected = pytest.raises(InvalidInput, match="Nothing was written")
+        with expected as caught, registry.run("p") as run, run.dataset("k") as ds:
+            touch(ds)
+        assert caught.value.committed == "no"
+        assert rows(registry, "k") == [1]
+    run = registry.attach(registry.insert_run("p"))
+    empty = registry.begin_dataset("k", run.id)
+    registry.commit_dataset(empty, registry.get_dataset(empty).root, 0)
+    registry.close_run(run.id, True)
+    assert rows(registry, "k") == []
