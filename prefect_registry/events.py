@@ -51,7 +51,7 @@ def published_alone(run: Run, dataset: Dataset, flow_run: str) -> None:
 
 
 def rolled_back(run: Run, purpose: str, why: Failure, flow_run: str) -> None:
-    """A run was rolled back: nothing of it is visible."""
+    """A run was rolled back: nothing of it is visible, except what ``publish="on_commit"`` had published by itself."""
     told = {"run_id": run.id, "purpose": purpose, "error_class": why.cls, "message": why.message, "kind": why.kind}
     told |= {"url": run.registry.url}
     _emit(RUN_ROLLED_BACK, run.id, _run_resource(run, purpose), told, run, flow_run)

@@ -60,7 +60,8 @@ def _end(registry: Registry, run_id: str, state: Any, message: str, flow_run: An
         why = failure(state.name or state.type.value, message, _KINDS.get(state.type.value, "error"))
         decision = registry.ledger.abort(run_id, why)
         if not decision.committed:
-            logger.warning("Run %s was rolled back: nothing of it is visible. %s", run_id, message)
+            visible = notices.visible_after_rollback(registry.ledger.runs.known(run_id).publish)
+            logger.warning("Run %s was rolled back: %s. %s", run_id, visible, message)
             notices.rolled_back(registry.attach(run_id), why, str(flow_run.id))
     if decision.committed and registry.ledger.outcomes.effective(run_id) == "committed":
         logger.warning("Run %s had published before: committed: yes. It stays visible.", run_id)

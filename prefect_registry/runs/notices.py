@@ -23,7 +23,7 @@ from prefect_registry.errors import RegistryError
 from prefect_registry.ledger import observers, paths
 from prefect_registry.ledger.closing import Closed
 from prefect_registry.records.datasets import DatasetGeneration
-from prefect_registry.records.runs import Decision, Failure
+from prefect_registry.records.runs import Decision, Failure, Publish
 from prefect_registry.registry import Registry, Run
 from prefect_registry.runs.current import registry_at
 from prefect_registry.runs.flowrun import flow_run_id, log
@@ -41,6 +41,7 @@ class Publication:
     run: Run
     purpose: str
     flow: str | None
+    publish: str
     decision: Decision
     datasets: list[Dataset]
     count: int
@@ -53,6 +54,26 @@ class Publication:
 
 _deferred: dict[str, Publication] = {}
 _lock = threading.Lock()
+
+
+# -- what is visible when ----------------------------------------------------------------------------------------------
+
+_WHILE_OPEN: dict[Publish, str] = {
+    "on_close": "nothing of it is visible yet",
+    "on_commit": 'each dataset becomes visible when it is committed (publish="on_commit")',
+    "never": 'nothing of it will be visible (publish="never")',
+}
+_KEPT = 'what it had published by itself (publish="on_commit") stays visible, and nothing else of it is'
+
+
+def visible_while_open(publish: Publish) -> str:
+    """What readers see of a run that goes on."""
+    return _WHILE_OPEN[publish]
+
+
+def visible_after_rollback(publish: str) -> str:
+    """What readers see of a run that was rolled back: each dataset of ``on_commit`` was a run of its own (P13)."""
+    return _KEPT if publish == "on_commit" else "nothing of it is visible"
 
 
 # -- after a commit ----------------------------------------------------------------------------------------------------
@@ -120,7 +141,7 @@ def publication_of(run: Run, decision: Decision) -> Publication:
     documents = registry.ledger.store.read_many(keys[:MOST_READ], DatasetGeneration) if keys else []
     found = [registry.parts.datasets.view(d, "READY") for d in documents if d is not None and d.step == "staged"]
     flow, count = begin.prefect.get("flow_name"), len(found) if len(keys) <= MOST_READ else len(keys)
-    return Publication(run, begin.purpose, flow, decision, found, count)
+    return Publication(run, begin.purpose, flow, begin.publish, decision, found, count)
 
 
 def _members(registry: Registry, decision: Decision) -> list[str]:
@@ -135,6 +156,11 @@ def _members(registry: Registry, decision: Decision) -> list[str]:
 
 def _line(publication: Publication, seconds: float) -> str:
     run, datasets = publication.run, publication.datasets
+    if not publication.count and publication.publish == "on_commit":
+        return (
+            f"Run {run.id} is committed in {run.registry.url}: each dataset became visible when it was committed "
+            '(publish="on_commit").'
+        )
     if not publication.count:
         return f"Run {run.id} is committed in {run.registry.url}: it published no dataset."
     kinds = ", ".join(f"{kind} ({n})" if n > 1 else kind for kind, n in sorted(publication.kinds.items())[:12])

@@ -111,7 +111,8 @@ class Scope:
             self._tell_published(self.published)
             return
         around = "" if attempt.begin.parent is None else f", inside {attempt.begin.parent}"
-        log().info("Registry run %s began in %s%s: nothing of it is visible yet.", self.run.id, registry.url, around)
+        visible = notices.visible_while_open(self.options.publish)
+        log().info("Registry run %s began in %s%s: %s.", self.run.id, registry.url, around, visible)
 
     def _purpose(self) -> str:
         if self.options.purpose is not None:
@@ -201,7 +202,8 @@ class Scope:
         if answer is False:
             raise InvalidState(
                 f"The check of run {self.run.id} returned False",
-                todo="Nothing was published; mend the data, or the check",
+                why=f"{_name_of(self.options.check)} looked at what was staged, and said no",
+                todo="Mend the data, or the check, and run the flow again",
                 committed="no",
                 run_id=self.run.id,
             )
@@ -294,7 +296,8 @@ class Scope:
         if decision.committed:
             log().warning("Run %s is committed and stays so, although: %s", self.run.id, why.message or why.cls)
         else:
-            log().error("Run %s was rolled back, nothing of it is visible: %s: %s", self.run.id, why.cls, why.message)
+            visible = notices.visible_after_rollback(self.options.publish)
+            log().error("Run %s was rolled back, %s: %s: %s", self.run.id, visible, why.cls, why.message)
             notices.rolled_back(self.run, why, flow_run_id())
         return decision
 
@@ -310,6 +313,12 @@ class Scope:
         context = self.context
         if context is not None and not context.detached and cast(Any, context.flow_run).parent_task_run_id:
             context.persist_result = False
+
+
+def _name_of(check: object) -> str:
+    """What a check is called where it was written."""
+    fn = getattr(check, "func", check)  # functools.partial
+    return str(getattr(fn, "__qualname__", type(fn).__qualname__)).rpartition("<locals>.")[2]
 
 
 def _text_of(error: BaseException) -> str:

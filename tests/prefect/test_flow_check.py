@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
+from uuid import UUID
 
 import pytest
 from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.states import Crashed
 from prefect_support import Server, ended, rows_of, seen, stage
 
 from prefect_registry.errors import InvalidState
 from prefect_registry.registry import Registry, Run
-from prefect_registry.runs import current_run, registry_run
+from prefect_registry.runs import current_run, registry_run, roll_back_registry_run
 
 
 def test_check_sees_what_is_staged_before_anybody_else(store: Registry) -> None:
@@ -50,6 +54,24 @@ def test_a_check_that_refuses_fails_the_flow(store: Registry, refusal: str) -> N
     with pytest.raises(expected[0], match=expected[1]):
         ingest()
     assert seen(store).nothing()
+
+
+def test_a_check_that_said_no_is_named(store: Registry) -> None:
+    """The error says which check refused, and what to do, and not that it is too late for something."""
+
+    def has_enough_rows(run: Run) -> bool:
+        return False
+
+    @registry_run(store, check=functools.partial(has_enough_rows))
+    @flow
+    def ingest() -> None:
+        stage("a")
+
+    with pytest.raises(InvalidState) as caught:
+        ingest()
+    assert caught.value.why == "has_enough_rows looked at what was staged, and said no"
+    assert caught.value.todo == "Mend the data, or the check, and run the flow again"
+    assert caught.value.committed == "no"
 
 
 async def test_a_check_may_be_asynchronous(store: Registry) -> None:
@@ -129,3 +151,54 @@ def test_publishing_on_commit_keeps_what_was_committed_before_a_failure(store: R
 
     assert ended(ingest(return_state=True)).is_failed()
     assert seen(store).rows("a") == 3
+
+
+def test_the_log_of_a_run_that_publishes_on_commit_tells_what_stays(
+    store: Registry, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With ``publish="on_commit"`` no line says that nothing is visible, neither at open, nor at close, nor after a
+    failure."""
+
+    @registry_run(store, publish="on_commit")
+    @flow
+    def ingest(fails: bool) -> None:
+        stage("a")
+        if fails:
+            raise ValueError("later")
+
+    with caplog.at_level("INFO"):
+        ingest(False)
+        ended(ingest(True, return_state=True))
+    assert seen(store).rows("a") == 6
+    told = "\n".join(m for m in caplog.messages if "un run_" in m)
+    assert "nothing of it is visible" not in told
+    assert "it published no dataset" not in told
+    assert "each dataset becomes visible when it is committed" in told
+    assert "each dataset became visible when it was committed" in told
+    assert "was rolled back, what it had published by itself" in told
+
+
+def test_the_log_of_a_rehearsal_says_at_once_that_nothing_will_be_visible(
+    store: Registry, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With ``publish="never"`` the first line does not say "yet"."""
+    with caplog.at_level("INFO"), registry_run(store, publish="never"):
+        pass
+    assert any("began" in m and m.endswith('nothing of it will be visible (publish="never").') for m in caplog.messages)
+
+
+def test_the_hook_tells_what_stays_of_a_run_that_publishes_on_commit(
+    store: Registry, server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The second net says the same as the flow's own process would have."""
+
+    @registry_run(store, publish="on_commit")
+    @flow
+    def ingest() -> None: ...
+
+    flow_run = server.post("/flow_runs/", {"flow_id": server.post("/flows/", {"name": "ingest"})["id"]})
+    run_id = store.insert_run("ingest", publish="on_commit", flow_run=flow_run["id"])
+    with caplog.at_level("WARNING"), get_client(sync_client=True) as client:
+        roll_back_registry_run(ingest, client.read_flow_run(UUID(flow_run["id"])), Crashed(message="killed"))
+    assert seen(store).states() == ["ABORTED"]
+    assert any(f"Run {run_id} was rolled back: what it had published by itself" in m for m in caplog.messages)
