@@ -85,6 +85,7 @@ class RegistryBlock(Block, ABC):
             problems = list(_described(error))
             raise ConfigurationError(
                 f"The settings of a block of type {cls.get_block_type_slug()} are wrong: {'; '.join(problems)}",
+                why="No store could be reached with them",
                 todo="Correct the block in the Prefect UI, or save it again from Python",
                 problems=problems,
                 block_type=cls.get_block_type_slug(),

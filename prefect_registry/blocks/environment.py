@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pydantic import SecretStr
@@ -14,7 +14,11 @@ from prefect_registry.blocks.base import RegistryBlock
 from prefect_registry.errors import ConfigurationError
 
 NAME_VARIABLE = "REGISTRY_BLOCK_NAME"
+_TODO = "Correct it, and run this again"
 _YES, _NO = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
+
+_Problem = tuple[str, str]
+"""What is wrong, and why."""
 
 
 def variables(cls: type[RegistryBlock]) -> dict[str, str]:
@@ -30,36 +34,64 @@ def block_from(cls: type[RegistryBlock], environ: Mapping[str, str]) -> Registry
         ConfigurationError: Names every variable that is missing or wrong, and quotes none.
     """
     given = {field: environ[name] for name, field in variables(cls).items() if environ.get(name)}
-    return block_of(cls, given, {field: name for name, field in variables(cls).items()})
+    called = {field: name for name, field in variables(cls).items()}
+    return block_of(cls, given, called.__getitem__)
 
 
-def block_of(
-    cls: type[RegistryBlock], given: Mapping[str, str], called: Mapping[str, str] | None = None
-) -> RegistryBlock:
+def block_of(cls: type[RegistryBlock], given: Mapping[str, str], called: Callable[[str], str] = str) -> RegistryBlock:
     """The block whose fields are given as texts: ``true`` for a flag, JSON for a mapping.
 
     Args:
         cls: Its type.
         given: Texts by the names of the fields.
-        called: What the fields are called where the texts come from, for errors.
+        called: What a field is called where the texts come from, for errors.
+
+    Raises:
+        ConfigurationError: Names everything that is missing, unknown or wrong, and quotes no value.
     """
-    names = {field: (called or {}).get(field, field) for field in cls.model_fields}
-    unknown = [field for field in given if field not in names]
-    problems = [f"{field} is no field of {cls.get_block_type_name()}: {', '.join(names)}" for field in unknown]
-    problems += [
-        f"{names[field]} must be set"
-        for field, info in cls.model_fields.items()
-        if info.is_required() and not given.get(field)
-    ]
+    data, problems = _read(cls, given, called)
+    kind = cls.get_block_type_name()
+    for field, info in cls.model_fields.items():
+        if info.is_required() and not given.get(field):
+            needed = f"{kind} needs it ({(info.description or '').rstrip('.')})"
+            problems.append((f"{called(field)} must be set", needed))
+    _refuse(problems)
+    try:
+        return cls.model_validate(data)
+    except ConfigurationError as error:
+        error.todo = _TODO
+        raise
+
+
+def check_given(cls: type[RegistryBlock], given: Mapping[str, str], called: Callable[[str], str] = str) -> None:
+    """Refuse what no other field could make right: a name that is no field, a text that is not of the field's type."""
+    _refuse(_read(cls, given, called)[1])
+
+
+def _read(
+    cls: type[RegistryBlock], given: Mapping[str, str], called: Callable[[str], str]
+) -> tuple[dict[str, Any], list[_Problem]]:
+    """Values by field, and what is wrong with the texts."""
     data: dict[str, Any] = {}
-    for field in given.keys() & names.keys():
+    problems: list[_Problem] = []
+    for field, text in given.items():
+        if field not in cls.model_fields:
+            names = ", ".join(called(known) for known in cls.model_fields)
+            kind = cls.get_block_type_name()
+            problems.append((f"{kind} knows no {called(field)}", f"What it knows is {names}"))
+            continue
         try:
-            data[field] = _parsed(given[field], cls.model_fields[field].annotation)
+            data[field] = _parsed(text, cls.model_fields[field].annotation)
         except ValueError as error:
-            problems.append(f"{names[field]} {error}")
+            problems.append((f"{called(field)} {error}", "What it was given cannot be read as that"))
+    return data, problems
+
+
+def _refuse(problems: list[_Problem]) -> None:
     if problems:
-        raise ConfigurationError("; ".join(problems), todo="Correct it, and run this again", problems=problems)
-    return cls.model_validate(data)
+        whats = [what for what, _ in problems]
+        why = "; ".join(dict.fromkeys(why for _, why in problems))
+        raise ConfigurationError("; ".join(whats), why=why, todo=_TODO, committed="no", problems=whats)
 
 
 def save_from_environment(cls: type[RegistryBlock]) -> None:

@@ -28,14 +28,20 @@ def confirm(question: str) -> bool:
     return Confirm.ask(question, console=talk(), default=False)
 
 
+def option(field: str) -> str:
+    """A field as it is written on the command line."""
+    return f"--{field.replace('_', '-')}"
+
+
 def ask_for_block(kind: str | None, name: str | None, given: Mapping[str, str]) -> tuple[str, RegistryBlock]:
     """The name and the block that somebody describes. Asks again until the fields fit together."""
-    from prefect_registry.blocks.environment import block_of
+    from prefect_registry.blocks.environment import block_of, check_given
     from prefect_registry.resolve.lookup import registry_types
 
     console = talk()
     kind = kind or _kind()
     cls = registry_types()[f"data-registry-{kind}"]
+    check_given(cls, given, option)  # what is wrong with an option is not asked for, so asking again is of no use
     if not name:
         question = "Name of the block (flows that name no registry use 'default')"
         name = str(Prompt.ask(question, console=console, default="default"))

@@ -112,6 +112,7 @@ if __name__ == "__main__":
 
 def _block(kind: Kind | None, given: dict[str, str]) -> RegistryBlock:
     from prefect_registry.blocks.environment import block_of, variables
+    from prefect_registry.cli.asking import option
     from prefect_registry.resolve.lookup import registry_types
 
     if kind is None:
@@ -123,8 +124,7 @@ def _block(kind: Kind | None, given: dict[str, str]) -> RegistryBlock:
         )
     cls = registry_types()[f"data-registry-{kind}"]
     from_environment = {field: os.environ[name] for name, field in variables(cls).items() if os.environ.get(name)}
-    options = {field: f"--{field.replace('_', '-')}" for field in cls.model_fields}
-    return block_of(cls, from_environment | given, options)
+    return block_of(cls, from_environment | given, option)
 
 
 def _tried(block: RegistryBlock) -> ProbeReport:

@@ -72,7 +72,11 @@ def test_an_existing_block_is_not_replaced_by_accident(command: Command, tmp_pat
     [
         ([], 6, "The kind of storage is missing"),
         (["s3"], 10, "--bucket must be set"),
-        (["s3", "--buckett", "b"], 10, "buckett is no field of Data Registry (S3): bucket, prefix"),
+        (
+            ["s3", "--buckett", "b"],
+            10,
+            "knows no --buckett; --bucket must be set What it knows is --bucket, --prefix, --endpoint-url",
+        ),
         (["s3", "--bucket", "s3://b/c"], 10, "bucket must be a name only"),
         (["s3", "--bucket", "b", "--path-style", "perhaps"], 10, "--path-style must be true or false"),
         (["local", "--path", "relative"], 10, "path must be absolute"),
@@ -85,6 +89,18 @@ def test_what_is_wrong_is_named(arguments: list[str], code: int, told: str, comm
     assert said.code == code
     assert told in " ".join(said.err.split())
     assert find(name, [f"data-registry-{kind}" for kind in ("local", "s3")]) == []
+
+
+def test_a_missing_option_says_what_it_is_for(command: Command, name: str) -> None:
+    """Each sentence is about the option, and none about which registry is meant."""
+    error = command("init", "s3", "--name", name, "--json").data["error"]
+    assert error["what"] == "--bucket must be set"
+    assert error["why"] == "Data Registry (S3) needs it (Name of the bucket, which must exist)"
+    assert error["todo"] == "Correct it, and run this again"
+    assert error["committed"] == "no"
+    error = command("init", "s3", "--bucket", "a/b", "--name", name, "--json").data["error"]
+    assert "which registry is meant" not in error["why"]
+    assert error["todo"] == "Correct it, and run this again"
 
 
 def test_a_name_that_prefect_does_not_take(command: Command, tmp_path: Path) -> None:
@@ -180,6 +196,14 @@ def test_a_person_is_asked_for_what_is_missing(tmp_path: Path, name: str, prefec
     assert "path must be absolute" in " ".join(terminal.shown.split())
     assert "registry_run(" in terminal.shown
     assert LocalRegistry.load(name).path == str(tmp_path / "registry")
+
+
+def test_a_wrong_option_is_refused_before_anything_is_asked(name: str, prefect_server: str) -> None:
+    """No answer could mend it, so asking again would never end."""
+    terminal = Terminal("s3", "--buckett", "b", "--anonymous", "perhaps", "--name", name, server=prefect_server)
+    assert terminal.end() == 10, terminal.shown
+    told = " ".join(terminal.shown.split())
+    assert "knows no --buckett; --anonymous must be true or false" in told
 
 
 def test_secrets_are_typed_blind_and_a_store_that_fails_is_saved_only_if_wanted(name: str, prefect_server: str) -> None:
