@@ -9,19 +9,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import functools
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, cast
+from uuid import UUID
 
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
+from prefect.exceptions import ObjectNotFound
 from prefect.futures import PrefectFuture
 from prefect.task_runners import TaskRunner
 from prefect.utilities.collections import visit_collection
 
 _PRUNE_EVERY = 500
 _LOOK_EVERY_SECONDS = 0.5
+LONGEST_WAIT_FOR_NAME_SECONDS = 2.0
+"""Prefect's server learns of task runs by events, which take a moment."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,7 @@ class Unseen:
     """
 
     future: PrefectFuture[Any]
+    task: str
     passed_on: bool
     state: State[Any] | None
     error: BaseException | None
@@ -41,10 +48,9 @@ class Unseen:
         """Whether the task run succeeded."""
         return self.state is not None and self.state.is_completed()
 
-    @property
     def name(self) -> str:
-        """The id of the task run."""
-        return str(self.future.task_run_id)
+        """Name and id of the task run, as Prefect's UI shows them; the task's name where the server does not answer."""
+        return f"{_name_of(self.future.task_run_id) or self.task} ({self.future.task_run_id})"
 
     def raise_it(self) -> None:
         """Raise what the task raised, as ``future.result()`` would."""
@@ -59,11 +65,12 @@ class Submitted:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._futures: dict[int, PrefectFuture[Any]] = {}
+        self._tasks: dict[UUID, str] = {}
         self._passed_on: set[Any] = set()
         self._count = 0
 
-    def add(self, future: PrefectFuture[Any], inputs: Iterable[Any]) -> None:
-        """Note a future, and that the futures among ``inputs`` were passed on to it."""
+    def add(self, future: PrefectFuture[Any], task: str, inputs: Iterable[Any]) -> None:
+        """Note a future of that task, and that the futures among ``inputs`` were passed on to it."""
         passed: set[Any] = set()
         for value in inputs:
             if value:
@@ -71,9 +78,11 @@ class Submitted:
         with self._lock:
             self._passed_on |= passed
             self._futures[self._count] = future
+            self._tasks[future.task_run_id] = task
             self._count += 1
             if self._count % _PRUNE_EVERY == 0:
                 self._futures = {n: f for n, f in self._futures.items() if not _is_finished_business(f)}
+                self._tasks = {f.task_run_id: self._tasks[f.task_run_id] for f in self._futures.values()}
 
     def mark(self) -> int:
         """A point in the order: what is submitted from now on comes after it."""
@@ -115,14 +124,14 @@ class Submitted:
         return list(settled.values())
 
     def _outcome(self, future: PrefectFuture[Any]) -> Unseen:
-        passed_on = future.task_run_id in self._passed_on
+        passed_on, task = future.task_run_id in self._passed_on, self._tasks.get(future.task_run_id, "a task")
         try:
             future.wait()
             if not was_looked_at(future):  # Dask's swallows what the worker's death raised
                 future.result(raise_on_failure=False)
-            return Unseen(future, passed_on, future.state, None)
+            return Unseen(future, task, passed_on, future.state, None)
         except Exception as error:
-            return Unseen(future, passed_on, None, error)
+            return Unseen(future, task, passed_on, None, error)
 
 
 def watch(runner: TaskRunner[Any]) -> Submitted:
@@ -138,7 +147,7 @@ def watch(runner: TaskRunner[Any]) -> Submitted:
     @functools.wraps(original)
     def submit(task: Any, parameters: Any = None, wait_for: Any = None, *args: Any, **kwargs: Any) -> Any:
         future = cast(Any, original)(task, parameters, wait_for, *args, **kwargs)
-        submitted.add(future, (parameters, wait_for))
+        submitted.add(future, task.name, (parameters, wait_for))
         return future
 
     submit.submitted = submitted  # type: ignore[attr-defined]
@@ -158,6 +167,29 @@ def raise_unseen_failure(unseen: list[Unseen]) -> None:
 def was_looked_at(future: PrefectFuture[Any]) -> bool:
     """Whether somebody waited for the future or took its result: only that sets its final state."""
     return getattr(future, "_final_state", None) is not None
+
+
+def _name_of(task_run_id: UUID) -> str | None:
+    """The name of a task run that has ended, from Prefect's server; None if it does not tell in time."""
+    found: list[str] = []
+    enough = threading.Event()
+
+    def look() -> None:
+        with contextlib.suppress(Exception), get_client(sync_client=True) as client:
+            while not enough.is_set():
+                with contextlib.suppress(ObjectNotFound):
+                    task_run = client.read_task_run(task_run_id)
+                    found.append(task_run.name)
+                    if task_run.state is not None and task_run.state.is_final():  # before, it may be renamed
+                        return
+                enough.wait(0.1)
+
+    context = contextvars.copy_context()
+    thread = threading.Thread(target=context.run, args=(look,), daemon=True, name="registry-task-run-name")
+    thread.start()
+    thread.join(LONGEST_WAIT_FOR_NAME_SECONDS)
+    enough.set()
+    return found[-1] if found else None
 
 
 def _is_finished_business(future: PrefectFuture[Any]) -> bool:

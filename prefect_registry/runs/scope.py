@@ -186,7 +186,7 @@ class Scope:
         failed = [u for u in unseen if not u.completed and not u.passed_on]
         if not failed:
             return
-        told = f"{len(failed)} task run(s) were submitted, failed, and nobody looked at them: {failed[0].name}"
+        told = f"{len(failed)} task run(s) were submitted, failed, and nobody looked at them: {failed[0].name()}"
         if self.options.on_unawaited_failure == "ignore":
             log().warning('%s. Ignored, because on_unawaited_failure="ignore".', told)
             return

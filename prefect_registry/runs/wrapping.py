@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import copy
 import functools
@@ -102,7 +103,7 @@ class RegistryRun:
         scope = self._left()
         try:
             if error is None:
-                scope.refuse_unseen(await scope.asettle())
+                await asyncio.to_thread(scope.refuse_unseen, await scope.asettle())
                 if self.options.check is not None:
                     scope.passed(await answer_of(self.options.check, scope.run))
         except BaseException as second:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 import time
 from typing import Any
@@ -10,11 +11,11 @@ from typing import Any
 import pytest
 from prefect import flow, task
 from prefect.states import Cancelled, Completed, Failed
-from prefect_support import boom, ended, rows_of, seen, stage
+from prefect_support import Server, boom, ended, rows_of, seen, stage
 
 from prefect_registry.errors import InvalidState, RunAborted
 from prefect_registry.registry import Registry
-from prefect_registry.runs import current_run, registry_run
+from prefect_registry.runs import current_run, futures, registry_run
 
 
 def test_a_completed_flow_has_published_everything_at_once(store: Registry) -> None:
@@ -223,6 +224,53 @@ def test_submitted_and_failed_fails_the_flow_with_the_tasks_own_error(store: Reg
     with pytest.raises(ValueError, match="nobody looks"):
         ingest()
     assert seen(store).nothing()
+
+
+@pytest.mark.parametrize("form", ["decorated", "async with"])
+async def test_submitted_and_failed_is_named_as_in_the_ui(
+    store: Registry, server: Server, caplog: pytest.LogCaptureFixture, form: str
+) -> None:
+    """By the name of the task run, and its id."""
+
+    @task(task_run_name="month {month}")
+    def month_of(month: int) -> None:
+        raise ValueError(month)
+
+    @registry_run(store)
+    @flow
+    def decorated() -> None:
+        month_of.submit(7)
+
+    @flow
+    async def block() -> None:
+        async with registry_run(store):
+            month_of.submit(7)
+
+    with pytest.raises(ValueError, match="7"):
+        if form == "decorated":
+            decorated()
+        else:
+            await block()
+    [told] = [m for m in caplog.messages if "nobody looked at" in m]
+    name = re.search(r"month 7 \(([-0-9a-f]{36})\)", told)
+    assert name is not None, told
+    assert server.get(f"/task_runs/{name[1]}")["name"] == "month 7"
+
+
+def test_submitted_and_failed_is_named_by_its_task_where_the_server_does_not_tell(
+    store: Registry, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the flow fails as soon as otherwise."""
+    monkeypatch.setattr(futures, "LONGEST_WAIT_FOR_NAME_SECONDS", 0)
+
+    @registry_run(store)
+    @flow
+    def ingest() -> None:
+        boom.submit("nobody looks")
+
+    with pytest.raises(ValueError, match="nobody looks"):
+        ingest()
+    assert any("nobody looked at them: boom (" in m for m in caplog.messages)
 
 
 def test_submitted_and_failed_can_be_ignored_by_choice(store: Registry) -> None:
