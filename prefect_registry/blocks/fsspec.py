@@ -40,7 +40,7 @@ class FsspecRegistry(RegistryBlock):
     url: str = Field(
         min_length=1,
         title="URL",
-        description="Root of the registry, such as abfs://container/registry. User and password do not belong here.",
+        description="Root of the registry, such as sftp://user@host/registry. A password does not belong here.",
     )
     storage_options: dict[str, Any] = Field(
         default_factory=dict,
@@ -57,8 +57,8 @@ class FsspecRegistry(RegistryBlock):
     def problems(self) -> Iterator[Problem]:
         if "://" not in self.url:
             yield "url", "must start with the name of a filesystem and ://"
-        elif "@" in urlsplit(self.url).netloc:
-            yield "url", "must not hold a user or password: put them into secret_options"
+        elif ":" in urlsplit(self.url).netloc.rpartition("@")[0]:
+            yield "url", "must not hold a password: put it into secret_options"
         if secret(self.secret_options):
             try:
                 options = json.loads(secret(self.secret_options))

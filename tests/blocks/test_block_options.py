@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from prefect_registry.blocks import AzureRegistry, FsspecRegistry, GCSRegistry, LocalRegistry, S3Registry
+from prefect_registry.storage.opening import open_storage
 
 KEY = {
     "type": "service_account",
@@ -103,6 +104,22 @@ def test_any_other_filesystem_gets_open_and_secret_options() -> None:
     assert block.get_storage_options() == {"port": 22, "password": "p"}
 
 
+@pytest.mark.parametrize(
+    ("url", "root"),
+    [
+        ("abfss://container@account.dfs.core.windows.net/x", "az://container/x"),
+        ("ftp://user@host/x", "ftp://host/x"),
+    ],
+)
+def test_a_user_without_a_password_is_no_secret(url: str, root: str) -> None:
+    """Azure's own form of a URL has its container there, and reaches the same store as ``az://``."""
+    block = FsspecRegistry(url=url)
+    assert block.get_url() == url
+    if root.startswith("az:"):
+        pytest.importorskip("adlfs")
+    assert open_storage(block.get_url(), block.get_storage_options()).url == root
+
+
 def test_a_home_folder_is_that_of_the_worker() -> None:
     """The tilde stays in the document and means each worker's own home."""
     block = LocalRegistry(path="~/registry")
@@ -148,6 +165,8 @@ def test_a_home_folder_is_that_of_the_worker() -> None:
         (AzureRegistry, {"container": "c", "account_name": "a", "account_key": "k", "sas_token": "s"}, "account_key"),
         (FsspecRegistry, {"url": "/data"}, "url"),
         (FsspecRegistry, {"url": "ftp://user:pw@host/x"}, "url"),
+        (FsspecRegistry, {"url": "ftp://:pw@host/x"}, "url"),
+        (FsspecRegistry, {"url": "ftp://user:p@w@host/x"}, "url"),
         (FsspecRegistry, {"url": "ftp://host/x", "secret_options": "password"}, "secret_options"),
     ],
 )
