@@ -24,6 +24,11 @@ users of the machine would see it. The flow goes to stdout, all talk to stderr:
 $ prefect-registry init local --path ~/registry > flow.py && python flow.py
 """
 
+DOCTOR = """Look for what keeps a registry from working, and say how to mend it.
+
+It tries the store with a few small objects below .probe/ and deletes them again. Nothing else is changed.
+"""
+
 USAGE = 2
 INTERRUPTED = 130
 
@@ -46,7 +51,7 @@ def build() -> App:
     app.command(
         "prefect_registry.cli.doctor:doctor",
         name="doctor",
-        help="Look for what keeps a registry from working, and say how to mend it.",
+        help=DOCTOR,
     )
     return app
 

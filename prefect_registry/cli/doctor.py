@@ -22,9 +22,7 @@ def doctor(
     *,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
-    """Look for what keeps a registry from working, and say how to mend it.
-
-    It tries the store with a few small objects below .probe/ and deletes them again. Nothing else is changed.
+    """Look for what keeps a registry from working. Its help is in ``app.py``: this module is imported when it runs.
 
     Parameters
     ----------
@@ -64,11 +62,14 @@ def _as_json(check: Check) -> dict[str, object]:
 
 
 def _table(found: list[Check]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for column in ("check", "", "seen", "mend"):
-        table.add_column(column, overflow="fold")
+    """What was seen beside each check, and the mend below it: four columns do not fit into 80 characters."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column("", no_wrap=True)
+    table.add_column("check", no_wrap=True)
+    table.add_column("seen", overflow="fold")
     for check in found:
-        table.add_row(check.name, _LOOKS[check.status], _plain(check.detail), _plain(check.mend))
+        mend = f"\n→ {check.mend}" if check.mend else ""
+        table.add_row(_LOOKS[check.status], check.name, _plain(f"{check.detail}{mend}"))
     return table
 
 

@@ -45,6 +45,29 @@ def test_a_person_reads_a_table(command: Command, tmp_path: Path) -> None:
     assert "checks passed" in said.err
 
 
+@pytest.mark.parametrize("place", ["works", "/proc/no/such"])
+def test_the_table_can_be_read_at_80_characters(
+    place: str, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when it is piped: no line is longer, each check is in one line, and only what has no spaces is broken."""
+    monkeypatch.setenv("COLUMNS", "80")
+    where = str(tmp_path) if place == "works" else place
+    checks = command("doctor", where, "--json").data["checks"]
+    lines = command("doctor", where).out.splitlines()
+    assert max(len(line) for line in lines) <= 80
+    words = " ".join(" ".join(lines).split())
+    for check in checks:
+        assert any(line.split(maxsplit=1)[1].startswith(check["name"]) for line in lines), check["name"]
+        for text in (check["detail"], check["mend"]):
+            assert all(word in words for word in text.split() if len(word) <= 40)
+    assert len(lines) <= 3 * len(checks)
+
+
+def test_the_help_says_what_is_written(command: Command) -> None:
+    """Whoever points it at a store of others wants to know before."""
+    assert "below .probe/ and deletes them again" in " ".join(command("doctor", "--help").out.split())
+
+
 def test_the_registry_of_a_block_is_named_with_what_said_so(command: Command, tmp_path: Path, name: str) -> None:
     """By name, as a flow would name it, or by none."""
     LocalRegistry(path=str(tmp_path)).save(name)
