@@ -198,7 +198,7 @@ def events() -> Iterator[str]:
 
     told = {
         "RUN_COMMITTED": ("a run was published", "run.<run id>", "run_id, purpose, datasets (their number), url"),
-        "RUN_ROLLED_BACK": ("a run was rolled back: nothing of it is visible", "run.<run id>",
+        "RUN_ROLLED_BACK": ("a run was rolled back", "run.<run id>",
                             "run_id, purpose, error_class, message, kind, url"),
         "DATASET_COMMITTED": ("a dataset became READY", "dataset.<kind>",
                               "kind, dataset_id, run_id, rows, bytes, mode, partition, url, registry"),
@@ -214,6 +214,12 @@ def events() -> Iterator[str]:
     yield f"""
 Up to {module.MOST_SINGLE} datasets of a run have an event each. Of more, each kind has one: `dataset_id` is null in it,
 `datasets` is their number, `rows` and `bytes` are sums, and `url` is that of the registry.
+
+In `prefect-registry.dataset.committed`, `url` is the dataset's folder, and `registry` is what the triggered flow passes
+to `resolve_registry`: the saved block that the registry was opened from (`data-registry-s3/prod`), whose credentials it
+needs; otherwise the URL of the registry, without credentials.
+
+Nothing of a run that was rolled back is visible, except what `publish="on_commit"` had published by itself.
 """
 
 

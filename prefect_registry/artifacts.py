@@ -13,7 +13,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactCreate
 
 from prefect_registry.datasets.reading import Dataset
-from prefect_registry.registry import Run
+from prefect_registry.registry import Registry, Run
 
 MOST_ROWS = 500
 """Rows of the table; the page says how many were left out."""
@@ -74,6 +74,7 @@ def table(datasets: list[Dataset]) -> list[dict[str, Any]]:
 def page(run: Run, purpose: str, datasets: list[Dataset]) -> str:
     """The page: what is visible now, by kind, and how to read, inspect and take it back."""
     first = datasets[0].kind
+    imported, opened = opening(run.registry)
     lines = [
         f"## {_plain(purpose)}: published",
         "",
@@ -89,15 +90,22 @@ def page(run: Run, purpose: str, datasets: list[Dataset]) -> str:
         "### Read it",
         "",
         "```python",
-        "from prefect_registry import Registry",
+        imported,
         "",
-        f"registry = Registry({run.registry.url!r})",
+        f"registry = {opened}",
         f"registry.table({first!r}).to_table()     # what readers see now",
         f"registry.get_run({run.id!r})  # who made it, when, from what",
         f"registry.revert({run.id!r})   # take it back",
         "```",
     ]  # fmt: skip
     return "\n".join(lines)
+
+
+def opening(registry: Registry) -> tuple[str, str]:
+    """How a reader opens the same store in Python: what to import, and what to call."""
+    if registry.reference is not None:  # whose credentials are in the block, and not in the URL
+        return "from prefect_registry.resolve import resolve_registry", f"resolve_registry({registry.reference!r})"
+    return "from prefect_registry import Registry", f"Registry({registry.url!r})"
 
 
 _MODES = {

@@ -75,7 +75,7 @@ def _told(run: Run, dataset: Dataset) -> dict[str, Any]:
         "mode": dataset.mode,
         "partition": dataset.partition,
         "url": dataset.root,
-        "registry": run.registry.url,
+        "registry": _how_to_open(run),
     }
 
 
@@ -90,8 +90,13 @@ def _told_together(run: Run, kind: str, group: Iterable[Dataset]) -> dict[str, A
         "rows": None if any(c is None for c in counts) else sum(c or 0 for c in counts),
         "bytes": sum(d.bytes for d in datasets),
         "url": run.registry.url,
-        "registry": run.registry.url,
+        "registry": _how_to_open(run),
     }
+
+
+def _how_to_open(run: Run) -> str:
+    """What a flow passes to :func:`resolve_registry`: the saved block, which has the credentials, or else the URL."""
+    return run.registry.reference or run.registry.url
 
 
 def _run_resource(run: Run, purpose: str) -> dict[str, str]:

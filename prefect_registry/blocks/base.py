@@ -104,10 +104,14 @@ class RegistryBlock(Block, ABC):
         return self._block_document_name or ""
 
     @property
+    def reference(self) -> str:
+        """Type and name, as in ``"data-registry-s3/prod"``; empty if it was not saved."""
+        return f"{self.get_block_type_slug()}/{self.document_name}" if self.document_name else ""
+
+    @property
     def label(self) -> str:
         """How people find the block again: type and name, or what it points to while it is not saved."""
-        name = self.document_name
-        return f"{self.get_block_type_slug()}/{name}" if name else f"{type(self).__name__} for {self.get_url()}"
+        return self.reference or f"{type(self).__name__} for {self.get_url()}"
 
     def get_registry(self) -> Registry:
         """The registry. One and the same object in this process for the same settings.

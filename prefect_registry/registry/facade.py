@@ -66,6 +66,10 @@ class Registry(RegistryRecording):
     'READY'
     """
 
+    reference: str | None = None
+    """The saved block that it was opened from, such as ``"data-registry-s3/prod"``: how another process opens the same
+    store with the same credentials. None when it was opened otherwise."""
+
     def __init__(
         self,
         url_or_backend: str | os.PathLike[str] | Storage | None = None,

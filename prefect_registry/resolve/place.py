@@ -23,18 +23,21 @@ class Place:
         said_by: What named it, for people: a setting, a block, the call.
         options: What its filesystem needs; may hold secrets.
         open_url: Opens it, when that is more than opening the URL with the options.
+        reference: The saved block that describes it, if one does.
     """
 
     url: str
     said_by: str
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     open_url: Callable[[], Registry] | None = field(default=None, repr=False)
+    reference: str = ""
 
     @classmethod
     def of_block(cls, block: RegistryBlock, said_by: str = "") -> Place:
         """The place that a block describes. Reads its credentials block, if it has one."""
         block_says = f"block {block.label}"
-        return cls(block.get_url(), f"{said_by}, {block_says}" if said_by else block_says, block.get_storage_options())
+        said_by = f"{said_by}, {block_says}" if said_by else block_says
+        return cls(block.get_url(), said_by, block.get_storage_options(), reference=block.reference)
 
     @classmethod
     def of_registry(cls, registry: Registry, said_by: str) -> Place:
@@ -47,8 +50,11 @@ class Place:
         What the store's error leaves open it adds: where it is configured which store this is.
         """
         try:
-            return self.open_url() if self.open_url is not None else open_shared(self.url, self.options)
+            registry = self.open_url() if self.open_url is not None else open_shared(self.url, self.options)
         except RegistryError as error:
             error.context.setdefault("said_by", self.said_by)
             error.todo = f"{error.todo.rstrip('.')} ({self.said_by})" if error.todo else f"Look at {self.said_by}"
             raise
+        if self.reference:
+            registry.reference = self.reference
+        return registry

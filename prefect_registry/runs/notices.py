@@ -171,7 +171,7 @@ def _line(publication: Publication, seconds: float) -> str:
     return (
         f"Run {run.id} is committed: {publication.count:,} dataset(s) visible now: {kinds}; {rows}, "
         f"{artifacts.readable(sum(d.bytes for d in datasets))}, {seconds:.1f} s, in {run.registry.url}. "
-        f"Look: Registry({run.registry.url!r}).table({first!r}) or .get_run({run.id!r})"
+        f"Look: {artifacts.opening(run.registry)[1]}.table({first!r}) or .get_run({run.id!r})"
     )
 
 

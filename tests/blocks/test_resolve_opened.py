@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import multiprocessing
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from prefect_registry import Registry
+from prefect_registry.blocks import LocalRegistry
 from prefect_registry.errors import RegistryError
+from prefect_registry.resolve import resolve_registry
 from prefect_registry.resolve.opened import MOST_KEPT, forget, keep, known, open_shared
 
 
@@ -46,6 +49,17 @@ def test_a_registry_of_the_callers_own_is_known_by_its_url(tmp_path: Path) -> No
     assert known(mine.url) is mine
     forget(str(tmp_path))
     assert known(mine.url) is None
+
+
+def test_a_registry_knows_the_saved_block_that_it_was_opened_from(tmp_path: Path) -> None:
+    """Also after a trip to another process; one that was opened by its URL knows none."""
+    block = LocalRegistry(path=str(tmp_path / "a"))
+    assert block.get_registry().reference is None
+    block._block_document_name = "prod"
+    registry = block.get_registry()
+    assert registry.reference == "data-registry-local/prod"
+    assert pickle.loads(pickle.dumps(registry)).reference == "data-registry-local/prod"
+    assert resolve_registry(str(tmp_path / "b")).reference is None
 
 
 def test_no_more_than_a_bounded_number_is_kept() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import uuid
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +13,9 @@ from prefect_support import Server, ended, rows_of, seen, stage
 from process_support import until
 
 from prefect_registry import artifacts
+from prefect_registry.blocks import LocalRegistry
 from prefect_registry.registry import Registry
+from prefect_registry.resolve import resolve_registry
 from prefect_registry.runs import current_run, registry_run
 
 
@@ -79,6 +83,34 @@ def test_events_follow_the_decision(store: Registry, server: Server) -> None:
     assert payload["run_id"] == f"run_{flights.split('_')[1]}"
     assert payload["url"] == store.get_dataset(flights).root
     assert {r["prefect.resource.role"] for r in told["related"]} >= {"flow-run", "registry-run"}
+
+
+@pytest.mark.parametrize("count", [1, 101])
+def test_a_triggered_flow_is_told_the_block_whose_credentials_it_needs(
+    tmp_path: Path, server: Server, count: int
+) -> None:
+    """``registry`` is the reference of the block that the registry was opened from, ``url`` stays a URL; log and page
+    show the same way."""
+    name = f"n-{uuid.uuid4().hex[:8]}"
+    LocalRegistry(path=str(tmp_path / "store")).save(name)
+
+    @registry_run(name)
+    @flow
+    def ingest() -> None:
+        for _ in range(count):
+            stage.fn("a", 1, "append")
+
+    state = ended(ingest(return_state=True))
+    reference, store = f"data-registry-local/{name}", Registry(tmp_path / "store")
+    [told] = [e["payload"] for e in events_of(server, store, 2) if "kind" in e["payload"]]
+    assert told["registry"] == reference
+    assert told["url"] == (store.latest("a").root if count == 1 else store.url)
+    assert resolve_registry(told["registry"]).table("a").rows == count
+    flow_run = str(state.state_details.flow_run_id)
+    page = next(a["data"] for a in server.artifacts(flow_run) if a["type"] == "markdown")
+    assert f"registry = resolve_registry('{reference}')" in page
+    line = f"Look: resolve_registry('{reference}').table('a')"
+    assert until(lambda: [m for m in server.messages(flow_run) if line in m], "the line")
 
 
 def test_many_datasets_share_an_event_for_each_kind(store: Registry, server: Server) -> None:
