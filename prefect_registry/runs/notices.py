@@ -85,19 +85,28 @@ def closed(run: Run, result: Closed, flow: FlowRunContext | None, began: float) 
     Events and artifacts of a flow's own run wait until Prefect has recorded that the flow run is completed (``flow``),
     so that nothing stands between the decision and that record.
     """
-    seconds = time.monotonic() - began
-    if result.visible == "staged":
-        log().info("Run %s is staged: it becomes visible when the run around it commits.", run.id)
+    publication = logged(run, result, time.monotonic() - began)
+    if publication is None:
         return
     with _best_effort("tell of the commit"):
-        publication = publication_of(run, result.decision)
-        log().info("%s", _line(publication, seconds))
         if publication.datasets and flow is not None and not flow.detached and flow.flow is not None:
             with _lock:
                 _deferred[str(cast(Any, flow.flow_run).id)] = publication
             _add_hook(flow.flow)
         else:
             announce(publication, flow_run_id())
+
+
+def logged(run: Run, result: Closed, seconds: float) -> Publication | None:
+    """The line of a committed run in the flow run's log. Returns what it published, if that is visible and known."""
+    if result.visible == "staged":
+        log().info("Run %s is staged: it becomes visible when the run around it commits.", run.id)
+        return None
+    publication: Publication | None = None
+    with _best_effort("tell of the commit"):
+        publication = publication_of(run, result.decision)
+        log().info("%s", _line(publication, seconds))
+    return publication
 
 
 def late(run: Run, decision: Decision, flow_run: str) -> None:

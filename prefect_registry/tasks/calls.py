@@ -18,7 +18,7 @@ from prefect_registry.records.datasets import Mode
 from prefect_registry.records.documents import Doc, DoctagsAsset
 from prefect_registry.records.runs import Publish, failure
 from prefect_registry.resolve import RegistryLike, resolve_registry
-from prefect_registry.runs import bound, current
+from prefect_registry.runs import bound, current, notices
 from prefect_registry.runs.attempts import leave_no_cached_result
 from prefect_registry.runs.flowrun import facts, log
 from prefect_registry.runs.reports import flow_run_has_ended
@@ -54,9 +54,15 @@ def insert_run(
 def close_run(run_id: str | None, success: bool, notes: str | None, registry: RegistryLike | None) -> None:
     """Decide a run."""
     store, wanted = resolve_registry(registry), _run_id(run_id, registry)
-    store.close_run(wanted, success, notes)
+    closed = store.close_run(wanted, success, notes)
     bound.unbind(wanted)
-    log().info("Run %s is %s in %s.", wanted, "committed" if success else "rolled back", store.url)
+    begin = store.ledger.runs.known(wanted)
+    if closed is not None:
+        seconds = (store.ledger.store.clock.now() - begin.created_at).total_seconds()
+        notices.logged(store.attach(wanted), closed, seconds)
+    else:
+        visible = notices.visible_after_rollback(begin.publish)
+        log().info("Run %s is rolled back in %s: %s.", wanted, store.url, visible)
 
 
 def begin_dataset(

@@ -35,6 +35,41 @@ def stage(store: Registry, kind: str, run_id: str | None = None, rows: int = 3) 
     return dataset
 
 
+def test_closing_a_run_logs_what_the_decorators_line_has(store: Registry, caplog: pytest.LogCaptureFixture) -> None:
+    """Datasets, rows and how to look, for a run that is visible; another one is not said to be committed."""
+
+    @flow
+    def pipeline() -> list[str]:
+        runs = [
+            tasks.insert_run("p", publish=p, registry=store) for p in ("on_close", "on_commit", "never", "on_close")
+        ]
+        for run in runs:
+            stage(store, "a", run, 1_500)
+            tasks.close_run(run, run != runs[-1], registry=store)
+        return runs
+
+    @registry_run(store)
+    @flow
+    def outer() -> str:
+        nested = tasks.insert_run("nested")
+        tasks.close_run(nested, True)
+        return nested
+
+    with caplog.at_level("INFO"):
+        alone, one_by_one, never, dropped = pipeline()
+        nested = outer()
+
+    def told(run: str) -> str:
+        return next(m for m in reversed(caplog.messages) if m.startswith(f"Run {run}"))
+
+    assert "is committed: 1 dataset(s) visible now: a; 1,500 rows" in told(alone)
+    assert f".get_run('{alone}')" in told(alone)
+    assert "each dataset became visible when it was committed" in told(one_by_one)
+    assert told(never) == told(dropped).replace(dropped, never)
+    assert told(dropped) == f"Run {dropped} is rolled back in {store.url}: nothing of it is visible."
+    assert told(nested) == f"Run {nested} is staged: it becomes visible when the run around it commits."
+
+
 def test_a_flow_that_inserts_two_runs_and_closes_both_publishes_both(store: Registry) -> None:
     """As reference system 1's own flow does, with its datasets, its document, and its result."""
 
