@@ -310,20 +310,36 @@ def in_run(run_id: str) -> Iterator[None]:
         raise
 
 
+def settle(error: BaseException, committed: Committed) -> None:
+    """A later look has shown what ``error`` could not tell."""
+    if isinstance(error, StorageError) and error.committed in (None, "unknown"):
+        error.committed = committed
+
+
 def nothing_published(method: Callable[P, R]) -> Callable[P, R]:
     """A writing method whose storage errors say ``committed: no``, unless they know better.
 
-    The one write that publishes resolves its own doubts, and says "unknown" when it cannot (DESIGN.md P10). So where
-    any other error of the store ends a call, nothing of it was published.
+    The writes that publish resolve their own doubts, and say "unknown" when they cannot (DESIGN.md P10). So where any
+    other error of the store ends a call, nothing of it was published.
     """
+    return _telling("no", method)
 
+
+def outcome_unknown(method: Callable[P, R]) -> Callable[P, R]:
+    """A closing method whose storage errors say ``committed: unknown``, unless they know better: somebody may have
+    decided the run before, and nobody could look.
+    """
+    return _telling("unknown", method)
+
+
+def _telling(committed: Committed, method: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(method)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return method(*args, **kwargs)
         except StorageError as error:
             if error.committed is None:
-                error.committed = "no"
+                error.committed = committed
             raise
 
     return call

@@ -77,15 +77,39 @@ class Beginning(Finding):
                 if key is None or found is None:
                     raise
                 _check_same_key(found, draft)
-                if found.step != "rolled_back":
+                if found.step == "begun":
+                    found = self._take_over(found, key)
+                if found.step == "staged":
                     return found
                 suffix = _suffix_of(key, incarnation)  # a dropped attempt: begin afresh beside it
         raise _too_often(key, run_id)
 
+    def _take_over(self, found: DatasetGeneration, key: str) -> DatasetGeneration:
+        """Drop what another writer has begun under the key, or learn that it is staged.
+
+        That writer may be dead, or not know that its task runs again elsewhere: two of them must not write into one
+        folder. So the newest one has the key, as with attempts of a flow run (P14).
+        """
+        dropped = found.model_copy(
+            update={
+                "write_id": self.store.ids.write_id(),
+                "gen": found.gen + 1,
+                "step": "rolled_back",
+                "at": self.store.clock.now(),
+                "reason": f"its key {key!r} was begun again: the newer writer has it",
+            }
+        )
+        where = paths.dataset_key(found.run_id, found.dataset_id[-16:], dropped.gen)
+        try:
+            self.ledger.runs.within(found.run_id, [partial(self.store.create, where, dropped)], "begin a dataset")
+        except AlreadyExists:
+            return self.highest(found.run_id, found.dataset_id[-16:]) or dropped
+        return dropped
+
     def _begin_keyed(self, parent: str, draft: dict[str, Any], key: str) -> DatasetGeneration:
         """``key`` with ``publish="on_commit"``: a cell tells which dataset it names, in all attempts of a flow run.
 
-        The dataset of a run that was aborted, or whose owner is gone, is begun afresh.
+        One that was aborted, or begun and never committed, is begun afresh: the newest writer has the key.
         """
         flow_run = self.ledger.runs.known(parent).flow_run
         attempts = self.ledger.runs.attempts(flow_run) if flow_run is not None else []
@@ -108,10 +132,15 @@ class Beginning(Finding):
 
     def _still_there(self, dataset_id: str) -> DatasetGeneration | None:
         run_id, suffix = parse_inner_id(dataset_id, "ds", "dataset")
-        decided = self.store.decision(run_id) or self.ledger.leases.abort_if_over(run_id, "its key was wanted again")
-        if decided and self.ledger.outcomes.effective(run_id) == "aborted":
-            return None
-        return self.highest(run_id, suffix)
+        why = "its key was begun again: the newer writer has it"
+        decided = self.store.decision(run_id)
+        if decided is None:
+            found = self.highest(run_id, suffix)
+            if found is not None and found.step == "staged":  # being committed, or given up on the way
+                self.ledger.leases.abort_if_over(run_id, why)
+            else:
+                self.ledger.abort(run_id, failure("KeyTakenOver", why, "cancelled"), why)
+        return self.highest(run_id, suffix) if self.ledger.outcomes.effective(run_id) != "aborted" else None
 
     def _begin_in_own_run(self, parent: str, draft: dict[str, Any]) -> DatasetGeneration:
         """``publish="on_commit"``: an isolated run for this dataset alone, begun beside it (P13)."""

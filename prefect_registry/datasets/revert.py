@@ -10,7 +10,6 @@ from prefect_registry.datasets.finding import TOMBSTONES
 from prefect_registry.datasets.service import LONGEST_REASON_CHARACTERS, Datasets
 from prefect_registry.errors import InvalidInput, InvalidState
 from prefect_registry.ledger import paths
-from prefect_registry.ledger.ledger import RunSpec, failure_of
 from prefect_registry.ledger.runs import FLOW_RUN
 from prefect_registry.records.base import printable
 from prefect_registry.records.cells import CellGeneration, CellRef
@@ -49,16 +48,11 @@ def revert(datasets: Datasets, run_id: str, reason: str | None = None) -> Revert
             committed="no",
         )
     tree = _tree(datasets, run_id)
-    spec = RunSpec(purpose=f"revert {run_id}", config={"run_id": run_id, "reason": reason}, implicit=True)
-    own = ledger.begin(spec).begin.run_id
-    report = RevertReport(own, run_id)
-    try:
+    config = {"run_id": run_id, "reason": reason}
+    with ledger.implicit_run(f"revert {run_id}", config=config, notes=reason) as own:
+        report = RevertReport(own, run_id)
         _hide_datasets(datasets, tree, report, reason)
         _restore_cells(datasets, tree, report, reason)
-    except BaseException as error:
-        ledger.abort(own, failure_of(error))
-        raise
-    ledger.commit(own, notes=reason)
     return report
 
 

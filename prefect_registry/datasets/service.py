@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from prefect_registry.datasets import manifest
@@ -10,14 +11,13 @@ from prefect_registry.datasets.beginning import Beginning
 from prefect_registry.datasets.checks import check_rows_argument, is_own_folder
 from prefect_registry.datasets.finding import unknown_dataset
 from prefect_registry.datasets.manifest import Verify
-from prefect_registry.errors import AlreadyExists, Conflict, InvalidInput, InvalidState, RegistryError, RunAborted
+from prefect_registry.errors import AlreadyExists, Conflict, InvalidInput, InvalidState, RegistryError
 from prefect_registry.ids import parse_inner_id
 from prefect_registry.ledger import observers, paths
 from prefect_registry.ledger.ledger import Ledger
-from prefect_registry.ledger.runs import refusal
 from prefect_registry.records.base import printable
 from prefect_registry.records.datasets import DatasetGeneration, FileEntry
-from prefect_registry.records.runs import Reference, failure
+from prefect_registry.records.runs import Decision, Reference, failure
 
 LONGEST_REASON_CHARACTERS = 4_000
 
@@ -68,7 +68,7 @@ class Datasets(Beginning):
         except RegistryError as error:  # of a run that was aborted, the bytes may be collected already
             end = self.store.decision(run_id)
             if end is not None:
-                raise refusal(end, f"commit dataset {dataset_id}") from error
+                raise self.ledger.runs.refusal(end, f"commit dataset {dataset_id}", published=False) from error
             raise
         inline = manifest.fits_inline(files)
         reference = None if inline else self._large_manifest(run_id, suffix, files)
@@ -90,9 +90,10 @@ class Datasets(Beginning):
             }
         )
         staged = self._stage(document, files)
-        self._written.pop(dataset_id, None)
         if staged.own_run:
             self.ledger.commit(run_id)
+        self._written.pop(dataset_id, None)
+        if staged.own_run:
             observers.dataset_published(self.store.storage.url, staged.parent_run or run_id, dataset_id)
         return staged
 
@@ -197,16 +198,19 @@ class Datasets(Beginning):
         begun = self._begun(run_id, suffix)
         self._written.pop(dataset_id, None)
         if begun.own_run:
-            decided = self.ledger.abort(run_id, failure("RolledBack", reason or ""), reason)
-            self._refuse_ready(dataset_id, decided.committed)
+            self._check_dropped(self.ledger.abort(run_id, failure("RolledBack", reason or ""), reason), dataset_id)
             return
         while True:
-            found = self.highest(run_id, suffix) or begun
-            if found.step == "rolled_back":
+            looks: list[Callable[[], object]] = [
+                partial(self.store.decision, run_id),
+                partial(self.highest, run_id, suffix),
+            ]
+            end, highest = self.store.together(looks)
+            if isinstance(end, Decision):
+                self._check_dropped(end, dataset_id)
                 return
-            end = self.store.decision(run_id)
-            if end is not None:
-                self._refuse_ready(dataset_id, end.committed and suffix in self.store.members(end).datasets)
+            found = highest if isinstance(highest, DatasetGeneration) else begun
+            if found.step == "rolled_back":
                 return
             document = found.model_copy(
                 update={
@@ -220,20 +224,30 @@ class Datasets(Beginning):
                 }
             )
             create = partial(self.store.create, paths.dataset_key(run_id, suffix, document.gen), document)
-            try:
+            with contextlib.suppress(AlreadyExists, InvalidState):  # then look again
                 self.ledger.runs.within(run_id, [create], f"roll back dataset {dataset_id}")
                 return
-            except (AlreadyExists, RunAborted):
-                continue
 
-    def _refuse_ready(self, dataset_id: str, ready: bool) -> None:
-        if ready:
+    def _check_dropped(self, end: Decision, dataset_id: str) -> None:
+        """Whether a decided run has left the dataset out, or published it: its members tell, not what landed late."""
+        effective, suffix = self.ledger.outcomes.effective(end.run_id), dataset_id[-16:]
+        member = self.store.members(end).datasets.get(suffix) if end.committed else None
+        if effective == "aborted" or member is None:
+            return
+        if self.store.read(paths.dataset_key(end.run_id, suffix, member), DatasetGeneration).step == "rolled_back":
+            return
+        if effective is None:
             raise InvalidState(
-                f"Dataset {dataset_id} cannot be rolled back: it is READY",
-                why="Its run has committed, and a decided run never changes",
-                todo="Un-publish it with revert(run_id)",
-                committed="yes",
+                f"Dataset {dataset_id} cannot be rolled back: its run is closed",
+                why="A decided run never changes; it becomes visible when the runs around it commit",
+                todo="Roll the run around it back",
             )
+        raise InvalidState(
+            f"Dataset {dataset_id} cannot be rolled back: it is READY",
+            why="Its run has committed, and a decided run never changes",
+            todo="Un-publish it with revert(run_id)",
+            committed="yes",
+        )
 
 
 def _same_file(a: FileEntry, b: FileEntry) -> bool:

@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any, Final
 
-from prefect_registry.errors import AlreadyExists, IntegrityError, RevisionConflict, UndecidedConflict
+from prefect_registry.errors import AlreadyExists, IntegrityError, RevisionConflict, StorageError, UndecidedConflict
 from prefect_registry.ledger import paths
 from prefect_registry.ledger.leases import Leases
 from prefect_registry.ledger.outcomes import GenerationState, Outcomes
@@ -207,7 +207,7 @@ class Cells:
                     "gen": look.newest + 1,
                     "base": look.base_gen,
                     "base_tx": look.base_tx,
-                    "at": self._store.clock.now(),  # it may have waited
+                    "at": self._time_after(look.base) if run_id is None else self._store.clock.now(),
                 }
             )
             written = self._try(cell, candidate, run_id, guarded)
@@ -220,16 +220,44 @@ class Cells:
         """Create one generation beside its touch (P9); None when the number is taken by another write."""
         owner = run_id or self._store.ids.typeid("op", self._store.clock.now())
         touch = partial(self._store.storage.put, paths.touch_key(owner, cell, candidate.gen), b"")
-        calls: list[Callable[[], object]] = [partial(self._create, cell, candidate), touch]
+        untouched: list[StorageError] = []
+        # In this order: a store that does one thing after the other has the touch first (P9).
+        calls: list[Callable[[], object]] = [
+            partial(_noting, touch, untouched),
+            partial(self._create, cell, candidate),
+        ]
         if run_id is not None and guarded:
             listed = partial(self._outcomes.lists_cell, cell=cell, gen=candidate.gen)
-            created = self._runs.within(run_id, calls, f"write {cell.type} {candidate.name!r}", listed)[0]
+            created = self._runs.within(run_id, calls, f"write {cell.type} {candidate.name!r}", listed)[-1]
         else:
-            created = self._store.together(calls)[0]
-        if created:
-            self._known[cell] = max(candidate.gen, self._known.get(cell, -1))
-            return candidate
-        return None
+            created = self._store.together(calls)[-1]
+        if not created:
+            return None
+        if untouched:
+            self._touch_at_last(touch, candidate)
+        self._known[cell] = max(candidate.gen, self._known.get(cell, -1))
+        return candidate
+
+    def _touch_at_last(self, touch: Callable[[], object], candidate: CellGeneration) -> None:
+        """The generation is there, and its touch is not: try once more, and say what is true if that fails too."""
+        try:
+            touch()
+        except StorageError as error:
+            error.committed = "yes" if candidate.tx is None else "no"
+            error.todo = (
+                f"It is visible, but the journal does not show it. {error.todo}"
+                if candidate.tx is None
+                else "Write it again: its run would leave this one out"
+            )
+            raise
+
+    def _time_after(self, base: CellGeneration | None) -> datetime:
+        """Of a write that is visible at once: now (it may have waited), and later than what it stands on and every
+        decision met. In a run, the time of its decision is what counts.
+        """
+        if base is not None:
+            self._store.clock.met(base.at)
+        return self._store.clock.decision_time()
 
     def _create(self, cell: CellRef, candidate: CellGeneration) -> bool:
         try:
@@ -323,3 +351,11 @@ class Cells:
             holder=holder.text,
             available_after=holder.available_after,
         )
+
+
+def _noting(call: Callable[[], object], errors: list[StorageError]) -> None:
+    """Make a call whose failure is looked at later."""
+    try:
+        call()
+    except StorageError as error:
+        errors.append(error)

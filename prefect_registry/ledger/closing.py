@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import orjson
 
@@ -12,19 +13,22 @@ from prefect_registry.errors import (
     InvalidState,
     OutcomeUnknown,
     RunAborted,
-    RunAlreadyClosed,
     StorageError,
     StorageUnavailable,
     in_run,
+    nothing_published,
+    outcome_unknown,
+    settle,
 )
 from prefect_registry.ledger import paths
 from prefect_registry.ledger.membership import Listing, Membership
 from prefect_registry.ledger.outcomes import Outcomes
-from prefect_registry.ledger.runs import Runs, refusal
+from prefect_registry.ledger.runs import Runs
 from prefect_registry.ledger.store import Store
 from prefect_registry.records.base import as_json, json_problems
-from prefect_registry.records.runs import Begin, Decision, Failure, failure
+from prefect_registry.records.runs import Begin, Decision, Failure, LeftOut, Members, Reference, failure
 
+T = TypeVar("T")
 Visible = Literal["yes", "staged"]
 MOST_RESULT_BYTES = 16 * 1024
 UNSET: Any = object()
@@ -49,6 +53,7 @@ class Closing:
 
     # -- commit --------------------------------------------------------------------------------------------------
 
+    @outcome_unknown
     def commit(
         self,
         run_id: str,
@@ -73,7 +78,7 @@ class Closing:
         listing = Listing.of(listed)
         if listing.end:
             return self._join(begin, self._decided(run_id))
-        members, left_out = self._membership.gather(begin, listing)
+        members, left_out = self._gather(begin, listing)
         if left_out.pending and refuse_pending:
             raise InvalidState(
                 f"Run {run_id} has {len(left_out.pending)} dataset(s) that were begun and never committed",
@@ -84,7 +89,7 @@ class Closing:
                 pending=[f"ds_{run_id[4:]}_{suffix}" for suffix in left_out.pending],
             )
         self._mark_late_begin(begin, listing)
-        inline, more = self._membership.split(run_id, members)
+        inline, more = self._split(run_id, members)
         has_result, value = _recordable(result)
         decision = Decision(
             write_id=self._store.ids.write_id(),
@@ -106,7 +111,7 @@ class Closing:
     def _join(self, begin: Begin, decision: Decision) -> Closed:
         """What the closer may say of the run after its decision, the runs around it taken into account (P11)."""
         if not decision.committed:
-            raise refusal(decision, "commit the run")
+            raise self._runs.refusal(decision, "commit the run")
         if not begin.ancestors:
             return Closed(decision)
         outcome = self._outcomes.effective(begin.run_id)
@@ -119,6 +124,29 @@ class Closing:
                 run_id=begin.run_id,
             )
         return Closed(decision, "yes" if outcome == "committed" else "staged")
+
+    # -- before the decision: what goes wrong here has published nothing --------------------------------------------
+
+    @nothing_published
+    def _gather(self, begin: Begin, listing: Listing) -> tuple[Members, LeftOut]:
+        return self._undecided(begin.run_id, lambda: self._membership.gather(begin, listing))
+
+    @nothing_published
+    def _split(self, run_id: str, members: Members) -> tuple[Members, list[Reference]]:
+        return self._undecided(run_id, lambda: self._membership.split(run_id, members))
+
+    def _undecided(self, run_id: str, call: Callable[[], T]) -> T:
+        """The outcome of a nested run, or of a part of the members, may be unknown; that of this run is not."""
+        try:
+            return call()
+        except OutcomeUnknown as error:
+            raise StorageUnavailable(
+                f"Run {run_id} could not be closed",
+                why=error.what,
+                todo="Close it again when the store answers, or roll it back",
+                committed="no",
+                run_id=run_id,
+            ) from error
 
     # -- members (P6) --------------------------------------------------------------------------------------------
 
@@ -151,24 +179,22 @@ class Closing:
         )
         try:
             with in_run(run_id):
-                self._store.create(paths.end_key(run_id), decision)
+                return self._store.create(paths.end_key(run_id), decision)
         except AlreadyExists as error:
             return self._existing(run_id, error)
-        return decision
+        except (OutcomeUnknown, StorageUnavailable):
+            raise
+        except StorageError as error:
+            return self._refused(run_id, error)
 
+    @outcome_unknown
     def fail(self, run_id: str, failure: Failure | None, notes: str | None) -> Decision:
         """``close_run(success=False)``: aborted now or before; refused when the run has committed."""
         self._runs.known(run_id)
         decision = self.abort(run_id, failure, notes)
-        if decision.committed:
-            raise RunAlreadyClosed(
-                f"Run {run_id} cannot be rolled back: it is committed",
-                why="A decided run never changes",
-                todo=f"Un-publish it with revert({run_id!r})",
-                committed="yes",
-                run_id=run_id,
-            )
-        return decision
+        if not decision.committed or self._outcomes.effective(run_id) == "aborted":
+            return decision
+        raise self._runs.refusal(decision, "roll the run back", f"Un-publish it with revert({run_id!r})")
 
     # -- the one conditional write -------------------------------------------------------------------------------
 
@@ -180,6 +206,8 @@ class Closing:
             return self._existing(decision.run_id, error)
         except (OutcomeUnknown, StorageUnavailable) as unsure:
             return self._resolve(decision, unsure)
+        except StorageError as error:
+            return self._refused(decision.run_id, error)
 
     def _resolve(self, decision: Decision, unsure: StorageError) -> Decision:
         """A closer that cannot tell creates the aborted decision: winning means no, finding our commit means yes."""
@@ -194,6 +222,17 @@ class Closing:
                 committed="unknown",
                 run_id=decision.run_id,
             ) from error
+
+    def _refused(self, run_id: str, error: StorageError) -> Decision:
+        """The store refused the decision (no permission, no room): then there is none, or somebody else's."""
+        try:
+            decision = self._store.decision(run_id)
+        except StorageError:
+            raise error from None
+        if decision is None:
+            settle(error, "no")
+            raise error
+        return decision
 
     def _existing(self, run_id: str, error: AlreadyExists) -> Decision:
         if error.existing is not None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from prefect_registry.errors import OutcomeUnknown, RegistryError, StorageError, in_run
+from prefect_registry.errors import OutcomeUnknown, RegistryError, StorageError, in_run, settle
 from prefect_registry.ledger import observers
 from prefect_registry.ledger.beats import Beats
 from prefect_registry.ledger.cells import Cells
@@ -113,28 +113,44 @@ class Ledger:
             self.beats.stop(run_id)
 
     @contextmanager
-    def implicit_run(self, purpose: str, parent: str | None = None) -> Iterator[str]:
+    def implicit_run(
+        self,
+        purpose: str,
+        parent: str | None = None,
+        config: Mapping[str, Any] | None = None,
+        notes: str | None = None,
+    ) -> Iterator[str]:
         """A run that is opened for this block alone, nested in ``parent`` if there is one, and committed at its end
         (DESIGN.md 2).
         """
         lease = self.runs.known(parent).lease_seconds if parent is not None else None
-        own = self.begin(RunSpec(purpose, parent=parent, implicit=True, lease_seconds=lease)).begin.run_id
+        spec = RunSpec(purpose, config=config, parent=parent, implicit=True, lease_seconds=lease)
+        own = self.begin(spec).begin.run_id
         try:
             yield own
         except BaseException as error:
-            try:
-                self.abort(own, failure_of(error))
-            except RegistryError as another:  # undecided still, so nothing is visible
-                error.add_note(f"Its run {own} could not be aborted, and will be when its lease is over: {another}")
+            self._drop(own, error)
             raise
         try:
-            self.commit(own)
+            self.commit(own, notes=notes)
         except OutcomeUnknown:
             self.leases.give_up(own)  # nobody else knows of it
             raise
         except BaseException as error:  # nobody else knows of the run: it must not hold its cells
-            if not self.abort(own, failure_of(error)).committed or not isinstance(error, Exception):
+            decision = self._drop(own, error)
+            visible = decision is not None and decision.committed and self.outcomes.effective(own) != "aborted"
+            if not visible or not isinstance(error, Exception):
                 raise
+
+    def _drop(self, own: str, error: BaseException) -> Decision | None:
+        """Abort an implicit run; when even that fails, ``error`` is still what the caller must see."""
+        try:
+            decision = self.abort(own, failure_of(error))
+        except RegistryError as another:
+            error.add_note(f"Its run {own} could not be aborted, and will be when its lease is over: {another}")
+            return None
+        settle(error, "yes" if decision.committed else "no")
+        return decision
 
     def surrounding(self) -> str | None:
         """The run of this store that surrounds the calling code, if any: in this process, or around the task that

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +15,8 @@ from prefect_registry.errors import (
     OutcomeUnknown,
     RunAborted,
     RunAlreadyClosed,
+    StorageError,
+    StorageUnavailable,
     in_run,
 )
 from prefect_registry.ids import parse_run_id
@@ -128,7 +131,7 @@ class Runs:
         decided = next((d for d in decisions if d is not None), None)
         if decided is not None:
             self._abort(begin.run_id, f"the run around it, {decided.run_id}, is {decided.outcome}")
-            raise refusal(decided, "begin a run inside it")
+            raise self.refusal(decided, "begin a run inside it", published=False)
 
     # -- attempts of a flow run (P14) ----------------------------------------------------------------------------
 
@@ -215,19 +218,23 @@ class Runs:
     def _within(
         self, run_id: str, calls: Sequence[Callable[[], T]], doing: str, publishes: Callable[[Decision], bool]
     ) -> list[T]:
-        first = self._first_look(run_id, doing)
-        if first:
-            return self._store.together(calls) if calls else []
+        looked_now = self._first_look(run_id, doing)
+        if looked_now and not calls:
+            return []
         looked: list[Decision | None] = []
         look: Callable[[], Any] = partial(self._look, run_id, looked)
         try:
-            results = self._store.together([look, *calls])
+            # The look comes last where one thing is done after the other: then nothing can be decided in between.
+            results = self._store.together([*calls, look])
         except Exception as error:
-            self._refuse(looked, doing, error)
+            if not (isinstance(error, OutcomeUnknown) and looked and looked[0] is not None and looked[0].committed):
+                self._refuse(looked, doing, error)
             raise
+        if not looked:  # the store did not say, and what was written may be a member
+            self._look_again(run_id, looked)
         if not (looked and looked[0] is not None and looked[0].committed and publishes(looked[0])):
             self._refuse(looked, doing, None)
-        return results[1:]
+        return results[:-1]
 
     def _first_look(self, run_id: str, doing: str) -> bool:
         """Read begin and decision if this process has not met the run; True when it did so now."""
@@ -243,7 +250,7 @@ class Runs:
         if begin is None:
             raise unknown_run(run_id)
         if isinstance(end, Decision):
-            raise refusal(end, doing)
+            raise self.refusal(end, doing, published=False)
         return True
 
     def is_known(self, run_id: str) -> bool:
@@ -251,11 +258,56 @@ class Runs:
         return self._store.has(paths.begin_key(parse_run_id(run_id)))
 
     def _look(self, run_id: str, looked: list[Decision | None]) -> None:
-        looked.append(self._store.decision(run_id))
+        with contextlib.suppress(StorageUnavailable):
+            looked.append(self._store.decision(run_id))
+
+    def _look_again(self, run_id: str, looked: list[Decision | None]) -> None:
+        try:
+            looked.append(self._store.decision(run_id))
+        except StorageError as error:
+            error.committed = "unknown"
+            raise
 
     def _refuse(self, looked: Sequence[Decision | None], doing: str, cause: Exception | None) -> None:
+        """Raise if the run is decided: then what the call wrote is no member, so nothing of it is published."""
         if looked and looked[0] is not None:
-            raise refusal(looked[0], doing) from cause
+            raise self.refusal(looked[0], doing, published=False) from cause
+
+    def refusal(self, decision: Decision, doing: str, todo: str = "", published: bool = True) -> InvalidState:
+        """The error of a call on a decided run.
+
+        Args:
+            todo: What helps, if the run is committed and published.
+            published: Whether the call was about the run itself; what a refused write would have added is not.
+        """
+        run_id, at = decision.run_id, decision.closed_at.isoformat(timespec="seconds")
+        effective = self._outcomes.effective(run_id)
+        if effective == "aborted":
+            failure = decision.failure
+            why = f"{failure.cls}: {failure.message}" if failure else (decision.notes or "")
+            dropped = f"It was committed, but the runs around it, {', '.join(decision.ancestors)}, do not publish it"
+            return RunAborted(
+                f"Cannot {doing}: run {run_id} was aborted at {at}",
+                why=dropped if decision.committed else why,
+                todo="Nothing of it is visible; begin a new run and do the work again",
+                committed="no",
+                run_id=run_id,
+            )
+        if effective is None:
+            return RunAlreadyClosed(
+                f"Cannot {doing}: run {run_id} is closed since {at}",
+                why="A decided run never changes; it becomes visible when the runs around it commit",
+                todo="Begin a new run; to drop this one, roll the run around it back",
+                committed=None if published else "no",
+                run_id=run_id,
+            )
+        return RunAlreadyClosed(
+            f"Cannot {doing}: run {run_id} is committed since {at}",
+            why="A decided run never changes",
+            todo=todo or "Begin a new run",
+            committed="yes" if published else "no",
+            run_id=run_id,
+        )
 
     def check_open(self, run_id: str, doing: str) -> Begin:
         """Refuse an unknown or decided run; one round trip."""
@@ -275,27 +327,6 @@ def unknown_run(run_id: str) -> NotFound:
         todo="Check the id, and that it is the same registry that insert_run was called on",
         committed="no",
         run_id=run_id,
-    )
-
-
-def refusal(decision: Decision, doing: str) -> InvalidState:
-    """The error of a call on a decided run."""
-    at = decision.closed_at.isoformat(timespec="seconds")
-    if decision.committed:
-        return RunAlreadyClosed(
-            f"Cannot {doing}: run {decision.run_id} is committed since {at}",
-            why="A decided run never changes",
-            todo="Begin a new run",
-            committed="yes",
-            run_id=decision.run_id,
-        )
-    failure = decision.failure
-    return RunAborted(
-        f"Cannot {doing}: run {decision.run_id} was aborted at {at}",
-        why=f"{failure.cls}: {failure.message}" if failure else (decision.notes or ""),
-        todo="Nothing of it is visible; begin a new run and do the work again",
-        committed="no",
-        run_id=decision.run_id,
     )
 
 

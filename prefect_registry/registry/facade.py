@@ -11,12 +11,12 @@ from typing import Any
 from prefect_registry.asynchronous import context_twin, twin
 from prefect_registry.clock import Clock, StoreClock, SystemClock
 from prefect_registry.datasets.revert import RevertReport, revert
-from prefect_registry.errors import InvalidInput, NoActiveRun, nothing_published
+from prefect_registry.errors import InvalidInput, NoActiveRun, nothing_published, outcome_unknown
 from prefect_registry.ledger.closing import UNSET, Closed
 from prefect_registry.ledger.ledger import Ledger, RunSpec
 from prefect_registry.ledger.opening import open_registry
 from prefect_registry.ledger.reaping import CollectReport, ReapReport, ReportedEnded
-from prefect_registry.ledger.runs import Attempt, lease_problems, refusal
+from prefect_registry.ledger.runs import Attempt, lease_problems
 from prefect_registry.ledger.store import LedgerSettings, Store, jitter
 from prefect_registry.names import name_problems
 from prefect_registry.records.base import checked_json_object, json_object_problems, printable
@@ -177,7 +177,7 @@ class Registry(RegistryRecording):
             flow_run=flow_run, prefect=prefect,
         )  # fmt: skip
         if attempt.published is not None:
-            raise refusal(attempt.published, f"run flow run {flow_run} once more")
+            raise self.ledger.runs.refusal(attempt.published, f"run flow run {flow_run} once more")
         return attempt.begin.run_id
 
     @nothing_published
@@ -211,7 +211,7 @@ class Registry(RegistryRecording):
             RunSpec(purpose, model_id, revision, config, publish, lease, parent, isolated, False, flow_run, prefect)
         )
 
-    @nothing_published
+    @outcome_unknown
     def close_run(
         self,
         run_id: str,

@@ -12,7 +12,7 @@ from prefect_registry.datasets.adopt import How, adopt
 from prefect_registry.datasets.reading import Dataset
 from prefect_registry.datasets.tables import Table
 from prefect_registry.datasets.writing import DatasetWriter
-from prefect_registry.errors import RegistryError, nothing_published
+from prefect_registry.errors import OutcomeUnknown, RegistryError, nothing_published, settle
 from prefect_registry.ledger.ledger import active_run, failure_of
 from prefect_registry.records.base import text_of
 from prefect_registry.records.datasets import Mode
@@ -171,8 +171,8 @@ class RunScope:
             self._registry.close_run(self._run.id, True)
         except BaseException as failed:
             # Nobody can close it any more; left open, its heartbeats would keep it alive. If it was committed after
-            # all, the abort finds that and changes nothing.
-            if getattr(failed, "committed", None) != "unknown":
+            # all, the abort finds that and changes nothing. Where even an abort gave no answer, nothing is cleaned up.
+            if not isinstance(failed, OutcomeUnknown):
                 fail_quietly(self._registry, self._run.id, failed)
             raise
 
@@ -180,9 +180,12 @@ class RunScope:
 def fail_quietly(registry: Registry, run_id: str, error: BaseException) -> None:
     """Abort a run because of ``error`` and record the incident; what goes wrong meanwhile becomes a note on it."""
     try:
-        registry.parts.ledger.abort(run_id, failure_of(error))
+        decision = registry.parts.ledger.abort(run_id, failure_of(error))
     except Exception as second:
         error.add_note(f"Run {run_id} could not be closed, and will be aborted when its lease is over: {second}")
+        return
+    settle(error, "yes" if decision.committed else "no")
+    if decision.committed:
         return
     try:
         message = text_of(error)[:LONGEST_MESSAGE_CHARACTERS]

@@ -15,7 +15,7 @@ from typing import Any, cast
 from prefect.context import FlowRunContext
 from prefect.exceptions import Abort
 
-from prefect_registry.errors import InvalidState, OutcomeUnknown, RegistryError
+from prefect_registry.errors import InvalidState, OutcomeUnknown, RegistryError, settle
 from prefect_registry.ledger.closing import Closed
 from prefect_registry.ledger.ledger import active_run
 from prefect_registry.records.runs import Decision, Failure, failure, not_published
@@ -238,6 +238,8 @@ class Scope:
             raise
         except BaseException as error:
             decision = self.fail(error)
+            if decision is not None:
+                settle(error, "yes" if decision.committed else "no")
             if decision is None or not decision.committed or not timed_out(error, self.context):
                 raise
             # The flow's timeout struck when the commit was made already: the work is done, and the flow says so.

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar
 
 import pytest
 from typing_extensions import override
 
 from prefect_registry.clock import StoreClock, SystemClock
 from prefect_registry.errors import RegistryError, RunAborted, RunAlreadyClosed, StorageUnavailable
+from prefect_registry.ids import began_at
 from prefect_registry.ledger.ledger import Ledger, RunSpec
 from prefect_registry.ledger.store import LedgerSettings, Store
 from prefect_registry.storage.base import Storage
 from prefect_registry.storage.memory import MemoryStorage
 from prefect_registry.storage.wrapper import WrapperStorage
 from prefect_registry.testing.faults import FaultyStorage, error_before
-
-T = TypeVar("T")
 
 
 class Shifted(SystemClock):
@@ -50,22 +48,38 @@ def test_who_closes_a_run_that_another_began_decides_in_store_time(wrong: timede
     assert abs(decided.closed_at - datetime.now(tz=UTC)) < timedelta(seconds=3)
 
 
-class Backwards(WrapperStorage):
-    """Concurrent calls happen last one first, and something may happen right after a create."""
+@pytest.mark.parametrize("wrong", [timedelta(hours=1), timedelta(hours=-1)])
+def test_a_clock_that_was_set_right_is_not_measured_by_what_was_sent_before(wrong: timedelta) -> None:
+    """P12: an old sample would move it wrong again."""
+    storage, clock = MemoryStorage(), Shifted(wrong)
+    ledger = Ledger(Store(storage, StoreClock(clock)), heartbeats=False)
+    run = ledger.begin(RunSpec("p")).begin.run_id
+    clock.wrong = timedelta(0)
+    decided = ledger.commit(run).decision
+    assert abs(decided.closed_at - datetime.now(tz=UTC)) < timedelta(seconds=3)
+
+
+def test_runs_lie_in_the_hour_of_the_store_once_the_clock_is_measured() -> None:
+    """P12, also when the clock of this process was a day ahead before."""
+    ledger = process(MemoryStorage(), timedelta(days=1))
+    ledger.commit(ledger.begin(RunSpec("p")).begin.run_id)
+    second = ledger.begin(RunSpec("p")).begin
+    assert abs(began_at(second.run_id) - second.created_at) < timedelta(seconds=1)
+
+
+class Overtaken(WrapperStorage):
+    """Something happens right before the next look at a decision."""
 
     def __init__(self, inner: Storage) -> None:
         super().__init__(inner)
-        self.afterwards: Callable[[], object] = lambda: None
+        self.before_look: Callable[[], object] = lambda: None
 
     @override
-    def create(self, key: str, data: bytes) -> None:
-        self.inner.create(key, data)
-        then, self.afterwards = self.afterwards, lambda: None
-        then()
-
-    @override
-    def concurrently(self, calls: Sequence[Callable[[], T]]) -> list[T]:
-        return [call() for call in reversed(calls)][::-1]
+    def get(self, key: str) -> bytes:
+        if key.endswith("/end.json"):
+            then, self.before_look = self.before_look, lambda: None
+            then()
+        return self.inner.get(key)
 
 
 def writes(ledger: Ledger, run: str) -> dict[str, Callable[[], object]]:
@@ -79,11 +93,10 @@ def writes(ledger: Ledger, run: str) -> dict[str, Callable[[], object]]:
 def test_a_write_that_a_close_has_overtaken_and_taken_along_is_a_success(what: str) -> None:
     """Nobody is told "refused" of what is published."""
     storage = MemoryStorage()
-    late = Backwards(storage)
+    late = Overtaken(storage)
     writer, closer = process(late), process(storage)
     run = writer.begin(RunSpec("p")).begin.run_id
-    writer.store.decision(run)
-    late.afterwards = lambda: closer.commit(run)
+    late.before_look = lambda: closer.commit(run)
     writes(writer, run)[what]()
     decision = closer.store.decision(run)
     assert decision is not None
@@ -100,7 +113,7 @@ def test_a_write_that_a_close_has_missed_is_refused(what: str) -> None:
     closer.commit(run)
     with pytest.raises(RunAlreadyClosed) as caught:
         writes(writer, run)[what]()
-    assert caught.value.committed == "yes"
+    assert caught.value.committed == "no"  # of what it would have added
 
 
 def test_the_time_of_a_write_is_when_it_was_made_and_not_when_it_began_to_wait() -> None:

@@ -264,7 +264,7 @@ def test_a_closed_run_takes_nothing_more_and_nothing_of_it_shows(
     registry.close_run(run, success)
     error = RunAlreadyClosed if success else RunAborted
     nested = operation == "insert_run parent"  # its begin has landed before it sees that its parent is decided
-    with refused(error, *([] if nested else [registry]), committed="yes" if success else "no"):
+    with refused(error, *([] if nested else [registry]), committed="no"):
         BY_RUN[operation](registry, run)
     assert [list(registry.documents()), list(registry.doctags()), registry.kinds()] == [[], [], []]
 
@@ -277,7 +277,7 @@ def test_the_same_when_another_process_closed_it(local: Registry, operation: str
         with pytest.raises(RunAlreadyClosed if success else RunAborted) as caught:
             BY_RUN[operation](local, run)
         assert_tells(caught.value)
-        assert caught.value.committed == ("yes" if success else "no")
+        assert caught.value.committed == "no"
     seen = Registry(local.url)
     assert [list(seen.documents()), list(seen.doctags()), seen.kinds()] == [[], [], []]
     assert [d for d in seen.datasets() if d.state != "ROLLED_BACK"] == []
@@ -454,6 +454,21 @@ def test_values_that_only_look_like_json_values_come_back_as_plain_ones(registry
             registry.insert_run("p", config={"x": value})
 
 
+def test_what_a_read_returns_can_be_changed_without_changing_later_reads(registry: Registry) -> None:
+    run_id = registry.insert_run("p", config={"a": {"b": [1]}}, prefect={"flow_name": "f"})
+    run = registry.attach(run_id)
+    dataset = write(run, "k", 1, tags={"t": "1"}, partition={"m": 7})
+    event = registry.emit_event("e", "s", {"a": [1]}, run_id=run_id, immediate=True)
+    for _ in range(2):
+        info, found, told = run.info(), registry.get_dataset(dataset), registry.get_event(event)
+        values: list[Any] = [info.config, info.prefect, found.tags, found.partition, told.payload]
+        assert values == [{"a": {"b": [1]}}, {"flow_name": "f"}, {"t": "1"}, {"m": 7}, {"a": [1]}]
+        values[0]["a"]["b"].append(2)
+        values[4]["a"].clear()
+        for value in values:
+            value["more"] = 1
+
+
 # -- a store that somebody has tampered with -------------------------------------------------------------------------
 
 
@@ -510,6 +525,18 @@ def test_what_other_programs_leave_in_the_store_troubles_nobody(local: Registry,
     assert again.reap().reaped == []
     again.collect(dry_run=False)
     assert rows(Registry(local.url), "k") == [1, 2]
+
+
+@pytest.mark.parametrize("folder", ["2026-01-01/07/backup_OLD", "2026-01-01/07/run_X", "old/07/{run}"])
+def test_the_collector_passes_over_what_is_no_runs_folder(local: Registry, folder: str) -> None:
+    run = local.attach(local.insert_run("p"))
+    write(run, "k", 1)
+    local.close_run(run.id, False)
+    foreign = Path(local.url) / "data" / folder.format(run=run.id) / "x"
+    foreign.parent.mkdir(parents=True)
+    foreign.write_bytes(b"somebody else's")
+    assert local.collect(dry_run=False).runs == [run.id]
+    assert foreign.exists()
 
 
 def test_a_damaged_or_a_newer_document_is_told_and_not_taken_for_absent(local: Registry) -> None:

@@ -22,7 +22,16 @@ from registry_support import numbers, only, publish, refused, rows, write
 
 from prefect_registry import Registry
 from prefect_registry.datasets.writing import DatasetWriter
-from prefect_registry.errors import AlreadyExists, Conflict, IntegrityError, InvalidInput, InvalidState, RunAborted
+from prefect_registry.errors import (
+    AlreadyExists,
+    Conflict,
+    IntegrityError,
+    InvalidInput,
+    InvalidState,
+    RegistryError,
+    RunAborted,
+)
+from prefect_registry.storage import Upload
 
 TABLE = pa.table({"m": [1, 1, 2], "n": [10, 11, 20]})
 
@@ -608,16 +617,46 @@ def test_a_key_holds_in_every_attempt_of_a_flow_run_that_publishes_on_commit(reg
 
 
 @pytest.mark.parametrize("publish_when", ["on_close", "on_commit"])
-def test_one_key_begun_by_many_threads_at_once_is_one_dataset(registry: Registry, publish_when: Any) -> None:
+def test_one_key_written_by_many_threads_at_once_is_one_dataset(registry: Registry, publish_when: Any) -> None:
     run = registry.attach(registry.insert_run("p", publish=publish_when))
-    found: list[str] = []
-    threads = [threading.Thread(target=lambda: found.append(run.dataset("k", key="a").id)) for _ in range(16)]
+    found: list[str | RegistryError] = []
+
+    def work() -> None:
+        try:
+            found.append(write(run, "k", 1, 2, key="a"))
+        except RegistryError as error:
+            found.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(16)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(found) == 16
-    assert len(set(found)) == 1
+    ids = {each for each in found if isinstance(each, str)}
+    refused_ones = [each for each in found if isinstance(each, RegistryError)]
+    assert (len(found), len(ids)) == (16, 1)
+    assert all(isinstance(e, InvalidState) and e.committed == "no" for e in refused_ones), refused_ones
+    registry.close_run(run.id, True)
+    assert rows(registry, "k") == [1, 2]
+
+
+@pytest.mark.parametrize("publish_when", ["on_close", "on_commit"])
+def test_the_newest_writer_has_the_key_and_an_older_one_cannot_touch_what_it_publishes(
+    registry: Registry, publish_when: Any
+) -> None:
+    run = registry.attach(registry.insert_run("p", publish=publish_when))
+    lost = run.dataset("k", key="a")  # its worker is cut off, and works on
+    with lost.open("left-over.parquet", "wb") as file:
+        pq.write_table(numbers(7), file)
+    published = write(run, "k", 1, 2, key="a")
+    lost.write_table(numbers(9))
+    with pytest.raises(InvalidState, match=r"begun again|aborted") as caught:
+        lost.commit()
+    assert caught.value.committed == "no"
+    registry.close_run(run.id, True)
+    lost._put([Upload(lost._prefix + "part-00000.parquet", b"late")], [("part-00000.parquet", None)])
+    assert rows(registry, "k") == [1, 2]
+    registry.get_dataset(published).verify()
 
 
 def test_a_dataset_of_an_aborted_run_whose_bytes_are_collected_says_that_the_run_was_aborted(
