@@ -43,8 +43,13 @@ def decode(text: str) -> int:
     return value
 
 
+SETBACK_MILLIS = 1_000
+"""A clock that goes back by more than this was set: ids follow it. Less is threads that overtake each other."""
+
+
 class IdFactory:
-    """Mints ids. Within one factory they ascend strictly, also inside one millisecond (RFC 9562 6.2, method 2).
+    """Mints ids. Within one factory they ascend strictly, also inside one millisecond (RFC 9562 6.2, method 2), until
+    the clock is set back: an id lies in the hour that the clock shows.
 
     Args:
         random_bytes: Source of randomness: ``os.urandom`` in production.
@@ -64,12 +69,12 @@ class IdFactory:
 
     def typeid(self, prefix: str, now: datetime) -> str:
         """A new TypeID: ``prefix`` + ``_`` + UUIDv7 of ``now`` in 26 characters."""
-        if self._pid != os.getpid():  # a fork must not continue its parent's sequence, nor wait on its lock
-            self.__init__(self._random)  # type: ignore[misc]
         millis = (now - _EPOCH) // timedelta(milliseconds=1)  # exact: a float would round up now and then
         with self._lock:
+            if self._pid != os.getpid():  # a fork must not continue its parent's sequence
+                self._pid, self._last = os.getpid(), (0, 0)
             last_millis, last_tail = self._last
-            if millis > last_millis:
+            if not last_millis - SETBACK_MILLIS <= millis <= last_millis:
                 tail = int.from_bytes(self._random(10), "big") & ((1 << 74) - 1) >> 1
             else:
                 millis = last_millis

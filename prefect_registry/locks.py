@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 
 
 class ForkSafeLock:
@@ -12,16 +13,30 @@ class ForkSafeLock:
     """
 
     def __init__(self) -> None:
-        self._pid = os.getpid()
         self._lock = threading.Lock()
+        _all.add(self)
 
     def __reduce__(self) -> tuple[type[ForkSafeLock], tuple[()]]:
         return (ForkSafeLock, ())
 
     def __enter__(self) -> None:
-        if self._pid != os.getpid():
-            self.__init__()  # type: ignore[misc]
         self._lock.acquire()
 
     def __exit__(self, *error: object) -> None:
         self._lock.release()
+
+    def renew(self) -> None:
+        """Start out free. Only for a process that has one thread."""
+        self._lock = threading.Lock()
+
+
+_all: weakref.WeakSet[ForkSafeLock] = weakref.WeakSet()
+
+
+def _renew_all() -> None:
+    for lock in list(_all):
+        lock.renew()
+
+
+if hasattr(os, "register_at_fork"):  # Windows cannot fork
+    os.register_at_fork(after_in_child=_renew_all)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 
@@ -71,7 +72,7 @@ class Finding:
             run_id=document.run_id,
             state=state,
             mode=document.mode,
-            partition=document.partition,
+            partition=copy.copy(document.partition),
             root=document.root if document.external else self._folder_of(document),
             external=document.external,
             rows=document.rows,
@@ -81,8 +82,8 @@ class Finding:
             committed_at=document.at if document.step == "staged" else None,
             key=document.key,
             task_run=document.task_run,
-            tags=document.tags,
-            partitioning=document.partitioning,
+            tags=dict(document.tags),
+            partitioning=dict(document.partitioning),
             store=self.store,
         )
 

@@ -13,7 +13,7 @@ from prefect_registry.datasets.reading import Dataset
 from prefect_registry.datasets.service import Datasets
 from prefect_registry.errors import InvalidInput, NotFound
 from prefect_registry.ledger import paths
-from prefect_registry.ledger.journal import PublishedRun
+from prefect_registry.ledger.journal import PublishedRun, RunEntry
 from prefect_registry.names import folder_values, spelled_in_folder
 from prefect_registry.records.cells import CellGeneration, CellRef
 from prefect_registry.records.datasets import DatasetGeneration, Partition
@@ -95,14 +95,14 @@ class Tables:
         published: list[PublishedRun] | None = None,
     ) -> Table:
         """The table of ``kind``; inside ``run_id``, with what is staged there on top."""
-        if run_id is not None:
-            self._ledger.runs.known(run_id)
-        published = self._ledger.journal.published() if published is None else published
-        groups = self._publications(kind, published)
-        if run_id is not None:
-            staged = [d for d in self._staged_inside(run_id) if d.kind == kind]
-            groups = iter([staged, *groups])
-        return Table(kind, tuple(_fold(groups)))
+        if run_id is None:
+            published = self._ledger.journal.published() if published is None else published
+            return Table(kind, tuple(_fold(self._publications(kind, published))))
+        self._ledger.runs.known(run_id)
+        entries = self._ledger.journal.consistent_entries()
+        published = self._ledger.journal.published(entries)
+        inside = [d for d in self._inside(run_id, entries, published) if d.kind == kind]
+        return Table(kind, tuple(_fold([inside, *self._publications(kind, published)])))
 
     def latest(self, kind: str, published: list[PublishedRun] | None = None) -> Dataset:
         """The dataset of ``kind`` that was published last; ``InvalidInput`` with the count if its run had several."""
@@ -162,13 +162,17 @@ class Tables:
         found = self._store.read_many(keys, CellGeneration) if keys else []
         return {d.name for d in found if d is not None and d.value.get("state") not in ("READY", "ARCHIVED")}
 
-    def _staged_inside(self, run_id: str) -> list[Dataset]:
-        """Staged datasets visible inside a run: its own, its ancestors', and those of committed nested runs."""
+    def _inside(
+        self, run_id: str, entries: Mapping[str, RunEntry], published: Sequence[PublishedRun]
+    ) -> list[Dataset]:
+        """Datasets visible inside a run and not published in this very state: its own, its ancestors', and those of
+        committed nested runs. One that was published after the state was listed is READY by now.
+        """
+        outside = {run.decision.run_id for run in published}
         found: list[Dataset] = []
-        entries = self._ledger.journal.entries()
         for entry in entries.values():
-            if entry.datasets and self._ledger.outcomes.inside(entry.run_id, run_id):
-                found += [d for d in self._datasets.all({entry.run_id: entry}) if d.state == "STAGED"]
+            if entry.datasets and entry.run_id not in outside and self._ledger.outcomes.inside(entry.run_id, run_id):
+                found += [d for d in self._datasets.all({entry.run_id: entry}) if d.state in ("STAGED", "READY")]
         return sorted(found, key=lambda d: d.id, reverse=True)
 
 

@@ -105,8 +105,9 @@ class Journal:
         return {d.run_id for d in ends if d is not None and horizon is not None and d.closed_at <= horizon}
 
     def undecided(self) -> Iterator[str]:
-        """Runs without a decision, oldest first."""
-        return (r for r, e in self.entries().items() if e.begun and not e.decided and r.startswith("run_"))
+        """Runs without a decision, oldest first; also those that a crash left with a dataset and no begin (P13)."""
+        found = self.entries().items()
+        return (r for r, e in found if (e.begun or e.datasets) and not e.decided and r.startswith("run_"))
 
     def published(self, entries: dict[str, RunEntry] | None = None) -> list[PublishedRun]:
         """Every effectively committed run, newest publication first (P15's order)."""

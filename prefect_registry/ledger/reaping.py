@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
 
+from prefect_registry.ids import is_run_id
 from prefect_registry.ledger import paths
 from prefect_registry.ledger.closing import Closing
 from prefect_registry.ledger.journal import Journal
@@ -113,7 +114,8 @@ class Housekeeping:
     def _data_by_run(self) -> Iterator[tuple[str, list[ObjectInfo]]]:
         listing = (o for o in self._store.storage.list(paths.DATA) if o.key.count("/") >= 4)
         for run_id, objects in groupby(listing, key=lambda o: o.key.split("/")[3]):
-            yield run_id, list(objects)
+            if is_run_id(run_id):  # what else lies there is somebody else's
+                yield run_id, [o for o in objects if o.key.startswith(paths.data_prefix(run_id))]
 
     def _dead(self, run_id: str, objects: list[ObjectInfo]) -> list[ObjectInfo]:
         outcome = self._outcomes.effective(run_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import random
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
@@ -13,8 +14,8 @@ from functools import partial
 from typing import Any, TypeVar
 
 from prefect_registry.clock import StoreClock, SystemClock
-from prefect_registry.errors import IntegrityError, NotFound
-from prefect_registry.ids import IdFactory
+from prefect_registry.errors import IntegrityError, NotFound, StorageError
+from prefect_registry.ids import IdFactory, random_token
 from prefect_registry.ledger import paths
 from prefect_registry.ledger.holder import is_gone, this_process
 from prefect_registry.locks import ForkSafeLock
@@ -22,8 +23,13 @@ from prefect_registry.records.base import Document
 from prefect_registry.records.runs import Begin, Decision, Holder, Members, MembersDocument, Reference
 from prefect_registry.storage.base import ObjectInfo, Storage, Upload
 
+log = logging.getLogger("prefect_registry")
+
 MOST_SENT = 1_000
 """Of how many of the newest creates it is remembered when they were sent."""
+
+CLOCKS_AGREE_SECONDS = 1.0
+"""By how much the wall clock may depart from the monotonic one between two looks: stores stamp whole seconds."""
 
 D = TypeVar("D", bound=Document)
 T = TypeVar("T")
@@ -67,6 +73,24 @@ class _Cache:
                 self._items.popitem(last=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Instant:
+    """One moment by both local clocks: the one that can be set, and the one that cannot."""
+
+    wall: datetime
+    monotonic: float
+
+    @classmethod
+    def of(cls, clock: StoreClock) -> Instant:
+        """Now."""
+        return cls(clock.local(), clock.monotonic())
+
+    def is_set_since(self, earlier: Instant) -> bool:
+        """Whether the wall clock did not go on from ``earlier`` to here as the other one did."""
+        passed = (self.wall - earlier.wall).total_seconds()
+        return abs(passed - (self.monotonic - earlier.monotonic)) > CLOCKS_AGREE_SECONDS
+
+
 def no_jitter() -> float:
     """The middle of what a jitter gives: for those who want every wait to be the same."""
     return 0.5
@@ -91,7 +115,7 @@ class Store:
 
     def __post_init__(self) -> None:
         self._cache = _Cache()
-        self._sent: dict[str, tuple[datetime, datetime]] = {}
+        self._sent: dict[str, tuple[Instant, Instant]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         return {k: v for k, v in self.__dict__.items() if k not in ("_cache", "_sent")}
@@ -124,9 +148,9 @@ class Store:
 
     def create(self, key: str, document: D) -> D:
         """Create an immutable document. ``AlreadyExists`` carries what is there; see ``Storage.create``."""
-        before = self.clock.local()
+        before = Instant.of(self.clock)
         self.storage.create(key, document.encode())
-        self._sent[key] = (before, self.clock.local())
+        self._sent[key] = (before, Instant.of(self.clock))
         if len(self._sent) > MOST_SENT:
             with contextlib.suppress(KeyError, RuntimeError, StopIteration):  # another thread does the same
                 del self._sent[next(iter(self._sent))]
@@ -134,11 +158,15 @@ class Store:
         return document
 
     def learn_time(self, listed: Iterable[ObjectInfo]) -> None:
-        """Measure this process's clock by when the store says that it received what we created (P12)."""
+        """Measure this process's clock by when the store says that it received what we created (P12).
+
+        What was sent before somebody set the clock tells nothing of the clock as it goes now.
+        """
+        now = Instant.of(self.clock)
         for info in listed:
-            sent = self._sent.pop(info.key, None)
-            if sent is not None:
-                self.clock.measure(info.modified, *sent)
+            before, after = self._sent.pop(info.key, (None, None))
+            if before is not None and after is not None and not now.is_set_since(before):
+                self.clock.measure(info.modified, before.wall, after.wall)
 
     def has(self, key: str) -> bool:
         """Whether this process has the document already."""
@@ -158,6 +186,26 @@ class Store:
     def together(self, calls: Sequence[Callable[[], T]]) -> list[T]:
         """Calls at the same time; one alone runs in place."""
         return [calls[0]()] if len(calls) == 1 else self.storage.concurrently(calls)
+
+    def know_time(self) -> None:
+        """Measure the clock, once per process, by an object that is deleted again, if nothing has measured it yet.
+
+        For those who are about to act on the time and have written nothing whose store time they could read (P12).
+        Whoever may not write there goes on with the local clock.
+        """
+        if self.clock.measured:
+            return
+        key = f".probe/{random_token()}"
+        try:
+            before = self.clock.local()
+            self.storage.put(key, b"clock")
+            after = self.clock.local()
+            stored = self.storage.info(key)
+            if stored is not None:
+                self.clock.measure(stored.modified, before, after)
+            self.storage.delete_many([key])
+        except StorageError as error:
+            log.debug("The store's time could not be measured: %s", error)
 
     # -- the two documents that everything looks at -------------------------------------------------------------
 

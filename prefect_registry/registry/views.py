@@ -1,7 +1,8 @@
-"""Runs, events and incidents as readers see them."""
+"""Runs, events and incidents as readers see them: what they may change is a copy of the document that was read."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -59,7 +60,7 @@ def run_info(ledger: Ledger, begin: Begin, decision: Decision | None) -> RunInfo
         state=states[outcome],
         model_id=begin.model_id,
         revision=begin.revision,
-        config=begin.config,
+        config=copy.deepcopy(begin.config),
         started_at=begin.created_at,
         finished_at=decision.closed_at if decision is not None else None,
         success=None if outcome is None else outcome == "committed",
@@ -73,7 +74,7 @@ def run_info(ledger: Ledger, begin: Begin, decision: Decision | None) -> RunInfo
         flow_run=begin.flow_run,
         staged=outcome is None and decision is not None,
         left_out=tuple(f"ds_{begin.run_id[4:]}_{s}" for s in decision.left_out.pending) if decision is not None else (),
-        prefect=begin.prefect,
+        prefect=copy.deepcopy(begin.prefect),
     )
 
 
@@ -110,7 +111,7 @@ def event_info(document: EventDocument) -> EventInfo:
         id=document.event_id,
         event_name=document.event_name,
         subject_id=document.subject_id,
-        payload=document.payload,
+        payload=copy.deepcopy(document.payload),
         created_at=document.created_at,
         run_id=document.run_id,
     )

@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from prefect_registry.clock import StoreClock
-from prefect_registry.ledger import holder
+from prefect_registry.datasets.service import Datasets
+from prefect_registry.ledger import holder, paths
 from prefect_registry.ledger.ledger import Ledger, RunSpec
 from prefect_registry.ledger.store import Store
 from prefect_registry.records.runs import Holder
@@ -84,6 +85,21 @@ def test_a_reaper_that_stood_still_while_it_looked_reaps_nobody() -> None:
 
     reaper.leases.pulse = stalled  # type: ignore[method-assign, assignment]
     assert reaper.leases.judge(run) == "alive"
+
+
+def test_a_dataset_whose_run_of_its_own_has_no_begin_is_reaped() -> None:
+    """P13: both were sent at once, and the process died between them."""
+    clock = Driven()
+    storage = MemoryStorage(clock=clock)
+    owner, reaper = ledger(storage, clock), ledger(storage, clock)
+    outer = owner.begin(RunSpec("outer", publish="on_commit")).begin.run_id
+    dataset = Datasets(owner).begin("k", outer)
+    owner.commit(outer)
+    storage.delete_many([paths.begin_key(dataset.run_id)])
+    assert reaper.housekeeping.reap().suspects == [dataset.run_id]
+    clock.seconds += reaper.store.settings.lease_seconds
+    assert reaper.housekeeping.reap().reaped == [dataset.run_id]
+    assert Datasets(reaper).get(dataset.dataset_id).state == "ROLLED_BACK"
 
 
 def test_a_process_that_proc_does_not_show_is_not_gone_while_it_can_be_signalled(

@@ -25,7 +25,16 @@ from prefect_registry.errors import (
     NotFound,
     RegistryError,
 )
-from prefect_registry.ids import IdFactory, began_at, decode, encode, is_run_id, parse_inner_id, parse_run_id
+from prefect_registry.ids import (
+    SETBACK_MILLIS,
+    IdFactory,
+    began_at,
+    decode,
+    encode,
+    is_run_id,
+    parse_inner_id,
+    parse_run_id,
+)
 from prefect_registry.ledger import paths
 from prefect_registry.names import (
     LONGEST_KEY_BYTES,
@@ -69,11 +78,26 @@ def test_an_id_is_a_typeid_of_a_uuid_7_that_tells_when_it_was_made(now: datetime
     assert timedelta(0) <= now - began_at(run_id) < timedelta(milliseconds=1)
 
 
-@given(st.lists(moments, min_size=2, max_size=20))
-def test_ids_of_one_factory_ascend_strictly_and_across_factories_by_time(times: list[datetime]) -> None:
+@given(moments, st.lists(st.integers(0, SETBACK_MILLIS), min_size=2, max_size=20))
+def test_ids_of_one_factory_ascend_strictly_although_threads_overtake_each_other(
+    start: datetime, ms: list[int]
+) -> None:
     factory = IdFactory()
-    ids = [factory.typeid("run", now) for now in times]
+    ids = [factory.typeid("run", start + timedelta(milliseconds=after)) for after in ms]
     assert ids == sorted(set(ids))
+
+
+@given(st.lists(moments, min_size=2, max_size=20))
+def test_ids_follow_a_clock_that_is_set_and_stay_unique(times: list[datetime]) -> None:
+    factory = IdFactory()
+    ids = [factory.typeid("run", now) for now in [*times, *times]]
+    assert len(set(ids)) == len(ids)
+    late = timedelta(milliseconds=SETBACK_MILLIS)
+    assert all(timedelta(milliseconds=-1) < began_at(i) - now <= late for i, now in zip(ids, times, strict=False))
+
+
+@given(st.lists(moments, min_size=2, max_size=20))
+def test_ids_of_several_factories_ascend_by_time(times: list[datetime]) -> None:
     early, late = min(times), max(times)
     if late - early > timedelta(milliseconds=1):
         assert IdFactory().typeid("run", early) < IdFactory().typeid("run", late)

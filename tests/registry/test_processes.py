@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from registry_support import FAST, doc, numbers, publish, rows, write
 
-from prefect_registry import Registry
+from prefect_registry import Registry, locks
 from prefect_registry.datasets.reading import Dataset
 from prefect_registry.datasets.tables import Table
 from prefect_registry.errors import NoActiveRun
@@ -140,6 +140,49 @@ def test_forks_out_of_busy_threads_never_hang(local: Registry) -> None:
         for thread in threads:
             thread.join()
     assert [rows(local, f"fork-{n}") for n in range(15)] == [[n] for n in range(15)]
+
+
+def test_a_lock_that_was_held_at_the_fork_is_one_free_lock_for_all_threads_of_the_child(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """However slowly they find that out."""
+    lock, make = locks.ForkSafeLock(), threading.Lock
+
+    def work() -> None:
+        inside, most = 0, 0
+        monkeypatch.setattr(threading, "Lock", lambda: time.sleep(0.1) or make())  # type: ignore[func-returns-value]
+
+        def use(after: float) -> None:
+            nonlocal inside, most
+            time.sleep(after)
+            with lock:
+                inside += 1
+                most = max(most, inside)
+                time.sleep(0.2)
+                inside -= 1
+
+        threads = [threading.Thread(target=use, args=(after,)) for after in (0, 0.05, 0.15)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert most == 1
+
+    held, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with lock:
+            held.set()
+            done.wait()
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    held.wait()
+    try:
+        in_fork(work, seconds=20)
+    finally:
+        done.set()
+        holder.join()
 
 
 def test_a_child_that_outlives_its_parents_run_does_not_keep_it_alive(local: Registry) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -9,10 +11,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from registry_support import asset, doc, numbers, only, publish, refused, rows, rows_of, write
+from registry_support import FAST, asset, doc, numbers, only, publish, refused, rows, rows_of, write
+from typing_extensions import override
 
 from prefect_registry import Registry
 from prefect_registry.errors import IntegrityError, InvalidInput, InvalidState, NotFound, RunAborted
+from prefect_registry.storage.base import ObjectInfo, Storage
+from prefect_registry.storage.memory import MemoryStorage
+from prefect_registry.storage.wrapper import WrapperStorage
 
 # -- modes -----------------------------------------------------------------------------------------------------------
 
@@ -266,6 +272,43 @@ def test_a_snapshot_stays_what_it_was(registry: Registry) -> None:
         registry.revert(first)
         assert everything(snapshot) == before
         assert everything(registry.snapshot()) != before
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_the_table_inside_a_run_is_whole_while_another_process_commits_it(nested: bool) -> None:
+    """Whatever the listing shows of the decision."""
+    storage = MemoryStorage()
+    for listing in range(1, 6):
+        hooked = Listening(storage)
+        registry, closer = Registry(hooked, settings=FAST), Registry(storage, settings=FAST)
+        publish(closer, f"k{listing}", 0)
+        run = registry.attach(registry.insert_run("p"))
+        within = registry.attach(registry.insert_run("inner", parent=run.id)) if nested else run
+        write(within, f"k{listing}", 1, mode="append")
+        if nested:
+            closer.close_run(within.id, True)
+        hooked.after(listing, functools.partial(closer.close_run, run.id, True))
+        assert rows_of(run.table(f"k{listing}")) == [0, 1], f"closed after listing {listing}"
+
+
+class Listening(WrapperStorage):
+    """Something happens right after the n-th listing of the journal."""
+
+    def __init__(self, inner: Storage) -> None:
+        super().__init__(inner)
+        self._left, self._then = 0, lambda: None
+
+    def after(self, listing: int, then: Callable[[], object]) -> None:
+        self._left, self._then = listing, then  # type: ignore[assignment]
+
+    @override
+    def list(self, prefix: str, start_after: str = "") -> Iterator[ObjectInfo]:
+        found = [*self.inner.list(prefix, start_after)]
+        if prefix == "runs/":
+            self._left -= 1
+            if self._left == 0:
+                self._then()
+        return iter(found)
 
 
 # -- taking back -----------------------------------------------------------------------------------------------------
