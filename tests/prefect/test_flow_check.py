@@ -87,7 +87,7 @@ async def test_a_check_may_be_asynchronous(store: Registry) -> None:
 
     await ingest()
     async with registry_run(store, check=look):
-        current_run().dataset("b").__exit__(None, None, None)
+        stage.fn("b")
     assert seen(store).rows("a") == 3
     with pytest.raises(InvalidState, match="returned False"):
         async with registry_run(store, check=look) as run, run.adataset("a", mode="append") as dataset:
