@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from typing import Any
 
 from prefect_registry.errors import OutcomeUnknown, RegistryError, StorageError, in_run, settle
@@ -23,8 +23,21 @@ from prefect_registry.ledger.store import Store
 from prefect_registry.records.base import text_of
 from prefect_registry.records.runs import Decision, Failure, FailureKind, failure
 
-active_run: ContextVar[tuple[str, str] | None] = ContextVar("prefect_registry_active_run", default=None)
-"""The run that surrounds this code in this process: (store URL, run id)."""
+NO_RUNS: dict[str, str] = {}
+
+active_run: ContextVar[dict[str, str]] = ContextVar("prefect_registry_active_run", default=NO_RUNS)
+"""The run of each store that surrounds this code in this process, by the store's URL; the innermost comes last."""
+
+
+def enter_run(url: str, run_id: str) -> Token[dict[str, str]]:
+    """Make a run the surrounding one of its store, and the innermost of all. ``active_run.reset`` undoes it."""
+    around = {store: run for store, run in active_run.get().items() if store != url}
+    return active_run.set({**around, url: run_id})
+
+
+def innermost_run() -> tuple[str, str] | None:
+    """Store URL and id of the innermost run around this code in this process."""
+    return next(reversed(active_run.get().items()), None)
 
 
 class Ledger:
@@ -156,10 +169,8 @@ class Ledger:
         """The run of this store that surrounds the calling code, if any: in this process, or around the task that
         Prefect runs here for a flow elsewhere.
         """
-        active = active_run.get()
-        if active is None:
-            return observers.surrounding_run(self.store.storage.url)
-        return active[1] if active[0] == self.store.storage.url else None
+        url = self.store.storage.url
+        return active_run.get().get(url) or observers.surrounding_run(url)
 
 
 def failure_of(error: BaseException, kind: FailureKind | None = None) -> Failure:
@@ -169,4 +180,4 @@ def failure_of(error: BaseException, kind: FailureKind | None = None) -> Failure
     return failure(type(error).__name__, text_of(error), kind or ("cancelled" if cancelled or named else "error"))
 
 
-__all__ = ["Closed", "Ledger", "RunSpec", "active_run", "failure_of"]
+__all__ = ["Closed", "Ledger", "RunSpec", "active_run", "enter_run", "failure_of", "innermost_run"]

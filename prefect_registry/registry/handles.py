@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from contextvars import Token
 from types import TracebackType
@@ -13,7 +14,7 @@ from prefect_registry.datasets.reading import Dataset
 from prefect_registry.datasets.tables import Table
 from prefect_registry.datasets.writing import DatasetWriter
 from prefect_registry.errors import OutcomeUnknown, RegistryError, nothing_published, settle
-from prefect_registry.ledger.ledger import active_run, failure_of
+from prefect_registry.ledger.ledger import active_run, enter_run, failure_of
 from prefect_registry.records.base import text_of
 from prefect_registry.records.datasets import Mode
 from prefect_registry.records.documents import Doc, DoctagsAsset
@@ -141,9 +142,11 @@ class RunScope:
         self._registry = registry
         self._arguments = arguments
         self._run: Run | None = None
-        self._token: Token[tuple[str, str] | None] | None = None
+        self._token: Token[dict[str, str]] | None = None
+        self._pid = os.getpid()
 
     def __enter__(self) -> Run:
+        self._pid = os.getpid()
         self._run = self._registry.attach(self._registry.insert_run(**self._arguments))
         self.bind()
         return self._run
@@ -151,7 +154,7 @@ class RunScope:
     def bind(self) -> None:
         """Make the run the surrounding one in the caller's context."""
         assert self._run is not None
-        self._token = active_run.set((self._registry.url, self._run.id))
+        self._token = enter_run(self._registry.url, self._run.id)
 
     def unbind(self) -> None:
         """Undo :meth:`bind`."""
@@ -164,6 +167,8 @@ class RunScope:
     ) -> None:
         self.unbind()
         assert self._run is not None
+        if self._pid != os.getpid():  # a forked child that ends inside the block: the run is its parent's to close
+            return
         if error is not None:
             fail_quietly(self._registry, self._run.id, error)
             return

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 
 from prefect_registry.errors import InvalidInput
-from prefect_registry.ledger.ledger import active_run
+from prefect_registry.ledger.ledger import innermost_run
 from prefect_registry.resolve import lookup
 from prefect_registry.resolve.embedded import embedded_url, open_embedded
 from prefect_registry.resolve.opened import keep, known
@@ -95,8 +95,8 @@ def locate(registry: RegistryLike | None = None) -> Place:
 
 def surrounding_registry() -> Registry | None:
     """The registry of the run that surrounds the calling code, if there is one."""
-    active = active_run.get()
-    found = known(active[0]) if active is not None else None
+    innermost = innermost_run()
+    found = known(innermost[0]) if innermost is not None else None
     if found is not None:
         return found
     if _surrounding is None and _in_flow_run():

@@ -12,7 +12,7 @@ from prefect.context import FlowRunContext
 
 from prefect_registry.errors import ConfigurationError, NoActiveRun, RegistryError
 from prefect_registry.ledger import observers
-from prefect_registry.ledger.ledger import active_run
+from prefect_registry.ledger.ledger import active_run, innermost_run
 from prefect_registry.registry import Registry, Run
 from prefect_registry.resolve import RegistryLike, keep, known, open_shared, resolve_registry, set_surrounding
 from prefect_registry.runs import bound
@@ -65,7 +65,7 @@ async def acurrent_run(registry: RegistryLike | None = None) -> Run:
 
 def nearest_run() -> Run | None:
     """The run around this code as far as this process and Prefect's context know it: no request is made."""
-    return _in_context() or _labelled(flow_context()) or bound.only_open_run()
+    return _innermost() or _labelled(flow_context()) or bound.only_open_run()
 
 
 def nearest_registry() -> Registry | None:
@@ -76,13 +76,13 @@ def nearest_registry() -> Registry | None:
 
 def run_around(registry: Registry) -> str | None:
     """The id of the run of that registry around this code: a run that begins here is nested in it."""
-    found = _in_context() or _labelled(flow_context())
-    return found.id if found is not None and found.registry.url == registry.url else None
+    found = _in_context(registry.url) or _labelled(flow_context(), registry.url)
+    return found.id if found is not None else None
 
 
 def surrounding_run_id(url: str) -> str | None:
     """The same for a store's URL: what calls without ``run_id`` belong to in processes that Prefect started."""
-    found = nearest_run()
+    found = _in_context(url) or _labelled(flow_context(), url) or bound.only_open_run()
     return found.id if found is not None and found.registry.url == url else None
 
 
@@ -94,11 +94,16 @@ def registry_at(url: str) -> Registry:
     return known(url) or open_shared(url)
 
 
-def _in_context() -> Run | None:
-    active, handle = active_run.get(), surrounding.get()
-    if active is None:
+def _innermost() -> Run | None:
+    innermost = innermost_run()
+    return _in_context(innermost[0]) if innermost is not None else None
+
+
+def _in_context(url: str) -> Run | None:
+    """The run of the store at ``url`` around this code in this process: there may be runs of other stores inside."""
+    run_id, handle = active_run.get().get(url), surrounding.get()
+    if run_id is None:
         return None
-    url, run_id = active
     if handle is not None and handle.id == run_id:
         return handle
     return registry_at(url).attach(run_id)
@@ -135,12 +140,13 @@ def reference_of(registry: Any) -> str | None:
     return f"{slug()}/{name}" if name and slug else None
 
 
-def _labelled(context: FlowRunContext | None) -> Run | None:
+def _labelled(context: FlowRunContext | None, wanted: str | None = None) -> Run | None:
+    """The run that the label names, if it is of the store at ``wanted``; None takes any."""
     if context is None or _looking.get():
         return None
     labels = cast(Any, context.flow_run).labels
     run_id, url = labels.get(RUN_LABEL), labels.get(URL_LABEL)
-    if not run_id or not url:
+    if not run_id or not url or wanted not in (None, url):
         return None
     return _registry_at(url, labels.get(REFERENCE_LABEL) or None, context).attach(run_id)
 

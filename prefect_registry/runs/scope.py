@@ -6,9 +6,10 @@ and for ``with`` blocks.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping
-from contextvars import Token
+from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -17,7 +18,7 @@ from prefect.exceptions import Abort
 
 from prefect_registry.errors import InvalidState, OutcomeUnknown, RegistryError, settle
 from prefect_registry.ledger.closing import Closed
-from prefect_registry.ledger.ledger import active_run
+from prefect_registry.ledger.ledger import NO_RUNS, active_run, enter_run
 from prefect_registry.records.runs import Decision, Failure, failure, not_published
 from prefect_registry.registry import Registry, Run
 from prefect_registry.resolve import keep, resolve_registry
@@ -39,6 +40,8 @@ from prefect_registry.runs.revision import commit_of
 from prefect_registry.runs.verdict import Verdict
 
 SUPERSEDED = "Superseded"
+_OUTSIDE: dict[ContextVar[Any], Any] = {active_run: NO_RUNS, current.surrounding: None, current.claimed: ()}
+"""What the variables are where no run is."""
 
 
 @dataclass
@@ -57,6 +60,7 @@ class Scope:
     _label_before: dict[str, Any] | None = None
     _owns_flow_run: bool = False
     _began: float = 0.0
+    _pid: int = 0
 
     @classmethod
     def of_call(cls, options: RunOptions, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Any) -> Scope:
@@ -84,7 +88,7 @@ class Scope:
 
     def open(self) -> None:
         """Begin the run. ``published`` tells that an earlier attempt of this flow run has published (P14)."""
-        self._began = time.monotonic()
+        self._began, self._pid = time.monotonic(), os.getpid()
         self.context = flow_context()
         registry = keep(resolve_registry(self.options.registry_for(self.parameters)))
         flow_run = flow_run_id()
@@ -147,7 +151,7 @@ class Scope:
     def bind(self) -> None:
         """Make this the surrounding run in the caller's context, in Prefect's, and for what it submits."""
         self._tokens = [
-            active_run.set((self.registry.url, self.run.id)),
+            enter_run(self.registry.url, self.run.id),
             current.surrounding.set(self.run),
             current.claimed.set((*current.claimed.get(), *((flow_run_id(),) if self._owns_flow_run else ()))),
         ]
@@ -168,7 +172,7 @@ class Scope:
             try:
                 token.var.reset(token)
             except ValueError:  # entered and left in different contexts, as fixtures and generators do
-                token.var.set(() if token.var is current.claimed else None)
+                token.var.set(_OUTSIDE[token.var])
         self._tokens = []
 
     # -- the end of the body -------------------------------------------------------------------------------------
@@ -218,6 +222,8 @@ class Scope:
             InvalidState: A dataset was begun and never committed. Committed: no.
             OutcomeUnknown: The store gave no certain answer. Nothing is cleaned up.
         """
+        if self._is_of_parent():
+            return
         if self.options.publish == "never":
             self._rehearse()
             return
@@ -270,6 +276,8 @@ class Scope:
 
     def reject(self, verdict: Verdict) -> None:
         """Roll back because Prefect will not call the flow run Completed, although its function returned."""
+        if self._is_of_parent():
+            return
         why = failure(verdict.name, redacted(verdict.message, secrets_in(self.parameters)), verdict.kind)
         try:
             self._abort(why, None)
@@ -283,7 +291,7 @@ class Scope:
             prefect.exceptions.Abort: A newer attempt of the flow run has taken over: this process must not report a
                 state of it.
         """
-        if self._run is None:  # it was not begun, or nobody knows of it
+        if self._run is None or self._is_of_parent():  # it was not begun, or nobody knows of it
             return None
         message = redacted(_text_of(error), secrets_in(self.parameters))
         try:
@@ -291,6 +299,10 @@ class Scope:
         except RegistryError as second:
             error.add_note(f"Run {self.run.id} could not be rolled back, and will be when its lease is over: {second}")
             return None
+
+    def _is_of_parent(self) -> bool:
+        """Whether this is a forked child that ended inside the body: the run is its parent's to decide."""
+        return self._pid != os.getpid()
 
     def _abort(self, why: Failure, cause: BaseException | None) -> Decision:
         decision = self.registry.ledger.abort(self.run.id, why)

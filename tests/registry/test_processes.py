@@ -5,11 +5,13 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pickle
+import sys
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from registry_support import FAST, doc, numbers, publish, rows, write
@@ -19,6 +21,7 @@ from prefect_registry.datasets.reading import Dataset
 from prefect_registry.datasets.tables import Table
 from prefect_registry.errors import NoActiveRun
 from prefect_registry.registry import Run
+from prefect_registry.runs import current_run, registry_run
 
 
 def in_fork(work: Callable[[], object], seconds: float = 60) -> None:
@@ -31,6 +34,11 @@ def in_fork(work: Callable[[], object], seconds: float = 60) -> None:
             code = 0
         finally:
             os._exit(code)
+    wait_for(child, seconds)
+
+
+def wait_for(child: int, seconds: float = 60) -> None:
+    """Wait until a forked child has ended well."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         done, status = os.waitpid(child, os.WNOHANG)
@@ -108,6 +116,26 @@ def test_a_forked_child_goes_on_with_the_same_objects(local: Registry) -> None:
         write(run, "k", 3, mode="append")
     assert rows(local, "k") == [0, 1, 3]
     assert rows(local, "child") == [2]
+
+
+@pytest.mark.parametrize("leave", [lambda: sys.exit(0), lambda: None], ids=["exit", "end"])
+@pytest.mark.parametrize("how", ["run", "registry_run"])
+def test_a_forked_child_that_leaves_the_block_leaves_the_run_to_its_parent(
+    local: Registry, how: str, leave: Callable[[], object]
+) -> None:
+    me = os.getpid()
+    try:
+        with local.run("p") if how == "run" else registry_run(local, purpose="p") as run:
+            child = os.fork()
+            if child == 0:
+                leave()
+            else:
+                wait_for(child)
+                write(run, "k", 1)
+    finally:
+        if os.getpid() != me:
+            os._exit(0)
+    assert rows(local, "k") == [1]
 
 
 def test_ids_of_parent_and_child_differ(local: Registry) -> None:
@@ -234,13 +262,40 @@ def test_the_surrounding_run_is_that_of_the_thread(registry: Registry) -> None:
     assert all(dataset.startswith(f"ds_{run[4:]}_") for run, dataset in found.items())
 
 
+@pytest.mark.parametrize("how", ["run", "registry_run"])
+def test_a_call_belongs_to_the_run_of_its_own_registry_also_inside_a_run_of_another(tmp_path: Path, how: str) -> None:
+    """Nothing of it is visible outside that run."""
+    first, second = Registry(tmp_path / "1", settings=FAST), Registry(tmp_path / "2", settings=FAST)
+
+    def block(registry: Registry) -> Any:
+        return registry.run("p") if how == "run" else registry_run(registry, purpose="p")
+
+    def run_of(registry: Registry) -> str:
+        return f"run_{registry.emit_event('e', 's').split('_')[1]}"
+
+    with pytest.raises(ValueError, match="late"), block(first) as outer:
+        with block(second) as inner:
+            first.register_documents([doc("a")])
+            second.register_documents([doc("b")])
+            assert run_of(first) == outer.id
+            assert (current_run().id if how == "registry_run" else inner.id) == inner.id
+            with block(first) as innermost:
+                assert (run_of(first), run_of(second)) == (innermost.id, inner.id)
+            assert innermost.info().parent == (outer.id if how == "registry_run" else None)
+            assert run_of(first) == outer.id
+        assert list(Registry(first.url).documents()) == []
+        raise ValueError("too late")
+    assert [d.id for d in second.documents()] == ["b"]
+    assert list(first.documents()) == []
+
+
 def test_two_registries_do_not_share_their_surrounding_run(tmp_path: Path) -> None:
     first, second = Registry(tmp_path / "1", settings=FAST), Registry(tmp_path / "2", settings=FAST)
     with first.run("p") as outer, second.run("p") as inner:
         assert second.begin_dataset("k").startswith(f"ds_{inner.id[4:]}_")
-        with pytest.raises(NoActiveRun):
-            first.begin_dataset("k")
         assert outer.dataset("k").run_id == outer.id
+    with first.run("p"), pytest.raises(NoActiveRun):
+        second.begin_dataset("k")
 
 
 def test_the_same_place_by_two_spellings_is_one_registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
