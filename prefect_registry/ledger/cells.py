@@ -145,6 +145,8 @@ class Cells:
             UndecidedConflict: Another run holds the cell and stayed undecided (P4).
         """
         cell = CellRef(type_, key_of(name))
+        if run_id is None:  # its own time counts, and the hour of its touch
+            self._store.know_time()
         draft = CellGeneration(
             write_id=self._store.ids.write_id(),
             type=type_,

@@ -75,6 +75,7 @@ class Closing:
         begin = self._runs.known(run_id)
         listed = list(self._store.storage.list(paths.run_prefix(run_id)))
         self._store.learn_time(listed)
+        self._store.know_time()
         listing = Listing.of(listed)
         if listing.end:
             return self._join(begin, self._decided(run_id))

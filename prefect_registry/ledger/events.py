@@ -46,6 +46,8 @@ class Events:
     def _write(
         self, prefix: str, run_id: str | None, visible: bool, event_name: str, subject_id: str, **rest: Any
     ) -> Event:
+        if run_id is None:
+            self._store.know_time()
         now = self._store.clock.now()
         home = parse_run_id(run_id) if run_id is not None else self._store.ids.typeid("op", now)
         event_id = self._store.ids.inner(prefix, home)

@@ -92,17 +92,19 @@ class Leases:
             return "decided"
         if run_id in self._given_up:
             return "given_up"
+        self._store.know_time()
         looked, now = self._store.clock.monotonic(), self._store.clock.now()  # before: this process may stand still
         pulse = self.pulse(run_id)
         if pulse is None:
             return self._judge_without_begin(run_id)
         if pulse.holder is not None and self._store.is_gone(pulse.holder):
             return "gone"
-        silent = (now - pulse.at).total_seconds() > pulse.lease_seconds
-        stood = self._stood_for(run_id, pulse.beat, looked)
+        lease, stood = pulse.lease_seconds, self._stood_for(run_id, pulse.beat, looked)
+        silent = (now - pulse.at).total_seconds() > lease or stood >= lease
         if not (silent or reported_ended):
             return "alive"
-        return "over" if stood >= pulse.lease_seconds / 2 else "suspect"
+        # A wall clock that could not be measured may be fast, and half a lease is hardly more than one beat.
+        return "over" if stood >= (lease / 2 if self._store.clock.measured else lease) else "suspect"
 
     def _judge_without_begin(self, run_id: str) -> Verdict:
         """Something refers to a run whose begin is not there (yet): watched for half a default lease."""

@@ -13,7 +13,9 @@ from prefect_registry.ledger import holder, paths
 from prefect_registry.ledger.ledger import Ledger, RunSpec
 from prefect_registry.ledger.store import Store
 from prefect_registry.records.runs import Holder
+from prefect_registry.storage.base import Storage
 from prefect_registry.storage.memory import MemoryStorage
+from prefect_registry.testing.faults import FaultyStorage, error_before
 
 LEASE = 60.0
 
@@ -34,7 +36,7 @@ class Driven:
         self.seconds += seconds
 
 
-def ledger(storage: MemoryStorage, clock: Driven) -> Ledger:
+def ledger(storage: Storage, clock: Driven) -> Ledger:
     return Ledger(Store(storage, StoreClock(clock), is_gone=lambda holder: False), heartbeats=False)
 
 
@@ -109,3 +111,27 @@ def test_a_process_that_proc_does_not_show_is_not_gone_while_it_can_be_signalled
     other = Holder(host=me.host, boot=me.boot, pid=os.getpid(), process_start=me.process_start)
     monkeypatch.setattr(holder, "_start_of", lambda pid: None)  # as with hidepid=2, for another user's process
     assert not holder.is_gone(other)
+
+
+def test_a_reaper_with_a_fast_clock_that_cannot_be_measured_waits_a_whole_lease() -> None:
+    """A run that has missed one beat is alive."""
+    clock, fast = Driven(), Driven(timedelta(days=1))
+    storage = MemoryStorage(clock=clock)
+    run = ledger(storage, clock).begin(RunSpec("alive", lease_seconds=LEASE)).begin.run_id
+    reaper = ledger(FaultyStorage(storage, error_before(key=".probe/*", times=1_000)), fast)
+    verdicts = []
+    for _ in range(4):
+        verdicts.append(reaper.leases.judge(run))
+        fast.seconds += LEASE / 3 + 0.1
+    assert verdicts == ["suspect", "suspect", "suspect", "over"]
+
+
+def test_a_reaper_whose_clock_is_slow_reaps_what_has_stood_still_for_a_whole_lease() -> None:
+    clock, slow = Driven(), Driven(timedelta(days=-1))
+    storage = MemoryStorage(clock=clock)
+    run = ledger(storage, clock).begin(RunSpec("dead", lease_seconds=LEASE)).begin.run_id
+    reaper = ledger(FaultyStorage(storage, error_before(key=".probe/*", times=1_000)), slow)
+    verdicts = [reaper.leases.judge(run)]
+    slow.seconds += LEASE + 1
+    verdicts.append(reaper.leases.judge(run))
+    assert verdicts == ["alive", "over"]

@@ -48,6 +48,21 @@ def test_who_closes_a_run_that_another_began_decides_in_store_time(wrong: timede
     assert abs(decided.closed_at - datetime.now(tz=UTC)) < timedelta(seconds=3)
 
 
+@pytest.mark.parametrize("wrong", [timedelta(days=1), timedelta(days=-1)])
+def test_who_has_written_nothing_yet_measures_the_clock_before_acting_on_it(wrong: timedelta) -> None:
+    """P12: a close of a run that others have filled, a plain write, an event."""
+    storage = MemoryStorage()
+    run = process(storage).begin(RunSpec("p")).begin.run_id
+    times = [
+        process(storage, wrong).commit(run).decision.closed_at,
+        process(storage, wrong).cells.write("model", "m", {}).at,
+        process(storage, wrong).events.emit("e", "s", {}, None, immediate=False).created_at,
+    ]
+    for time in times:
+        assert abs(time - datetime.now(tz=UTC)) < timedelta(seconds=3)
+    assert [found.key for found in storage.list(".probe/")] == []
+
+
 @pytest.mark.parametrize("wrong", [timedelta(hours=1), timedelta(hours=-1)])
 def test_a_clock_that_was_set_right_is_not_measured_by_what_was_sent_before(wrong: timedelta) -> None:
     """P12: an old sample would move it wrong again."""

@@ -194,9 +194,11 @@ class World:
         """A process of its own on the shared store."""
         clock = ActorClock(self, actor)
         storage = ResolvingStorage(ScheduledStorage(self, actor), clock, timeout=1.0, jitter=lambda: 0.0)
+        store_clock = StoreClock(clock)
+        store_clock.measured = True  # one clock for all: there is nothing to measure, and no calls to schedule for it
         store = Store(
             storage,
-            StoreClock(clock),
+            store_clock,
             ids=IdFactory(self._random),
             settings=self.settings,
             holder=lambda: Holder(host="test", boot="test", pid=self.actors.index(actor), process_start=actor.name),
