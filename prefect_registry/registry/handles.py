@@ -51,8 +51,9 @@ class Run:
                 ``replace_partitions``: replaces what has the same ``partition``. With ``publish="on_commit"`` the
                 default is ``append`` (DESIGN.md P15).
             partition: Column values, such as ``{"month": 7}``.
-            key: Makes it idempotent in this run: the same key gives the same dataset, unless it was rolled back.
-                What is written to one that was committed is compared with it: the same is fine, else ``Conflict``.
+            key: Makes it idempotent in this run: the same key gives the same dataset. What is written to one that was
+                committed is compared with it: the same is fine, else ``Conflict``. One that was rolled back, or begun
+                and not committed, is begun afresh: the newest writer has the key.
             tags: Labels stored with the dataset.
         """
         datasets = self.registry.parts.datasets
