@@ -9,7 +9,7 @@ from typing import Any
 
 from prefect_registry.datasets.checks import check_arguments
 from prefect_registry.datasets.finding import Finding
-from prefect_registry.errors import AlreadyExists, Conflict, RevisionConflict
+from prefect_registry.errors import AlreadyExists, Conflict, RevisionConflict, in_run
 from prefect_registry.ids import encode, parse_inner_id
 from prefect_registry.ledger import observers, paths
 from prefect_registry.ledger.ledger import RunSpec
@@ -58,7 +58,8 @@ class Beginning(Finding):
             "task_run": task_run,
         }
         if on_commit:
-            document = self._begin_keyed(run_id, draft, key) if key else self._begin_in_own_run(run_id, draft)
+            with in_run(run_id):
+                document = self._begin_keyed(run_id, draft, key) if key else self._begin_in_own_run(run_id, draft)
         else:
             document = self._begin_in(run_id, draft, key)
         observers.dataset_begun(self.store.storage.url, run_id, document.dataset_id)
@@ -128,6 +129,9 @@ class Beginning(Finding):
                 return document
             except RevisionConflict:  # another process was first: use its dataset
                 self.ledger.abort(document.run_id, failure("KeyTaken", f"{key!r} names another dataset", "cancelled"))
+            except BaseException as error:  # nobody else knows of the run: it must not go on beating
+                self.ledger.drop(document.run_id, error)
+                raise
         raise _too_often(key, parent)
 
     def _still_there(self, dataset_id: str) -> DatasetGeneration | None:

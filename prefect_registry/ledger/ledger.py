@@ -142,7 +142,7 @@ class Ledger:
         try:
             yield own
         except BaseException as error:
-            self._drop(own, error)
+            self.drop(own, error)
             raise
         try:
             self.commit(own, notes=notes)
@@ -150,13 +150,13 @@ class Ledger:
             self.leases.give_up(own)  # nobody else knows of it
             raise
         except BaseException as error:  # nobody else knows of the run: it must not hold its cells
-            decision = self._drop(own, error)
+            decision = self.drop(own, error)
             visible = decision is not None and decision.committed and self.outcomes.effective(own) != "aborted"
             if not visible or not isinstance(error, Exception):
                 raise
 
-    def _drop(self, own: str, error: BaseException) -> Decision | None:
-        """Abort an implicit run; when even that fails, ``error`` is still what the caller must see."""
+    def drop(self, own: str, error: BaseException) -> Decision | None:
+        """Abort a run that nobody else knows of; when even that fails, ``error`` is still what the caller must see."""
         try:
             decision = self.abort(own, failure_of(error))
         except RegistryError as another:

@@ -106,11 +106,12 @@ class Runs:
         if spec.flow_run is not None:
             calls.append(partial(self._claim, begin, spec.flow_run, 0))
             calls.append(partial(self._touch_claim, begin, spec.flow_run, 0))
-        self._store.together(calls)
-        if nested:
-            self._refuse_decided_parent(begin)
-        if spec.flow_run is not None:
-            return Attempt(begin, self._supersede(begin, spec.flow_run))
+        with in_run(begin.run_id):
+            self._store.together(calls)
+            if nested:
+                self._refuse_decided_parent(begin)
+            if spec.flow_run is not None:
+                return Attempt(begin, self._supersede(begin, spec.flow_run))
         return Attempt(begin)
 
     def create_begin(self, begin: Begin) -> None:

@@ -360,6 +360,35 @@ def test_a_store_that_cannot_be_read_after_the_decision_leaves_it_unknown() -> N
     assert rows(registry, "k") == [1]
 
 
+@pytest.mark.parametrize("where", ["cells/flow_run/*", "*/nested/*"])
+def test_a_run_that_could_not_be_begun_is_named(where: str) -> None:
+    registry, storage = failing()
+    outer = registry.insert_run("outer")
+    storage.plan.append(error_before(key=where, times=1_000_000))
+    with pytest.raises(StorageError) as caught:
+        registry.insert_run("p", parent=outer, flow_run="fr")
+    (begun,) = [r.id for r in Registry(storage.inner).runs() if r.id != outer]
+    assert caught.value.context["run_id"] == begun
+    assert begun in str(caught.value)
+
+
+@pytest.mark.parametrize(("where", "key"), [("*/datasets/*", None), ("cells/dataset_key/*", "a")])
+def test_a_dataset_that_could_not_be_begun_names_the_run_and_leaves_none_alive(where: str, key: str | None) -> None:
+    """With ``publish="on_commit"`` it has one of its own, which nobody else knows of."""
+    registry, storage = failing()
+    run = registry.insert_run("p", publish="on_commit")
+    storage.plan.append(error_before(method="create", key=where, times=1_000_000))
+    with pytest.raises(StorageError) as caught:
+        registry.begin_dataset("k", run, key=key)
+    assert caught.value.context["run_id"] == run
+    assert run in str(caught.value)
+    assert list(registry.ledger.beats._due) == [run]
+    storage.plan.clear()
+    write(registry.attach(run), "k", 1, key=key)
+    registry.close_run(run, True)
+    assert rows(registry, "k") == [1]
+
+
 def test_a_block_whose_commit_fails_does_not_leave_its_run_open() -> None:
     """Else its heartbeats would keep it alive, and others waiting for its cells, for as long as the process lives."""
     registry, storage = failing()
