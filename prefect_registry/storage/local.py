@@ -13,7 +13,6 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 from typing_extensions import override
@@ -33,22 +32,12 @@ from prefect_registry.storage.base import (
 )
 from prefect_registry.storage.concurrency import in_parallel
 from prefect_registry.storage.folders import Durability, walk
-from prefect_registry.storage.transfer import (
-    copy_file,
-    landing,
-    local_errors,
-    opened,
-    pump,
-    save_stream,
-    verify,
-    write_all,
-)
+from prefect_registry.storage.transfer import copy_file, opened, save_stream, write_all
 from prefect_registry.storage.workspace import TEMPORARY, workspace_of
 
 T = TypeVar("T")
 
 THREADS = 8
-_LARGE_BYTES = 4 << 20
 _MOST_TRIES = 20
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS}
 
@@ -78,7 +67,7 @@ class LocalStorage(Storage):
     def create(self, key: str, data: bytes) -> None:
         check_document(data)
         with self._errors(key):
-            temporary, _ = self._write(lambda _, descriptor: _write_to(descriptor)(data))
+            temporary, _ = self._write(functools.partial(_fill_with, data))
             try:
                 self._place(key, temporary, os.link)
             except FileExistsError:
@@ -90,7 +79,7 @@ class LocalStorage(Storage):
     @override
     def put(self, key: str, data: bytes) -> None:
         with self._errors(key):
-            temporary, _ = self._write(lambda _, descriptor: _write_to(descriptor)(data))
+            temporary, _ = self._write(functools.partial(_fill_with, data))
             self._move(key, temporary)
 
     @override
@@ -109,30 +98,16 @@ class LocalStorage(Storage):
 
     def _upload_one(self, file: Upload, progress: Progress | None) -> Stored:
         with self._errors(file.key), opened(file.source) as source:
-            temporary, (size, sha256) = self._write(self._filling(file, source, progress))
+            temporary, (size, sha256) = self._write(functools.partial(_fill_from, source, progress))
             self._move(file.key, temporary)
         return Stored(file.key, size, sha256)
-
-    @staticmethod
-    def _filling(file: Upload, source: BinaryIO, progress: Progress | None) -> Callable[[str, int], tuple[int, str]]:
-        """How a temporary file is filled: by the kernel from a file, else by us."""
-        if isinstance(file.source, Path) and file.source.stat().st_size >= _LARGE_BYTES:
-            return lambda path, descriptor: copy_file(source, path, descriptor, progress)
-        return lambda path, descriptor: pump(source, _write_to(descriptor), progress)
 
     @override
     def download(self, files: Sequence[Download], progress: Progress | None = None) -> None:
         self.concurrently([functools.partial(self._download_one, file, progress) for file in files])
 
     def _download_one(self, file: Download, progress: Progress | None) -> None:
-        with self.open(file.key) as source:
-            if os.fstat(source.fileno()).st_size < _LARGE_BYTES:
-                save_stream(self.url, file, source, progress)
-                return
-            with landing(file.target) as part:
-                with local_errors(file.target), open(part, "xb", buffering=0) as out:
-                    size, sha256 = copy_file(source, str(part), out.fileno(), progress)
-                verify(self.url, file, size, sha256)
+        save_stream(self.url, file, self.open(file.key), progress)
 
     @override
     def concurrently(self, calls: Sequence[Callable[[], T]]) -> list[T]:
@@ -184,7 +159,7 @@ class LocalStorage(Storage):
         return path
 
     def _write(self, fill: Callable[[str, int], T]) -> tuple[str, T]:
-        """A temporary file, synced, with what ``fill`` writes, given its path and descriptor.
+        """A temporary file with what ``fill`` writes and syncs, given its path and descriptor.
 
         Returns its path and the result of ``fill``.
         """
@@ -192,7 +167,6 @@ class LocalStorage(Storage):
         try:
             try:
                 result = fill(path, descriptor)
-                os.fsync(descriptor)
             finally:
                 os.close(descriptor)
         except BaseException:
@@ -291,6 +265,16 @@ class LocalStorage(Storage):
             yield
         except OSError as error:
             raise failures.of_os_error(self.url, key, error) from error
+
+
+def _fill_with(data: bytes, path: str, descriptor: int) -> None:
+    _write_to(descriptor)(data)
+    os.fsync(descriptor)
+
+
+def _fill_from(source: BinaryIO, progress: Progress | None, path: str, descriptor: int) -> tuple[int, str]:
+    """Copy ``source``, and sync while the rest is hashed. Returns size and sha256."""
+    return copy_file(source, _write_to(descriptor), path, progress, lambda: os.fsync(descriptor))
 
 
 def _write_to(descriptor: int) -> Callable[[bytes], None]:

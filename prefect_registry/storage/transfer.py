@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
 import io
 import os
-import sys
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 from pathlib import Path
@@ -20,7 +19,6 @@ from prefect_registry.storage.concurrency import beside
 
 CHUNK_BYTES = 2 << 20
 _FOLLOWING_BYTES = 1 << 20
-_KERNEL_COPY_BYTES = 8 << 20
 
 
 def digest_of(data: bytes) -> str:
@@ -79,23 +77,26 @@ class FollowingDigest:
     def __init__(self, path: str | Path) -> None:
         self._file = open(path, "rb", buffering=0)  # noqa: SIM115 - closed by close()
         self._hash = hashlib.sha256()
-        self._buffer = memoryview(bytearray(_FOLLOWING_BYTES))
+        self._lock = threading.Lock()
+        self._complete = self._taken = 0
+        self._busy = False
         self._running: Future[object] | None = None
-        self._taken = 0
 
     def advance(self, end: int) -> None:
         """Everything before ``end`` is written. Returns at once."""
-        if self._running is not None and not self._running.done():
-            return
-        self._settle()
-        if end > self._taken:
-            count, self._taken = end - self._taken, end
-            self._running = beside(lambda: self._read(count))
+        with self._lock:
+            self._complete = end
+            if self._busy:
+                return
+            self._busy = True
+        self._running = beside(self._catch_up)
 
     def hexdigest(self) -> str:
-        """The sha256 of the whole file."""
-        self._settle()
-        self._read(None)
+        """The sha256 of the whole file, which is complete."""
+        if self._running is not None:
+            self._running.result()
+        self._complete = os.fstat(self._file.fileno()).st_size
+        self._catch_up()
         return self._hash.hexdigest()
 
     def close(self) -> None:
@@ -104,19 +105,19 @@ class FollowingDigest:
             wait([self._running])
         self._file.close()
 
-    def _settle(self) -> None:
-        if self._running is not None:
-            self._running.result()
-            self._running = None
-
-    def _read(self, count: int | None) -> None:
-        while count is None or count > 0:
-            taken = self._file.readinto(self._buffer if count is None else self._buffer[:count])
-            if not taken:
-                return
-            self._hash.update(self._buffer[:taken])
-            if count is not None:
-                count -= taken
+    def _catch_up(self) -> None:
+        buffer = memoryview(bytearray(min(_FOLLOWING_BYTES, self._complete - self._taken)))
+        while True:
+            with self._lock:
+                missing = self._complete - self._taken
+                if missing <= 0:
+                    self._busy = False
+                    return
+            count = self._file.readinto(buffer[:missing])
+            if not count:  # the file is shorter than was said, which its size tells
+                self._complete = self._taken
+            self._hash.update(buffer[:count])
+            self._taken += count
 
 
 def pump(source: BinaryIO, write: Callable[[bytes], object], progress: Progress | None = None) -> tuple[int, str]:
@@ -130,22 +131,29 @@ def pump(source: BinaryIO, write: Callable[[bytes], object], progress: Progress 
     return digest.size, digest.hexdigest()
 
 
-def copy_file(source: BinaryIO, path: str, descriptor: int, progress: Progress | None = None) -> tuple[int, str]:
-    """Copy an open file into ``descriptor``, which is open on the new file ``path``. Returns size and sha256.
+def copy_file(
+    source: BinaryIO,
+    write: Callable[[bytes], object],
+    path: str | Path,
+    progress: Progress | None = None,
+    meanwhile: Callable[[], object] | None = None,
+) -> tuple[int, str]:
+    """Copy ``source`` to ``write``, which appends to the new file ``path``. Returns size and sha256.
 
-    On Linux the kernel copies; what it has copied is hashed behind it, and while it is written to disk.
+    What is written is hashed behind it, so that neither waits for the other; ``meanwhile`` is called when all is
+    written, while the rest is hashed.
     """
-    if sys.platform != "linux":
-        return pump(source, write_all(functools.partial(os.write, descriptor)), progress)
     with contextlib.closing(FollowingDigest(path)) as digest:
         size = 0
-        while count := os.sendfile(descriptor, source.fileno(), size, _KERNEL_COPY_BYTES):
-            size += count
-            digest.advance(size)
+        while chunk := source.read(CHUNK_BYTES):
+            write(chunk)
+            size += len(chunk)
+            if size >= CHUNK_BYTES:  # less is hashed sooner than another thread would begin
+                digest.advance(size)
             if progress:
-                progress(count)
-        digest.advance(size)
-        os.fsync(descriptor)
+                progress(len(chunk))
+        if meanwhile:
+            meanwhile()
         return size, digest.hexdigest()
 
 
@@ -210,7 +218,7 @@ def save_stream(url: str, file: Download, source: BinaryIO, progress: Progress |
                 with local_errors(file.target):
                     write(chunk)
 
-            size, sha256 = pump(source, append, progress)
+            size, sha256 = copy_file(source, append, part, progress)
         verify(url, file, size, sha256)
 
 
