@@ -7,8 +7,10 @@ An event loop is never blocked and never borrowed: Prefect runs several, and fss
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import functools
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -18,12 +20,19 @@ R = TypeVar("R")
 S = TypeVar("S")
 
 
-def twin(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], Coroutine[Any, Any, R]]:
-    """The asynchronous twin of a method: the same arguments, result and errors."""
+def twin(
+    method: Callable[Concatenate[S, P], R], undo: Callable[[S, R, BaseException], object] | None = None
+) -> Callable[Concatenate[S, P], Coroutine[Any, Any, R]]:
+    """The asynchronous twin of a method: the same arguments, result and errors.
+
+    ``undo(self, result, error)`` is for a method that begins something: when the call is cancelled, nobody gets it.
+    """
 
     @functools.wraps(method)
     async def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        return await asyncio.to_thread(method, self, *args, **kwargs)
+        if undo is None:
+            return await asyncio.to_thread(method, self, *args, **kwargs)
+        return await _begun(functools.partial(method, self, *args, **kwargs), functools.partial(undo, self))
 
     _name(call, method)
     return call
@@ -57,7 +66,8 @@ def context_twin(
     @functools.wraps(method)
     @asynccontextmanager
     async def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[R]:
-        manager = await asyncio.to_thread(method, self, *args, **kwargs)  # it may go to the store, as begin does
+        call = functools.partial(method, self, *args, **kwargs)  # it may go to the store, as begin does
+        manager = await _begun(call, lambda begun, error: begun.__exit__(type(error), error, error.__traceback__))
         async with entered(manager) as value:
             yield value
 
@@ -70,7 +80,7 @@ async def entered(manager: AbstractContextManager[R]) -> AsyncIterator[R]:
     """Enter and leave a synchronous context manager in threads; ``bind``/``unbind`` run in the caller's context."""
     bind: Callable[[], Any] = getattr(manager, "bind", lambda: None)
     unbind: Callable[[], Any] = getattr(manager, "unbind", lambda: None)
-    value = await asyncio.to_thread(manager.__enter__)
+    value = await _begun(manager.__enter__, lambda _, error: manager.__exit__(type(error), error, error.__traceback__))
     bind()
     try:
         yield value
@@ -82,6 +92,38 @@ async def entered(manager: AbstractContextManager[R]) -> AsyncIterator[R]:
     else:
         unbind()
         await _leave(manager, None, None, None)
+
+
+async def _begun(begin: Callable[[], R], undo: Callable[[R, BaseException], object]) -> R:
+    """``begin`` in a thread. When the caller is cancelled meanwhile, what began is undone: nobody else has it.
+
+    That happens in a thread too, so that it is done even if the caller is cancelled again, or its event loop ends.
+    """
+    context, begun, loop = contextvars.copy_context(), Future[R](), asyncio.get_running_loop()
+
+    def work() -> None:
+        try:
+            begun.set_result(context.run(begin))
+        except BaseException as error:
+            begun.set_exception(error)
+
+    try:
+        await asyncio.shield(loop.run_in_executor(None, work))
+    except asyncio.CancelledError as error:
+        await asyncio.wait([loop.run_in_executor(None, _undo, context, begun, undo, error)])
+        raise
+    return begun.result()
+
+
+def _undo(
+    context: contextvars.Context, begun: Future[R], undo: Callable[[R, BaseException], object], error: BaseException
+) -> None:
+    if begun.exception() is not None:
+        return  # nothing began
+    try:
+        context.run(undo, begun.result(), error)
+    except Exception as second:
+        error.add_note(f"What had begun could not be undone: {second}")
 
 
 async def _leave(

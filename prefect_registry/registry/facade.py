@@ -22,7 +22,7 @@ from prefect_registry.names import name_problems
 from prefect_registry.records.base import checked_json_object, json_object_problems, printable
 from prefect_registry.records.datasets import Mode
 from prefect_registry.records.runs import Failure, Publish, not_published
-from prefect_registry.registry.handles import Run, RunScope
+from prefect_registry.registry.handles import Run, RunScope, drop_attempt, drop_dataset, fail_quietly
 from prefect_registry.registry.health import check_access
 from prefect_registry.registry.recording import RegistryRecording
 from prefect_registry.registry.snapshot import Parts
@@ -371,11 +371,11 @@ class Registry(RegistryRecording):
             )
         return wanted
 
-    ainsert_run = twin(insert_run)
-    abegin_attempt = twin(begin_attempt)
+    ainsert_run = twin(insert_run, fail_quietly)
+    abegin_attempt = twin(begin_attempt, drop_attempt)
     aclose_run = twin(close_run)
     arun = context_twin(run)
-    abegin_dataset = twin(begin_dataset)
+    abegin_dataset = twin(begin_dataset, drop_dataset)
     acommit_dataset = twin(commit_dataset)
     arollback_dataset = twin(rollback_dataset)
     acheck = twin(check)

@@ -23,6 +23,7 @@ from prefect_registry.registry.views import RunInfo
 from prefect_registry.storage.base import Progress
 
 if TYPE_CHECKING:
+    from prefect_registry.ledger.runs import Attempt
     from prefect_registry.registry.facade import Registry
 
 
@@ -167,8 +168,8 @@ class RunScope:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.unbind()
-        assert self._run is not None
-        if self._pid != os.getpid():  # a forked child that ends inside the block: the run is its parent's to close
+        # A forked child that ends inside the block leaves the run to its parent.
+        if self._run is None or self._pid != os.getpid():
             return
         if error is not None:
             fail_quietly(self._registry, self._run.id, error)
@@ -198,3 +199,15 @@ def fail_quietly(registry: Registry, run_id: str, error: BaseException) -> None:
         registry.incident("run.failed", run_id, type(error).__name__, message, run_id=run_id)
     except Exception as second:
         error.add_note(f"Run {run_id} is aborted, but the incident could not be recorded: {second}")
+
+
+def drop_attempt(registry: Registry, attempt: Attempt, error: BaseException) -> None:
+    """Abort the run of an attempt that nobody will know of."""
+    if attempt.published is None:
+        fail_quietly(registry, attempt.begin.run_id, error)
+
+
+def drop_dataset(registry: Registry, dataset_id: str, error: BaseException) -> None:
+    """Roll back a dataset that nobody will know of, unless it is one that its key named before."""
+    if registry.get_dataset(dataset_id).state == "PENDING":
+        registry.rollback_dataset(dataset_id)

@@ -7,12 +7,15 @@ import inspect
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from registry_support import asset, doc, numbers, only, publish, rows
+from registry_support import FAST, asset, doc, numbers, only, publish, rows, write
+from typing_extensions import override
 
 from prefect_registry import Registry, RegistryProtocol
 from prefect_registry.datasets.reading import Dataset
@@ -20,6 +23,8 @@ from prefect_registry.datasets.tables import Table
 from prefect_registry.datasets.writing import DatasetWriter
 from prefect_registry.errors import InvalidInput, NoActiveRun, NotFound
 from prefect_registry.registry import Run, Snapshot
+from prefect_registry.storage.memory import MemoryStorage
+from prefect_registry.storage.wrapper import WrapperStorage
 
 # What answers without going to the store, or only hands out something that does.
 WITHOUT_TWIN: dict[type, set[str]] = {
@@ -162,6 +167,76 @@ async def test_a_cancelled_block_is_aborted_before_it_gives_way(registry: Regist
     assert info.failure is not None
     assert (info.failure.cls, info.failure.kind) == ("CancelledError", "cancelled")
     assert registry.get_dataset(ids[1]).state == "ROLLED_BACK"
+
+
+class Slow(WrapperStorage):
+    """Creates take their time; the test says of which keys."""
+
+    slow = ""
+
+    @override
+    def create(self, key: str, data: bytes) -> None:
+        if self.slow and self.slow in key:
+            time.sleep(0.3)
+        self.inner.create(key, data)
+
+
+BEGINNINGS: dict[str, tuple[str, Callable[[Registry], Coroutine[Any, Any, object]]]] = {
+    "arun": ("begin.json", lambda registry: _entered(registry.arun("p"))),
+    "ainsert_run": ("begin.json", lambda registry: registry.ainsert_run("p")),
+    "abegin_attempt": ("begin.json", lambda registry: registry.abegin_attempt("p", flow_run="fr")),
+    "adataset": ("/datasets/", lambda registry: _entered(_outer(registry).adataset("k"))),
+    "abegin_dataset": ("/datasets/", lambda registry: registry.abegin_dataset("k", _outer(registry).id)),
+}
+
+
+async def _entered(manager: AbstractAsyncContextManager[Any]) -> None:
+    async with manager:
+        await asyncio.sleep(60)
+
+
+def _outer(registry: Registry) -> Run:
+    return registry.attach(next(r.id for r in registry.runs() if r.purpose == "outer"))
+
+
+@pytest.mark.parametrize("cancellations", [1, 2])
+@pytest.mark.parametrize("name", BEGINNINGS)
+def test_what_is_begun_while_its_caller_is_cancelled_is_undone(name: str, cancellations: int) -> None:
+    """Nobody would ever close it, and its heartbeats would keep it alive; also when the event loop ends soon."""
+    storage = Slow(MemoryStorage())
+    registry = Registry(storage, settings=FAST)
+    outer = registry.insert_run("outer", publish="on_commit")
+    storage.slow, begin = BEGINNINGS[name]
+
+    async def work() -> None:
+        task = asyncio.create_task(begin(registry))
+        for _ in range(cancellations):
+            await asyncio.sleep(0.1)
+            task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(work())
+    begun = [r for r in registry.runs() if r.id != outer]
+    assert [r.state for r in begun] == ["ABORTED"]
+    assert begun[0].failure is not None
+    assert list(registry.ledger.beats._due) == [outer]
+    assert [d.state for d in registry.datasets()] == (["ROLLED_BACK"] if "dataset" in name else [])
+
+
+async def test_a_dataset_that_its_key_named_before_outlives_a_cancelled_call() -> None:
+    """It was staged by somebody else."""
+    storage = Slow(MemoryStorage())
+    registry = Registry(storage, settings=FAST)
+    run = registry.attach(registry.insert_run("p"))
+    staged = write(run, "k", 1, key="a")
+    storage.slow = "/datasets/"
+    task = asyncio.create_task(registry.abegin_dataset("k", run.id, key="a"))
+    await asyncio.sleep(0.1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert registry.get_dataset(staged).state == "STAGED"
 
 
 async def test_runs_of_several_tasks_at_once_do_not_mix(registry: Registry) -> None:
