@@ -8,12 +8,12 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from prefect_registry.blocks.documents import BlockDocument, find
 from prefect_registry.errors import ConfigurationError
 from prefect_registry.settings import current_settings
 
 if TYPE_CHECKING:
     from prefect_registry.blocks.base import RegistryBlock
+    from prefect_registry.blocks.documents import BlockDocument
 
 MOST_REMEMBERED = 256
 ABSENT_SECONDS = 5.0
@@ -91,6 +91,8 @@ def forget() -> None:
 
 
 def _looked_up(name: str, slugs: frozenset[str]) -> list[BlockDocument]:
+    from prefect_registry.blocks.documents import find  # here, for a run on a folder or a URL needs no blocks
+
     key = (name, slugs, *_context())
     with _lock:
         until, documents = _remembered.get(key, (0.0, []))

@@ -118,6 +118,10 @@ def _named_by(setting: str, value: str, settings: RegistrySettings) -> Place:
 
 
 def _named(registry: RegistryLike) -> Place:
+    if isinstance(registry, os.PathLike):
+        return Place(str(os.fspath(registry)), "the call")
+    if isinstance(registry, str):
+        return _named_in_words(registry)
     from prefect_registry.blocks.base import RegistryBlock
     from prefect_registry.registry import Registry
 
@@ -125,10 +129,10 @@ def _named(registry: RegistryLike) -> Place:
         return Place.of_registry(keep(registry), "the call")
     if isinstance(registry, RegistryBlock):
         return Place.of_block(registry)
-    if isinstance(registry, os.PathLike):
-        return Place(str(os.fspath(registry)), "the call")
-    if not isinstance(registry, str):
-        raise _nothing_known(registry)
+    raise _nothing_known(registry)
+
+
+def _named_in_words(registry: str) -> Place:
     if is_url(registry):
         settings = current_settings()
         return Place(registry, "the call", settings.options() if registry == settings.url else {})
