@@ -86,9 +86,10 @@ def roll_back_open_runs(flow: Any, flow_run: Any, state: Any) -> None:
     for run in _taken(str(flow_run.id)):
         if state.is_completed():
             logger.warning("Run %s was never closed, and its flow run is over: it is rolled back.", run.run_id)
-            _roll_back(run, failure("NeverClosed", "the flow completed without closing the run", "error"), logger)
+            why = failure("NeverClosed", "the flow completed without closing the run", "error")
         else:
-            _roll_back(run, failure(state.name or "Failed", state.message or "", kind), logger)
+            why = failure(state.name or "Failed", state.message or "", kind)
+        _roll_back(run, why, logger, str(flow_run.id))
 
 
 def _taken(flow_run_id: str) -> list[Bound]:
@@ -96,12 +97,15 @@ def _taken(flow_run_id: str) -> list[Bound]:
         return _bound.pop(flow_run_id, [])
 
 
-def _roll_back(run: Bound, why: Failure, logger: Log) -> None:
+def _roll_back(run: Bound, why: Failure, logger: Log, flow_run_id: str | None = None) -> None:
+    """Events for Prefect only for a flow run that is ending in good order: at the exit of a process nobody sends them."""
+    from prefect_registry.runs import notices  # which needs to know of the runs here
+
     try:
         decision: Decision = run.registry.ledger.abort(run.run_id, why)
         if not decision.committed and decision.failure == why:
             logger.warning("Rolled back run %s in %s: %s", run.run_id, run.registry.url, why.message or why.cls)
-            run.registry.incident("run.failed", run.run_id, why.cls, why.message, run_id=run.run_id)
+            notices.rolled_back(run.registry.attach(run.run_id), why, flow_run_id)
     except RegistryError as error:
         logger.error("Run %s could not be rolled back, and will be when its lease is over: %s", run.run_id, error)
 

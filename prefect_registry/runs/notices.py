@@ -11,7 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, cast
 
@@ -23,7 +23,7 @@ from prefect_registry.errors import RegistryError
 from prefect_registry.ledger import observers, paths
 from prefect_registry.ledger.closing import Closed
 from prefect_registry.records.datasets import DatasetGeneration
-from prefect_registry.records.runs import Decision, Failure, Publish
+from prefect_registry.records.runs import Decision, Failure, Publish, failure
 from prefect_registry.registry import Registry, Run
 from prefect_registry.runs.current import registry_at
 from prefect_registry.runs.flowrun import flow_run_id, log
@@ -97,6 +97,23 @@ def closed(run: Run, result: Closed, flow: FlowRunContext | None, began: float) 
             announce(publication, flow_run_id())
 
 
+def closed_by_task(run: Run, result: Closed, seconds: float) -> None:
+    """Tell of a run that the ``close_run`` task has committed; several in one flow run each have their artifacts."""
+    publication = logged(run, result, seconds)
+    if publication is not None:
+        with _best_effort("leave events and artifacts"):
+            announce(replace(publication, flow=None), flow_run_id())
+
+
+def rolled_back_by_task(run: Run, why: Failure | None, notes: str | None) -> None:
+    """Tell of a run that the ``close_run`` task has rolled back: on purpose, so it is no incident."""
+    begin, flow_run = run.registry.ledger.runs.known(run.id), flow_run_id()
+    log().info("Run %s is rolled back in %s: %s.", run.id, run.registry.url, visible_after_rollback(begin.publish))
+    if flow_run is not None:
+        with _best_effort("tell of the rollback"):
+            events.rolled_back(run, begin.purpose, why or failure("RolledBack", notes or ""), flow_run)
+
+
 def logged(run: Run, result: Closed, seconds: float) -> Publication | None:
     """The line of a committed run in the flow run's log. Returns what it published, if that is visible and known."""
     if result.visible == "staged":
@@ -148,7 +165,8 @@ def publication_of(run: Run, decision: Decision) -> Publication:
     begin = registry.ledger.runs.known(run.id)
     keys = _members(registry, decision)
     documents = registry.ledger.store.read_many(keys[:MOST_READ], DatasetGeneration) if keys else []
-    found = [registry.parts.datasets.view(d, "READY") for d in documents if d is not None and d.step == "staged"]
+    staged = sorted((d for d in documents if d is not None and d.step == "staged"), key=lambda d: d.begun_at)
+    found = [registry.parts.datasets.view(d, "READY") for d in staged]
     flow, count = begin.prefect.get("flow_name"), len(found) if len(keys) <= MOST_READ else len(keys)
     return Publication(run, begin.purpose, flow, begin.publish, decision, found, count)
 

@@ -59,10 +59,10 @@ def close_run(run_id: str | None, success: bool, notes: str | None, registry: Re
     begin = store.ledger.runs.known(wanted)
     if closed is not None:
         seconds = (store.ledger.store.clock.now() - begin.created_at).total_seconds()
-        notices.logged(store.attach(wanted), closed, seconds)
+        notices.closed_by_task(store.attach(wanted), closed, seconds)
     else:
-        visible = notices.visible_after_rollback(begin.publish)
-        log().info("Run %s is rolled back in %s: %s.", wanted, store.url, visible)
+        decision = store.ledger.store.decision(wanted)
+        notices.rolled_back_by_task(store.attach(wanted), decision.failure if decision is not None else None, notes)
 
 
 def begin_dataset(

@@ -12,7 +12,7 @@ from prefect import flow
 from prefect_support import Server, ended, rows_of, seen, stage
 from process_support import until
 
-from prefect_registry import artifacts
+from prefect_registry import artifacts, tasks
 from prefect_registry.blocks import LocalRegistry
 from prefect_registry.registry import Registry
 from prefect_registry.resolve import resolve_registry
@@ -196,7 +196,7 @@ def test_a_committed_run_leaves_a_table_and_a_page(store: Registry, server: Serv
     assert "## ingest 2013: published" in page
     assert "| flights | 1 | 1,500 |" in page
     assert "2 datasets, 1,503 rows" in page
-    assert "registry.table('airports').to_table()" in page
+    assert "registry.table('flights').to_table()" in page
 
 
 def test_a_run_without_datasets_leaves_no_artifact(store: Registry, server: Server) -> None:
@@ -240,3 +240,30 @@ def test_names_cannot_mark_up_the_page(store: Registry, server: Server) -> None:
     state = ended(ingest(return_state=True))
     page = next(a["data"] for a in server.artifacts(str(state.state_details.flow_run_id)) if a["type"] == "markdown")
     assert r"| \<b\>x\|y\</b\> |" in page
+
+
+def test_the_tasks_alone_leave_events_and_artifacts_for_each_run(store: Registry, server: Server) -> None:
+    """A flow without the decorator: two runs are closed, one is dropped, and one is left open and rolled back."""
+
+    @flow
+    def pipeline() -> list[str]:
+        runs = [tasks.insert_run(purpose, registry=store) for purpose in ("dense", "sparse", "dropped", "left open")]
+        for run in runs:
+            dataset = tasks.begin_dataset("a", run, mode="append", registry=store)
+            tasks.commit_dataset(dataset, "s3://elsewhere/a", 3, registry=store)
+        for run in runs[:3]:
+            tasks.close_run(run, run != runs[2], registry=store)
+        return runs
+
+    state = ended(pipeline(return_state=True))
+    runs = [run.id for run in store.runs(newest_first=False)]
+
+    def names(run: str) -> list[str]:
+        return sorted(event["event"] for event in server.events(run))
+
+    committed = ["prefect-registry.dataset.committed", "prefect-registry.run.committed"]
+    assert until(lambda: names(runs[0]) == names(runs[1]) == committed, "events of both runs")
+    assert until(lambda: names(runs[2]) == ["prefect-registry.run.rolled-back"], "the event of the dropped run")
+    assert until(lambda: "prefect-registry.run.rolled-back" in names(runs[3]), "the event of the run left open")
+    keys = {a["key"] for a in server.artifacts(str(state.state_details.flow_run_id))}
+    assert keys == {"registry-dense-run", "registry-dense-datasets", "registry-sparse-run", "registry-sparse-datasets"}
