@@ -162,9 +162,7 @@ class Tables:
         found = self._store.read_many(keys, CellGeneration) if keys else []
         return {d.name for d in found if d is not None and d.value.get("state") not in ("READY", "ARCHIVED")}
 
-    def _inside(
-        self, run_id: str, entries: Mapping[str, RunEntry], published: Sequence[PublishedRun]
-    ) -> list[Dataset]:
+    def _inside(self, run_id: str, entries: Mapping[str, RunEntry], published: Sequence[PublishedRun]) -> list[Dataset]:
         """Datasets visible inside a run and not published in this very state: its own, its ancestors', and those of
         committed nested runs. One that was published after the state was listed is READY by now.
         """

@@ -7,15 +7,22 @@ habits need care (measured with Prefect 3.8):
   task that calls a flaky task with retries would lose what it staged itself. The hook refuses that by an exception,
   which Prefect heeds: the transaction around stays as it was, and so do its other children.
 - A task that *returns* a failed state commits its transaction. The commit hook looks at the state.
+
+What cannot be dropped, because the store does not answer, is ``spoiled``: this process tries again when a dataset of
+the run is begun here or a task attempt ends well, and before the run is committed. On another worker than the flow's,
+the failure says so too: it is what reaches the process that commits.
 """
 
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import threading
+from collections.abc import Iterable
 from typing import Any, cast
 
+from prefect.client.schemas.objects import State
 from prefect.context import TaskRunContext
 from prefect.transactions import BaseTransaction, TransactionState, get_transaction
 
@@ -23,6 +30,8 @@ from prefect_registry.errors import InvalidState, RegistryError
 from prefect_registry.ledger import observers
 from prefect_registry.runs import current
 from prefect_registry.runs.flowrun import flow_runs_out, log
+
+_lock = threading.Lock()
 
 
 class _OtherAttempt(Exception):
@@ -66,7 +75,12 @@ class Attempt:
         if inner and transaction.state == TransactionState.ACTIVE:
             raise _OtherAttempt
         completed = transaction.state == TransactionState.STAGED
-        self._drop("Prefect rolled back a transaction around its task" if completed else "its task attempt failed")
+        left = self._drop(
+            "Prefect rolled back a transaction around its task" if completed else "its task attempt failed"
+        )
+        error = sys.exception()
+        if left and error is not None:
+            error.add_note(_told(left))
 
     def look_at_state(self, transaction: BaseTransaction) -> None:
         """Commit hook of the attempt's transaction: a task that returned a failed state has not succeeded."""
@@ -74,16 +88,21 @@ class Attempt:
         if transaction.state != TransactionState.STAGED:
             self._drop("its task attempt will be tried again")
         elif state is not None and not state.is_completed() and self._is_latest():
-            self._drop(f"its task ended in state {state.name}")
+            left = self._drop(f"its task ended in state {state.name}")
+            if left:
+                state.message = f"{state.message or ''} {_told(left)}".lstrip()
+        else:
+            for run_id in list(current.spoiled):
+                drop_spoiled(run_id)
 
     def _is_latest(self) -> bool:
         return self._task_run is not None and self._task_run.run_count == self._run_count
 
-    def _drop(self, why: str) -> None:
+    def _drop(self, why: str) -> list[str]:
+        """Drop what was staged; returns what could not be dropped."""
         with self._lock:
             datasets, self._datasets = self._datasets, []
-        for url, dataset_id in datasets:
-            _drop(url, dataset_id, why)
+        return [dataset_id for url, dataset_id in datasets if not _drop(url, dataset_id, why)]
 
     # Prefect announces and reports each call of a hook in the task's log, unless this says otherwise.
     roll_back.log_on_run = False  # type: ignore[attr-defined]
@@ -98,6 +117,8 @@ def dataset_begun(store_url: str, run_id: str, dataset_id: str) -> None:
     if task is not None and own:
         attempts = [_attempt_of(transaction, task if n == 0 else None) for n, transaction in enumerate(own)]
         attempts[0].add(store_url, dataset_id)
+    if not drop_spoiled(run_id):
+        raise still_spoiled(run_id)
 
 
 def leave_no_cached_result() -> None:
@@ -153,7 +174,9 @@ def _failed_children(transaction: BaseTransaction) -> int:
     return sum(1 for child in transaction.children if child.is_rolled_back())
 
 
-def _drop(url: str, dataset_id: str, why: str) -> None:
+def _drop(url: str, dataset_id: str, why: str) -> bool:
+    """Drop a dataset; False when the store did not answer."""
+    run_id = f"run_{dataset_id.split('_')[1]}"
     try:
         current.registry_at(url).rollback_dataset(dataset_id)
         log().warning("Dataset %s was dropped: %s.", dataset_id, why)
@@ -161,7 +184,52 @@ def _drop(url: str, dataset_id: str, why: str) -> None:
         log().debug("Dataset %s could not be dropped any more", dataset_id, exc_info=True)
     except RegistryError as error:
         log().error("Dataset %s could not be dropped, although %s: %s", dataset_id, why, error)
-        current.spoiled.add(f"run_{dataset_id.split('_')[1]}")
+        with _lock:
+            current.spoiled.setdefault(run_id, {})[dataset_id] = url
+        return False
+    with _lock:
+        left = current.spoiled.get(run_id, {})
+        left.pop(dataset_id, None)
+        if not left:
+            current.spoiled.pop(run_id, None)
+    return True
+
+
+def drop_spoiled(run_id: str) -> bool:
+    """Try again to drop what failed task attempts left staged in the run; False when some of it is still there."""
+    with _lock:
+        left = dict(current.spoiled.get(run_id, {}))
+    dropped = [_drop(url, dataset_id, "its task attempt failed before") for dataset_id, url in left.items()]
+    return all(dropped)
+
+
+def learn_spoiled(url: str, run_id: str, states: Iterable[State[Any]]) -> None:
+    """Take over what other workers could not drop, as the final states of their tasks tell it."""
+    for state in states:
+        error = getattr(state.data, "result", state.data)  # as it is, or in a record that Prefect did not store
+        told = [state.message or "", *(getattr(error, "__notes__", ()) if isinstance(error, BaseException) else ())]
+        for dataset_id in _TOLD.findall("\n".join(told)):
+            if dataset_id.startswith(f"ds_{run_id[4:]}_"):
+                with _lock:
+                    current.spoiled.setdefault(run_id, {})[dataset_id] = url
+
+
+def still_spoiled(run_id: str) -> InvalidState:
+    """The refusal to go on with a run that holds what a failed task attempt staged."""
+    return InvalidState(
+        f"Run {run_id} still holds what a failed task attempt staged",
+        why="The store did not answer when it was to be dropped",
+        todo="Run the flow again",
+        committed="no",
+        run_id=run_id,
+    )
+
+
+_TOLD = re.compile(r"Dataset (ds_[0-9a-z]{26}_[0-9a-z]{16}) could not be dropped and is still staged")
+
+
+def _told(dataset_ids: list[str]) -> str:
+    return " ".join(f"Dataset {dataset_id} could not be dropped and is still staged." for dataset_id in dataset_ids)
 
 
 observers.on_dataset_begun(dataset_begun)

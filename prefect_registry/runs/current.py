@@ -32,8 +32,8 @@ claimed: ContextVar[tuple[str, ...]] = ContextVar("prefect_registry_claimed", de
 """The flow runs around this code whose attempt a scope in this process is: a flow's function that calls itself is one
 attempt, not several."""
 
-spoiled: set[str] = set()
-"""Runs in which something of a failed task attempt is still staged, because the store did not answer."""
+spoiled: dict[str, dict[str, str]] = {}
+"""What of failed task attempts is still staged, because the store did not answer: by run, URLs of stores by dataset."""
 
 _looking: ContextVar[bool] = ContextVar("prefect_registry_looking", default=False)
 

@@ -94,6 +94,12 @@ class Submitted:
         with self._lock:
             return [(n, f) for n, f in self._futures.items() if n >= mark and not was_looked_at(f)]
 
+    def states(self, mark: int) -> list[State[Any]]:
+        """The final states, as far as somebody has looked, of what was submitted since ``mark``."""
+        with self._lock:
+            found = [getattr(f, "_final_state", None) for n, f in self._futures.items() if n >= mark]
+        return [state for state in found if isinstance(state, State)]
+
     def settle(self, mark: int) -> list[Unseen]:
         """Wait for every future since ``mark`` that nobody waited for; those that they submit meanwhile too.
 

@@ -22,7 +22,7 @@ from prefect_registry.ledger.ledger import NO_RUNS, active_run, enter_run
 from prefect_registry.records.runs import Decision, Failure, failure, not_published
 from prefect_registry.registry import Registry, Run
 from prefect_registry.resolve import keep, resolve_registry
-from prefect_registry.runs import current, notices, rehearsal
+from prefect_registry.runs import attempts, current, notices, rehearsal
 from prefect_registry.runs.flowrun import (
     facts,
     failure_of,
@@ -254,14 +254,10 @@ class Scope:
         return closed
 
     def _refuse_spoiled(self) -> None:
-        if self.run.id in current.spoiled:
-            raise InvalidState(
-                f"Run {self.run.id} still holds what a failed task attempt staged",
-                why="The store did not answer when it was to be dropped",
-                todo="Run the flow again",
-                committed="no",
-                run_id=self.run.id,
-            )
+        if self._submitted is not None:
+            attempts.learn_spoiled(self.registry.url, self.run.id, self._submitted.states(self._mark))
+        if not attempts.drop_spoiled(self.run.id):
+            raise attempts.still_spoiled(self.run.id)
 
     def _rehearse(self) -> None:
         """``publish="never"``: show what would have changed, and drop it."""

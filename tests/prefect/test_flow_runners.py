@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 from distributed import LocalCluster
 from prefect import flow, task
+from prefect.states import Failed
 from prefect.task_runners import ProcessPoolTaskRunner, ThreadPoolTaskRunner
 from prefect_dask import DaskTaskRunner
 from prefect_support import boom, ended, rows_of, seen, stage
 
-from prefect_registry.errors import NoActiveRun
+from prefect_registry.datasets.service import Datasets
+from prefect_registry.errors import InvalidState, NoActiveRun, StorageUnavailable
 from prefect_registry.registry import Registry
 from prefect_registry.runs import acurrent_run, current_run, registry_run
 
@@ -88,6 +90,88 @@ def test_a_failure_on_another_worker_rolls_everything_back(store: Registry, dask
     with pytest.raises(ValueError, match="elsewhere"):
         ingest()
     assert seen(store).nothing()
+
+
+def fail_to_drop(times: int) -> None:
+    """In this process the store does not answer when datasets are rolled back."""
+    original, left = Datasets.rollback, [times]
+
+    def rollback(self: Datasets, dataset_id: str, reason: str | None = None) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            Datasets.rollback = original  # type: ignore[method-assign]
+            return original(self, dataset_id, reason)
+        raise StorageUnavailable("the store does not answer")
+
+    Datasets.rollback = rollback  # type: ignore[method-assign]
+
+
+@task(retries=1)
+def stage_in_vain(kind: str, folder: str, how: str) -> Any:
+    """Stage, and fail when the store does not let go of what is staged."""
+    from pathlib import Path
+
+    with current_run().dataset(kind, mode="append") as dataset:
+        dataset.write_table(rows_of(3))
+    attempt = len(list(Path(folder).iterdir()))
+    (Path(folder) / str(attempt)).touch()
+    if how == "returns" and attempt == 0:
+        fail_to_drop(times=2)
+        return Failed(message="returned")
+    if attempt == 0 or how == "raises":
+        fail_to_drop(times=1)
+        raise ConnectionError("in vain")
+    return None
+
+
+@pytest.mark.parametrize(("how", "rows"), [("recovers", 3), ("raises", 0), ("returns", 0)])
+@pytest.mark.parametrize("name", ["process", "dask"])
+def test_what_a_failed_attempt_could_not_drop_on_its_worker_is_not_published(
+    store: Registry, dask: str, tmp_path: Any, name: str, how: str, rows: int
+) -> None:
+    """The next attempt there drops it, or else the process that commits."""
+    folder = tmp_path / "attempts"
+    folder.mkdir()
+
+    @registry_run(store)
+    @flow(task_runner=runner_of(name, dask))
+    def ingest() -> None:
+        stage.submit("a").result()
+        task = stage_in_vain if how != "returns" else stage_in_vain.with_options(retries=0)
+        task.submit("b", str(folder), how).wait()
+
+    ingest()
+    reader = seen(store)
+    assert (reader.rows("a"), reader.rows("b")) == (3, rows)
+    states = {"recovers": ["READY", "ROLLED_BACK"], "raises": ["ROLLED_BACK"] * 2, "returns": ["ROLLED_BACK"]}
+    assert sorted(d.state for d in reader.registry.datasets(kind="b")) == states[how]
+
+
+def test_a_run_that_holds_what_could_not_be_dropped_is_not_published(
+    store: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither is anything added to it."""
+    monkeypatch.setattr(Datasets, "rollback", Datasets.rollback)  # restores it
+    refused: list[str] = []
+
+    @task
+    def stage_and_fail() -> None:
+        stage("b")
+        fail_to_drop(times=1_000)
+        raise ConnectionError("in vain")
+
+    @registry_run(store)
+    @flow
+    def ingest() -> None:
+        stage_and_fail(return_state=True)
+        with pytest.raises(InvalidState, match="still holds") as caught:
+            current_run().registry.begin_dataset("c")
+        refused.append(str(caught.value.context["run_id"]))
+
+    with pytest.raises(InvalidState, match="still holds"):
+        ingest()
+    assert seen(store).nothing()
+    assert refused == [r.id for r in seen(store).registry.runs()]
 
 
 def test_an_undecorated_subflow_in_a_process_pool_finds_the_run_around_it(store: Registry, monkeypatch: Any) -> None:
