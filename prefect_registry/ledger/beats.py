@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import threading
 import time
@@ -30,6 +31,7 @@ class Beats:
     def _reset(self) -> None:
         self._pid = os.getpid()
         self._due: dict[str, tuple[float, float, int]] = {}
+        self._signed: dict[str, float] = {}
         self._wake = threading.Condition()
         self._thread: threading.Thread | None = None
 
@@ -56,10 +58,28 @@ class Beats:
 
     def stop(self, run_id: str) -> None:
         """No more beats for that run."""
+        self._signed.pop(run_id, None)
         if self._pid == os.getpid():
             with self._wake:
                 self._due.pop(run_id, None)
                 self._wake.notify()
+
+    def work_on(self, begin: Begin) -> None:
+        """This process is about to write into a run: if the one that began it has ended, that is the sign of life.
+
+        At most one beat in a third of the lease, and none but for work: so a worker that lives on does not hold a run
+        for ever that nobody will close.
+        """
+        if not self._enabled or begin.holder == self._store.holder():
+            return
+        if self._pid != os.getpid():
+            self._reset()
+        now = time.monotonic()
+        if self._signed.get(begin.run_id, -math.inf) + begin.lease_seconds / 3 > now:
+            return
+        if self._store.is_gone(begin.holder):
+            self._signed[begin.run_id] = now
+            self._beat(begin.run_id, int(self._store.clock.now().timestamp() * 1000))
 
     def _run(self) -> None:
         while True:

@@ -24,12 +24,15 @@ Abort = Callable[[str, Failure, str], Decision]
 
 @dataclass(frozen=True)
 class Pulse:
-    """The last sign of life of a run: which beat, when by the store's clock, and whose."""
+    """The last sign of life of a run: which beat, when by the store's clock, and whose: the process that began the run,
+    or one of perhaps several that went on with it (``of_beginner`` is False).
+    """
 
     beat: int
     at: datetime
     holder: Holder | None
     lease_seconds: float
+    of_beginner: bool = True
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ class Leases:
             return None
         lease = begin.lease_seconds
         if isinstance(beat, Heartbeat) and isinstance(beat_info, ObjectInfo):
-            return Pulse(beat.beat, beat_info.modified, beat.holder, lease)
+            return Pulse(beat.beat, beat_info.modified, beat.holder, lease, beat.holder == begin.holder)
         began = begin_info.modified if isinstance(begin_info, ObjectInfo) else begin.created_at
         return Pulse(0, began, begin.holder, lease)
 
@@ -97,7 +100,7 @@ class Leases:
         pulse = self.pulse(run_id)
         if pulse is None:
             return self._judge_without_begin(run_id)
-        if pulse.holder is not None and self._store.is_gone(pulse.holder):
+        if pulse.holder is not None and pulse.of_beginner and self._store.is_gone(pulse.holder):
             return "gone"
         lease, stood = pulse.lease_seconds, self._stood_for(run_id, pulse.beat, looked)
         silent = (now - pulse.at).total_seconds() > lease or stood >= lease

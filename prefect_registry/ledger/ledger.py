@@ -64,6 +64,7 @@ class Ledger:
         self.events = Events(store, self.outcomes, self.runs, self.journal)
         self.housekeeping = Housekeeping(store, self.outcomes, self.closing, self.leases, self.journal)
         self.beats = Beats(store, self.heartbeats)
+        self.runs.work_on = self.beats.work_on
 
     def __getstate__(self) -> dict[str, Any]:
         return {"store": self.store, "heartbeats": self.heartbeats}

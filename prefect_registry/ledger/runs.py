@@ -66,6 +66,7 @@ class Runs:
         self._store = store
         self._outcomes = outcomes
         self._abort = abort
+        self.work_on: Callable[[Begin], object] = lambda begin: None
 
     # -- begin ---------------------------------------------------------------------------------------------------
 
@@ -222,6 +223,7 @@ class Runs:
         looked_now = self._first_look(run_id, doing)
         if looked_now and not calls:
             return []
+        self.work_on(self.known(run_id))
         looked: list[Decision | None] = []
         look: Callable[[], Any] = partial(self._look, run_id, looked)
         try:

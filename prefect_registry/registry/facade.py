@@ -154,7 +154,7 @@ class Registry(RegistryRecording):
         flow_run: str | None = None,
         prefect: Mapping[str, Any] | None = None,
     ) -> str:
-        """Begin a run, and keep its lease from this process. Returns its id.
+        """Begin a run, and keep its lease from this process: when that ends, others may abort it. Returns its id.
 
         Args:
             purpose: What the run is for, such as ``"dense_embed"``.
@@ -265,7 +265,7 @@ class Registry(RegistryRecording):
         )
 
     def attach(self, run_id: str) -> Run:
-        """A handle on a run that somebody began, in any process. No round trip."""
+        """A handle on a run that any process began. If that one has ended, writing from here keeps the run's lease."""
         return Run(self, run_id)
 
     # -- datasets ------------------------------------------------------------------------------------------------

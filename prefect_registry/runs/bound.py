@@ -45,8 +45,9 @@ def bind(registry: Registry, run_id: str) -> None:
         return
     if context.detached:
         log().warning(
-            "insert_run ran in another process than its flow: if the flow fails, run %s is rolled back only when its "
-            "lease is over. Call insert_run directly in the flow, or decorate the flow with @registry_run.",
+            "insert_run ran in another process than its flow, and run %s is that process's: if the flow fails, it is "
+            "rolled back only when its lease is over; if that process ends before another one has written into it, "
+            "anybody may roll it back. Call insert_run directly in the flow, or decorate the flow with @registry_run.",
             run_id,
         )
         return

@@ -10,6 +10,7 @@ import pytest
 from prefect_registry.clock import StoreClock
 from prefect_registry.datasets.service import Datasets
 from prefect_registry.ledger import holder, paths
+from prefect_registry.ledger.leases import Pulse
 from prefect_registry.ledger.ledger import Ledger, RunSpec
 from prefect_registry.ledger.store import Store
 from prefect_registry.records.runs import Holder
@@ -87,6 +88,36 @@ def test_a_reaper_that_stood_still_while_it_looked_reaps_nobody() -> None:
 
     reaper.leases.pulse = stalled  # type: ignore[method-assign, assignment]
     assert reaper.leases.judge(run) == "alive"
+
+
+def test_a_process_that_goes_on_with_a_run_keeps_its_lease_when_the_one_that_began_it_has_ended() -> None:
+    """P7: work is a sign of life, and nothing else is: whoever only lives on does not hold it for ever."""
+    clock, ended = Driven(), set[str]()
+
+    def process(name: str) -> Ledger:
+        me = Holder(host="h", boot="b", pid=1, process_start=name)
+        store = Store(
+            storage, StoreClock(clock), holder=lambda: me, is_gone=lambda holder: holder.process_start in ended
+        )
+        return Ledger(store)
+
+    storage = MemoryStorage(clock=clock)
+    beginner, worker, other, reaper = (process(name) for name in ("beginner", "worker", "other", "reaper"))
+    run = beginner.begin(RunSpec("p", lease_seconds=LEASE)).begin.run_id
+    beginner.beats.stop(run)
+    worker.cells.write("model", "a", {}, run_id=run)
+    assert worker.leases.pulse(run) == Pulse(0, clock.now(), beginner.store.holder(), LEASE)
+    ended.add("beginner")
+    assert reaper.leases.judge(run) == "gone"
+    for step, writer in enumerate((worker, other)):
+        writer.cells.write("model", f"b{step}", {}, run_id=run)
+        writer.cells.write("model", f"c{step}", {}, run_id=run)
+        assert reaper.leases.judge(run) == "alive"
+    ended.add("other")
+    assert reaper.leases.judge(run) == "alive"
+    clock.seconds += LEASE + 1
+    assert reaper.leases.judge(run) == "over"
+    assert len({o.key for o in storage.list("") if o.key.endswith("heartbeat.json")}) == 1
 
 
 def test_a_dataset_whose_run_of_its_own_has_no_begin_is_reaped() -> None:

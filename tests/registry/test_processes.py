@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pickle
+import subprocess
 import sys
 import threading
 import time
@@ -19,7 +20,7 @@ from registry_support import FAST, doc, numbers, publish, rows, write
 from prefect_registry import Registry, locks
 from prefect_registry.datasets.reading import Dataset
 from prefect_registry.datasets.tables import Table
-from prefect_registry.errors import NoActiveRun
+from prefect_registry.errors import NoActiveRun, UndecidedConflict
 from prefect_registry.registry import Run
 from prefect_registry.runs import current_run, registry_run
 
@@ -225,6 +226,24 @@ def test_a_child_that_outlives_its_parents_run_does_not_keep_it_alive(local: Reg
     assert local.get_run(run).state == "RUNNING"
     assert local.reap().alive == [run]
     local.close_run(run, True)
+
+
+def test_a_run_whose_beginner_has_ended_is_safe_from_the_first_write_of_another_process(local: Registry) -> None:
+    """Before that, whoever needs what it holds may abort it: nobody was there."""
+    code = "import sys; from prefect_registry import Registry; print(Registry(sys.argv[1]).insert_run('p'))"
+
+    def begun_elsewhere() -> str:
+        done = subprocess.run([sys.executable, "-c", code, local.url], check=True, capture_output=True, text=True)
+        return done.stdout.strip()
+
+    abandoned, run = begun_elsewhere(), begun_elsewhere()
+    local.register_documents([doc("a")], run_id=run)
+    stranger = Registry(local.url, settings=FAST)
+    with pytest.raises(UndecidedConflict, match=run):
+        stranger.register_documents([doc("a", title="stranger's")])
+    assert (stranger.reap().reaped, stranger.reap().alive) == ([abandoned], [run])
+    local.close_run(run, True)
+    assert [d.title for d in stranger.documents()] == [""]
 
 
 # -- threads ---------------------------------------------------------------------------------------------------------
