@@ -32,6 +32,13 @@ def moto() -> Iterator[Server]:
 
 
 @pytest.fixture(scope="session")
+def rclone() -> Iterator[Server]:
+    """S3 that ignores the condition of a conditional write."""
+    with servers.rclone() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def fake_gcs() -> Iterator[Server]:
     """Google Cloud Storage."""
     with servers.fake_gcs() as server:

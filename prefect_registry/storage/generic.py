@@ -82,8 +82,8 @@ class GenericStorage(Storage):
     def url(self) -> str:
         return self._url
 
+    @override
     def unguarded(self) -> GenericStorage:
-        """The same storage, which writes without asking for a proof: what the probe itself uses."""
         twin = GenericStorage(self._full_url, self._options, filesystem=self._given, root=self._given_root)
         twin.proved = True
         return twin

@@ -9,15 +9,14 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 
 from prefect_registry.clock import Clock, SystemClock
-from prefect_registry.errors import AlreadyExists, RegistryError, UnsupportedStorage
+from prefect_registry.errors import AlreadyExists, RegistryError, StorageError, UnsupportedStorage
 from prefect_registry.ids import random_token
 from prefect_registry.storage.base import Storage
-from prefect_registry.storage.generic import GenericStorage
 
 FOLDER = ".probe"
 CONTENDERS = 8
@@ -25,6 +24,7 @@ _FEWEST_RACES, _MOST_RACES, _RACING_SECONDS = 2, 32, 2.0
 _NOT_ATOMIC = (
     "Use a store that honours If-None-Match (S3, GCS, Azure, SeaweedFS 4.48 or newer, MinIO), or a local folder"
 )
+_IGNORED = "an object that existed was created a second time: the store ignores the condition"
 _POLICY = "Allow to read, write, list and delete below this URL"
 
 
@@ -96,9 +96,30 @@ def probe(storage: Storage, clock: Clock | None = None) -> ProbeReport:
     return _Probe(storage, clock or SystemClock()).run()
 
 
+def refuse_unless_create_only(
+    url: str, create: Callable[[str, bytes], None], delete: Callable[[Iterable[str]], None]
+) -> None:
+    """Raise ``UnsupportedStorage`` if the store creates an object that exists: the one thing that every run rests on.
+
+    Three requests below ``.probe/``. Whether one of several writers at once wins is for :func:`probe` to find out.
+    """
+    key = f"{FOLDER}/{random_token()}"
+    create(key, b"first")
+    try:
+        create(key, b"second")
+    except AlreadyExists:
+        return
+    finally:
+        with contextlib.suppress(StorageError):  # who may write may not always delete
+            delete([key])
+    raise UnsupportedStorage(
+        f"{url} cannot hold a registry", why=_IGNORED, todo=_NOT_ATOMIC, committed="no", checks=["create"]
+    )
+
+
 class _Probe:
     def __init__(self, storage: Storage, clock: Clock) -> None:
-        self.storage = storage.unguarded() if isinstance(storage, GenericStorage) else storage
+        self.storage = storage.unguarded()
         self.clock = clock
         self.folder = f"{FOLDER}/{random_token()}/"
         self.report = ProbeReport(storage.url)
@@ -153,7 +174,7 @@ class _Probe:
         except AlreadyExists:
             pass
         else:
-            raise _NotOk("an object that existed was created a second time: the store ignores the condition")
+            raise _NotOk(_IGNORED)
         if self.storage.get(key) != data:
             raise _NotOk("a create that was refused changed the object all the same")
         return "creating an object that exists is refused"

@@ -6,14 +6,18 @@ object unconditionally, and hide which of several errors happened.
 
 from __future__ import annotations
 
+import builtins
+import functools
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from typing_extensions import override
 
 from prefect_registry.errors import UnsupportedStorage
+from prefect_registry.locks import ForkSafeLock
 from prefect_registry.storage import failures
-from prefect_registry.storage.base import ObjectInfo
+from prefect_registry.storage.base import ObjectInfo, Progress, Stored, Upload
 from prefect_registry.storage.remote import CONNECT_SECONDS, STREAM_BYTES, RemoteStorage, each
 
 _BUSY = {
@@ -58,6 +62,16 @@ _NO_CREDENTIALS = {
 }
 _WRONG_SETTINGS = {"ParamValidationError", "InvalidRegionError", "NoRegionError", "UnsupportedS3ConfigurationError"}
 
+# Amazon documents the condition. Whoever else speaks its protocol is asked: once per process, server and bucket.
+_AWS = re.compile(r"^https?://([a-z0-9-]+\.)+(amazonaws\.com(\.cn)?|api\.aws)(:\d+)?(/|$)")
+_proved: set[tuple[str, str]] = set()
+_proving = ForkSafeLock()
+
+
+def is_amazon(endpoint: str) -> bool:
+    """Whether a server is one of AWS's own."""
+    return _AWS.match(endpoint) is not None
+
 
 class S3Storage(RemoteStorage):
     """A bucket, or a prefix of one: ``s3://bucket/prefix``.
@@ -68,6 +82,46 @@ class S3Storage(RemoteStorage):
             ``endpoint_url``, ``client_kwargs``, ``config_kwargs``, ``s3_additional_kwargs`` (for SSE-KMS),
             ``requester_pays`` …
     """
+
+    def __init__(self, url: str, storage_options: Mapping[str, Any] | None = None, *, proved: bool = False) -> None:
+        super().__init__(url, storage_options)
+        self.proved = proved
+
+    @override
+    def __reduce__(self) -> tuple[object, ...]:
+        return (functools.partial(type(self), proved=self.proved), (self.url, self._options))
+
+    @override
+    def unguarded(self) -> S3Storage:
+        return self if self.proved else type(self)(self.url, self._options, proved=True)
+
+    @override
+    def create(self, key: str, data: bytes) -> None:
+        self._prove()
+        super().create(key, data)
+
+    @override
+    def put(self, key: str, data: bytes) -> None:
+        self._prove()
+        super().put(key, data)
+
+    @override
+    def upload(self, files: Sequence[Upload], progress: Progress | None = None) -> builtins.list[Stored]:
+        self._prove()
+        return super().upload(files, progress)
+
+    def _prove(self) -> None:
+        """Before the first write of this process to a server that is not AWS's: does it honour the condition?"""
+        if self.proved:
+            return
+        from prefect_registry.storage.probe import refuse_unless_create_only
+
+        endpoint = str(self.client().s3.meta.endpoint_url)
+        with _proving:
+            if not is_amazon(endpoint) and (endpoint, self.bucket) not in _proved:
+                refuse_unless_create_only(self.url, super().create, super().delete_many)
+                _proved.add((endpoint, self.bucket))
+        self.proved = True
 
     @override
     def new_client(self) -> Any:

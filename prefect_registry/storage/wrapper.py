@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import BinaryIO, TypeVar
 
@@ -22,6 +23,15 @@ class WrapperStorage(Storage):
     @override
     def url(self) -> str:
         return self.inner.url
+
+    @override
+    def unguarded(self) -> Storage:
+        inner = self.inner.unguarded()
+        if inner is self.inner:
+            return self
+        twin = copy.copy(self)
+        twin.inner = inner
+        return twin
 
     @override
     def create(self, key: str, data: bytes) -> None:

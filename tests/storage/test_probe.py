@@ -13,12 +13,15 @@ from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 
 from prefect_registry.errors import AccessDenied, UnsupportedStorage
-from prefect_registry.storage import Storage
+from prefect_registry.registry import Registry
+from prefect_registry.storage import Storage, Upload, open_storage
 from prefect_registry.storage.generic import GenericStorage
 from prefect_registry.storage.local import LocalStorage
 from prefect_registry.storage.memory import MemoryStorage
 from prefect_registry.storage.probe import probe
+from prefect_registry.storage.s3 import is_amazon
 from prefect_registry.testing.faults import FaultyStorage, error_before, truncation
+from prefect_registry.testing.proxies import Proxy
 from prefect_registry.testing.servers import Server
 
 NAMES = ["write", "create", "race", "overwrite", "list", "clock", "delete"]
@@ -65,6 +68,73 @@ def test_a_server_that_ignores_the_condition(ignoring_server: Server) -> None:
     assert [check.name for check in report.checks if not check.ok] == ["create", "race"]
     with pytest.raises(UnsupportedStorage, match=r"created a second time.*honours If-None-Match"):
         report.raise_unless_ok()
+
+
+@pytest.mark.server
+def test_rclone_is_refused(rclone: Server) -> None:
+    """rclone's S3 server is found out by the probe, with a clear error, and left as it was."""
+    storage = rclone.storage("probed")
+    report = probe(storage)
+    assert {"create", "race"} <= {check.name for check in report.checks if not check.ok}
+    with pytest.raises(UnsupportedStorage, match=r"created a second time.*honours If-None-Match"):
+        report.raise_unless_ok()
+    assert list(storage.list("")) == []
+
+
+@pytest.mark.server
+def test_a_registry_on_rclone_is_refused_before_its_first_write(rclone: Server) -> None:
+    """Whoever never asked the probe is refused too: by every way to write, at a new store and at an old one."""
+    raw = rclone.storage("refused")
+    with pytest.raises(UnsupportedStorage, match="created a second time") as caught:
+        Registry(raw.url, storage_options=rclone.storage_options)
+    assert (caught.value.committed, caught.value.todo != "") == ("no", True)
+    assert list(raw.list("")) == []
+    made = Registry(raw)  # who passes a storage that is taken at its word
+    before = [info.key for info in raw.list("")]
+    other = Registry(raw.url, storage_options=rclone.storage_options)
+    assert other.registry_id == made.registry_id
+    for write in (
+        lambda: other.insert_run("test"),
+        lambda: other.storage.put("key", b"x"),
+        lambda: other.storage.upload([Upload("key", b"x")]),
+    ):
+        with pytest.raises(UnsupportedStorage, match="created a second time"):
+            write()
+    assert [info.key for info in raw.list("")] == before
+    assert next(check.name for check in other.check().checks if not check.ok) == "create"
+
+
+@pytest.mark.server
+def test_a_server_is_asked_once(seaweedfs: Server, seaweedfs_proxy: Proxy) -> None:
+    """Three requests before the first write of a process to a server and bucket, and no more for further stores."""
+    server = seaweedfs.through(seaweedfs_proxy.endpoint)
+    storage = open_storage(server.url(), server.storage_options)
+    assert storage.info("key") is None  # who reads does not ask
+    seaweedfs_proxy.reset()
+    storage.put("key", b"x")
+    assert [method for method, _ in seaweedfs_proxy.requests] == ["PUT", "PUT", "POST", "PUT"]
+    assert seaweedfs_proxy.seen == [200, 412]
+    seaweedfs_proxy.reset()
+    storage.create("other", b"x")
+    open_storage(server.url(), server.storage_options).create("key", b"x")
+    assert [method for method, _ in seaweedfs_proxy.requests] == ["PUT", "PUT"]
+    assert [info.key for info in storage.list("")] == ["key", "other"]
+
+
+@pytest.mark.server
+def test_amazon_is_taken_at_its_word(moto: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """AWS documents the condition, in every region and partition: nothing is asked there."""
+    hosts = ["s3.amazonaws.com", "s3.eu-central-1.amazonaws.com", "s3.cn-north-1.amazonaws.com.cn"]
+    for host in [*hosts, "s3.dualstack.us-east-1.amazonaws.com", "s3.us-east-1.api.aws"]:
+        assert is_amazon(f"https://{host}")
+    for host in ["minio.example.com:9000", "amazonaws.com.example.com", "127.0.0.1:9000", "my-amazonaws.com"]:
+        assert not is_amazon(f"https://{host}")
+    monkeypatch.setattr("prefect_registry.storage.s3.is_amazon", lambda endpoint: True)
+    with Proxy(moto.endpoint).running() as proxy:
+        server = moto.through(proxy.endpoint)
+        storage = open_storage(server.url(), server.storage_options)
+        storage.create("key", b"x")
+    assert [method for method, _ in proxy.requests] == ["PUT"]
 
 
 def test_looking_first_is_found_out(tmp_path: Path) -> None:
