@@ -6,14 +6,15 @@ import pickle
 from pathlib import Path
 
 import pytest
-from servers import fake_gcs, moto, seaweedfs
+from prefect import flow
+from prefect.client.schemas.objects import State
 
+from prefect_registry import registry_run
 from prefect_registry.blocks import GCSRegistry, LocalRegistry, S3Registry
-from prefect_registry.errors import AccessDenied, StorageError
+from prefect_registry.errors import AccessDenied, StorageError, UnsupportedStorage
 from prefect_registry.ids import random_token
 from prefect_registry.testing.servers import Server
 
-__all__ = ["fake_gcs", "moto", "seaweedfs"]
 pytestmark = pytest.mark.server
 
 
@@ -47,6 +48,25 @@ def test_a_wrong_secret_is_access_denied_and_names_the_block(seaweedfs: Server) 
     report = block.check()
     assert isinstance(report.error, AccessDenied)
     assert "pLaNtEd" not in str(caught.value) + repr(report)
+
+
+@pytest.mark.prefect
+def test_a_flow_on_a_server_that_ignores_the_condition_is_refused(rclone: Server, prefect_server: str) -> None:
+    """It fails before it writes anything, and says why and what to use instead; nobody had to ask `doctor`."""
+    name = f"b-{random_token()[:8]}"
+    block = s3(rclone)
+    block.save(name)
+
+    @registry_run(f"data-registry-s3/{name}")
+    @flow
+    def publish() -> None:
+        raise AssertionError("the body ran")
+
+    state = publish(return_state=True)
+    assert isinstance(state, State)
+    with pytest.raises(UnsupportedStorage, match=r"created a second time.*honours If-None-Match"):
+        state.result()
+    assert list(rclone.storage(block.prefix).list("")) == []
 
 
 def test_a_role_is_assumed(moto: Server) -> None:
