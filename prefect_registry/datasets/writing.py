@@ -49,6 +49,7 @@ class DatasetWriter:
         self._others_write = False
         self._empty_is_meant = False
         self._done = False
+        self._pid = os.getpid()
         self._rows: int | None = None
         self._tags: dict[str, str] = {}
         self._types: dict[str, str] = {}
@@ -210,11 +211,14 @@ class DatasetWriter:
         self._done = True
 
     def __enter__(self) -> DatasetWriter:
+        self._pid = os.getpid()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if self._pid != os.getpid():  # a forked child leaves its copy of the block: the dataset is its parent's
+            return
         try:
             if error is None:
                 self.commit()

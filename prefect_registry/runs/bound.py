@@ -99,7 +99,7 @@ def _taken(flow_run_id: str) -> list[Bound]:
 
 
 def _roll_back(run: Bound, why: Failure, logger: Log, flow_run_id: str | None = None) -> None:
-    """Events for Prefect only for a flow run that is ending in good order: at the exit of a process nobody sends them."""
+    """With events for Prefect if the flow run ends in good order: at the exit of a process nobody sends them."""
     from prefect_registry.runs import notices  # which needs to know of the runs here
 
     try:

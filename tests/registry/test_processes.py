@@ -147,6 +147,25 @@ def test_ids_of_parent_and_child_differ(local: Registry) -> None:
     assert len(mine | set(place.read_text().split())) == 60
 
 
+@pytest.mark.parametrize("leave", [lambda: sys.exit(0), lambda: None], ids=["exit", "end"])
+def test_a_forked_child_that_leaves_a_dataset_leaves_it_to_its_parent(
+    local: Registry, leave: Callable[[], object]
+) -> None:
+    me = os.getpid()
+    try:
+        with local.run("p") as run, run.dataset("k") as ds:
+            child = os.fork()
+            if child == 0:
+                leave()
+            else:
+                wait_for(child)
+                ds.write_table(numbers(1))
+    finally:
+        if os.getpid() != me:
+            os._exit(0)
+    assert rows(local, "k") == [1]
+
+
 def test_forks_out_of_busy_threads_never_hang(local: Registry) -> None:
     """Whatever lock a thread of the parent holds at that moment."""
     publish(local, "k", 1)
