@@ -6,13 +6,15 @@ import hashlib
 import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 
 import pyarrow as pa
-import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
 from prefect_registry.errors import InvalidInput
+
+if TYPE_CHECKING:
+    import pyarrow.dataset as pads  # imports pandas too, 50 MiB that a plain upload does not need
 
 
 class Shape(NamedTuple):
@@ -57,6 +59,8 @@ def encode_partitioned(
     ``name`` gives each file its own name, so that two folders that differ only in case hold no two files that do.
     A table without rows gives one file without rows, so that its columns are known.
     """
+    import pyarrow.dataset as pads
+
     table = _decoded(table, columns)
     fields = [table.schema.field(column) for column in columns]
     types = {field.name: str(field.type) for field in fields}
@@ -121,6 +125,8 @@ def type_named(alias: str) -> pa.DataType:
 
 
 def _folder(partitioning: pads.HivePartitioning, values: Sequence[tuple[pa.Field[Any], Any]]) -> str:
+    import pyarrow.dataset as pads
+
     condition: Any = None
     for field, value in values:
         reference = pads.field(field.name)
