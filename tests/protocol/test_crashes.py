@@ -5,32 +5,49 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 SERVER = Path(__file__).with_name("crashes.py")
+SHARDS = 2
+LEVELS = ("storage", "system")
+OPERATIONS = (
+    "publish",
+    "give_up",
+    "drop_one",
+    "nested",
+    "one_by_one",
+    "documents",
+    "revert",
+    "reap_and_collect",
+    "attempts",
+)
+PHASES = ("begin", "write", "commit", "close", "rollback", "reap", "collect", "revert")
 
 
-def kill(shards: int, of: int, most: int) -> dict[str, Any]:
-    """Run the fork servers side by side and add up what they found."""
-    command = [sys.executable, str(SERVER)]
-    servers = [
-        subprocess.Popen([*command, str(i), str(of), str(most)], stdout=subprocess.PIPE, text=True)
-        for i in range(shards)
-    ]
+def kill_everywhere() -> tuple[Counter[str], Counter[str]]:
+    """Kill once at every place, in fork servers side by side; how often in each operation, and in each phase."""
+    commands = [[sys.executable, str(SERVER), str(shard), str(SHARDS)] for shard in range(SHARDS)]
+    servers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for command in commands]
     outputs = [server.communicate()[0] for server in servers]
     assert all(server.returncode == 0 for server in servers), outputs
     found = [json.loads(output) for output in outputs]
-    return {"kills": sum(f["kills"] for f in found), "wrong": [w for f in found for w in f["wrong"]]}
+    assert [w for f in found for w in f["wrong"]] == []
+    operations, phases = Counter[str](), Counter[str]()
+    for each in found:
+        operations.update(each["operations"])
+        phases.update(each["phases"])
+    return operations, phases
 
 
-def test_two_thousand_kills_at_storage_and_system_calls() -> None:
+def test_a_kill_at_each_of_two_thousand_storage_and_system_calls() -> None:
     """Killed before or after any call of begin, write, commit, close, rollback, reap, collect or revert: no harm."""
-    found = kill(2, 2, 2_000)
-    assert found["wrong"] == []
-    assert found["kills"] >= 2_000
+    operations, phases = kill_everywhere()
+    assert set(operations) == {f"{operation} {level}" for operation in OPERATIONS for level in LEVELS}
+    assert set(phases) == {f"{phase} {level}" for phase in PHASES for level in LEVELS}
+    assert phases.total() >= 2_000
 
 
 @pytest.mark.deep
@@ -38,4 +55,4 @@ def test_two_thousand_kills_at_storage_and_system_calls() -> None:
 def test_kills_at_every_place() -> None:
     """The same, ten times over, since the disk answers differently each time."""
     for _ in range(10):
-        assert kill(2, 2, 100_000)["wrong"] == []
+        kill_everywhere()
