@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
 import re
 import socket
 import socketserver
@@ -140,7 +141,8 @@ class _Connection(socketserver.StreamRequestHandler):
         if fault == "reset before":
             self._reset()
         if fault in ("503 before", "403"):
-            self._answer(int(fault[:3]), [], _xml("SlowDown" if fault == "503 before" else "AccessDenied"), request)
+            denied = _GOOGLE_DENIES if _is_google(request) else _xml("AccessDenied")
+            self._answer(int(fault[:3]), [], _xml("SlowDown") if fault == "503 before" else denied, request)
             return
         answer = self._forward(proxy, upstream, request)
         body = answer.read()
@@ -217,6 +219,22 @@ class _Connection(socketserver.StreamRequestHandler):
 
 class _Reset(Exception):
     pass
+
+
+def _is_google(request: Request) -> bool:
+    return "/storage/v1/" in request.path
+
+
+_GOOGLE_DENIES = json.dumps(
+    {
+        "error": {
+            "code": 403,
+            "message": "a@b does not have storage.objects.create access to the Google Cloud Storage object. "
+            "Permission 'storage.objects.create' denied on resource (or it may not exist).",
+            "errors": [{"message": "spoiled by the proxy", "domain": "global", "reason": "forbidden"}],
+        }
+    }
+).encode()
 
 
 def _xml(code: str) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import pickle
 import resource
@@ -19,6 +18,7 @@ import pyarrow.dataset
 import pyarrow.parquet
 import pytest
 from registry_support import FAST, assert_tells, doc, keys, numbers, publish, rows, write
+from small_disk import mount, need_mounting
 
 from prefect_registry import Registry
 from prefect_registry.errors import (
@@ -36,8 +36,6 @@ from prefect_registry.testing.faults import FaultyStorage, error_before, lost_an
 from prefect_registry.testing.servers import Server, free_ports
 
 NOBODY = 65_534
-CLONE_NEWNS = 0x00020000
-MS_REC, MS_PRIVATE = 0x4000, 1 << 18
 
 
 def in_child(work: Callable[[], Any]) -> Any:
@@ -168,16 +166,15 @@ def test_what_may_not_be_read_is_denied_and_not_absent(readable_folder: Path) ->
 # -- a disk that is full ---------------------------------------------------------------------------------------------
 
 
-def on_a_small_disk(folder: Path, work: Callable[[Callable[[], None], Callable[[], None]], Any]) -> Any:
+def on_a_small_disk(folder: Path, real: bool, work: Callable[[Callable[[], None], Callable[[], None]], Any]) -> Any:
     """``work(fill, free)`` where ``folder`` is a disk of its own that ``fill`` fills and ``free`` frees.
 
-    Where no disk can be mounted, a limit on the size of files does the same to what is written.
+    Unless it is to be ``real``, a limit on the size of files does the same to what is written.
     """
 
     def child() -> Any:
-        libc = ctypes.CDLL(None, use_errno=True)
-        if libc.unshare(CLONE_NEWNS) == 0 and libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None) == 0:
-            assert libc.mount(b"tmpfs", os.fsencode(folder), b"tmpfs", 0, b"size=4m") == 0
+        if real:
+            assert mount(folder, "4m")
             return work(lambda: fill(folder / "filler"), (folder / "filler").unlink)
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         most = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
@@ -200,7 +197,11 @@ def fill(path: Path) -> None:
                 continue
 
 
-def test_a_full_disk_publishes_nothing_loses_nothing_and_goes_on_when_there_is_room(tmp_path: Path) -> None:
+@pytest.mark.parametrize("real", [True, False], ids=["disk", "limit"])
+def test_a_full_disk_publishes_nothing_loses_nothing_and_goes_on_when_there_is_room(tmp_path: Path, real: bool) -> None:
+    """On a disk that is really full, and under a limit, which is tried everywhere."""
+    if real:
+        need_mounting()
     disk = tmp_path / "disk"
     disk.mkdir()
 
@@ -239,7 +240,7 @@ def test_a_full_disk_publishes_nothing_loses_nothing_and_goes_on_when_there_is_r
             list(registry.documents()),
         )
 
-    errors, block, seen, changed, again, last, documents = on_a_small_disk(disk, work)
+    errors, block, seen, changed, again, last, documents = on_a_small_disk(disk, real, work)
     for error in [*errors, block]:
         assert isinstance(error, StorageError)
         assert "full" in str(error)

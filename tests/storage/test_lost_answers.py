@@ -35,7 +35,7 @@ class Behind:
         self.storage = ResolvingStorage(patient)
 
     def writes(self, fault: Fault | None = None) -> list[str]:
-        """The requests that one create is for the network: aiohttp repeats a PUT, and no POST, when a connection breaks."""
+        """The requests that one create becomes: aiohttp repeats a PUT, and no POST, when a connection breaks."""
         if isinstance(self.storage.inner, S3Storage):
             return ["PUT", "PUT"] if fault in ("reset", "reset before") else ["PUT"]
         return ["POST"]

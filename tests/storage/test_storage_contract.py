@@ -13,6 +13,7 @@ from typing import Any
 import fsspec
 import pytest
 from filesystems import LinkingFileSystem
+from small_disk import mount, need_mounting
 
 from prefect_registry.storage import Storage
 from prefect_registry.storage.generic import GenericStorage
@@ -25,6 +26,7 @@ from prefect_registry.testing.contract import (
     ServerContract,
     StorageContract,
 )
+from prefect_registry.testing.contracts.documents import DocumentContract
 from prefect_registry.testing.proxies import Proxy
 from prefect_registry.testing.servers import HOST, Server, free_ports
 
@@ -61,6 +63,20 @@ class TestLocal(StorageContract, CapacityContract):
         return run
 
 
+class TestLocalOnAFullDisk(CapacityContract):
+    """A folder on a disk of its own, of which nothing is left."""
+
+    @pytest.fixture
+    def run_full(self, tmp_path: Path) -> Callable[[Callable[[Storage], str]], str]:
+        """A process in which the folder is a disk of 192 KiB."""
+        need_mounting()
+
+        def run(call: Callable[[Storage], str]) -> str:
+            return in_process(_on_a_small_disk, str(tmp_path), call)
+
+        return run
+
+
 class TestLocalWithoutPermission(AccessContract):
     """A folder of somebody else's."""
 
@@ -80,7 +96,7 @@ class TestLocalWithoutPermission(AccessContract):
 class TestSeaweedFS(StorageContract, AccessContract, ServerContract):
     """S3 that is atomic; contended creates are slow there, so few keys are raced for."""
 
-    race_keys = 10
+    race_keys = 10  # and more at night: below
 
     @pytest.fixture
     def storage(self, seaweedfs: Server) -> Storage:
@@ -95,8 +111,20 @@ class TestSeaweedFS(StorageContract, AccessContract, ServerContract):
         return seaweedfs.through(f"http://{HOST}:{free_ports(1)[0]}").storage()
 
 
+@pytest.mark.deep
 @pytest.mark.server
-class TestMoto(StorageContract, BucketContract):
+class TestSeaweedFSAtNight(DocumentContract):
+    """Creates alone, with races for more keys, each of which takes some seconds."""
+
+    race_keys = 30
+
+    @pytest.fixture
+    def storage(self, seaweedfs: Server) -> Storage:
+        return seaweedfs.storage()
+
+
+@pytest.mark.server
+class TestMoto(StorageContract, BucketContract, ServerContract):
     """S3 with AWS's own answers; it is known to race, so nothing is raced for."""
 
     race_keys, race_processes = 0, 0
@@ -109,6 +137,10 @@ class TestMoto(StorageContract, BucketContract):
     @pytest.fixture
     def without_bucket(self, moto: Server) -> Storage:
         return _other_bucket(moto)
+
+    @pytest.fixture
+    def unreachable(self, moto: Server) -> Storage:
+        return moto.through(f"http://{HOST}:{free_ports(1)[0]}").storage()
 
 
 @pytest.mark.server
@@ -138,7 +170,7 @@ class TestFakeGCS(StorageContract, BucketContract, AccessContract, ServerContrac
 
 @pytest.mark.azure
 @pytest.mark.server
-class TestAzurite(StorageContract, BucketContract, AccessContract):
+class TestAzurite(StorageContract, BucketContract, AccessContract, ServerContract):
     """Azure Blob Storage."""
 
     race_keys = 50
@@ -155,6 +187,12 @@ class TestAzurite(StorageContract, BucketContract, AccessContract):
     def denied(self, azurite: Server) -> Storage:
         connection = azurite.storage_options["connection_string"]
         return azurite.storage(connection_string=connection.replace("AccountKey=Eby8", "AccountKey=AAAA"))
+
+    @pytest.fixture
+    def unreachable(self, azurite: Server) -> Storage:
+        port = azurite.endpoint.rpartition(":")[2].partition("/")[0]
+        connection = azurite.storage_options["connection_string"]
+        return azurite.storage(connection_string=connection.replace(f":{port}/", f":{free_ports(1)[0]}/"))
 
 
 class TestOtherFilesystem(StorageContract):
@@ -190,6 +228,11 @@ def _with_small_files(answers: Any, root: str, call: Callable[[Storage], str]) -
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (64 << 10, 64 << 10))
     answers.put(call(LocalStorage(root)))
+
+
+def _on_a_small_disk(answers: Any, folder: str, call: Callable[[Storage], str]) -> None:
+    assert mount(Path(folder), "192k")
+    answers.put(call(LocalStorage(Path(folder) / "root")))
 
 
 class _AsNobody(LocalStorage):

@@ -29,7 +29,7 @@ class ContractSettings:
     race_threads: ClassVar[int] = 8
     race_processes: ClassVar[int] = 4
     race_keys: ClassVar[int] = 200
-    many: ClassVar[int] = 2_500
+    many: ClassVar[int] = 2_501
     shared: ClassVar[bool] = True
     has_filesystem: ClassVar[bool] = True
     part_bytes: ClassVar[int] = 20 << 20
