@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
+import importlib.metadata
+import json
+import os
+import subprocess
+import sys
 import tomllib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +20,10 @@ from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, tempor
 
 from prefect_registry.blocks import LocalRegistry, S3Registry
 from prefect_registry.cli.checks import PINS
+from prefect_registry.registry import Registry
+from prefect_registry.storage.base import ObjectInfo
+from prefect_registry.storage.local import LocalStorage
+from prefect_registry.storage.wrapper import WrapperStorage
 from prefect_registry.testing.servers import Server, moto, seaweedfs
 
 ROOT = Path(__file__).parent.parent.parent
@@ -109,6 +121,103 @@ def test_a_folder_that_cannot_be_written(command: Command) -> None:
     said = command("doctor", "/proc/no/such", "--json")
     assert said.code == 8
     assert status(said)["connection, write"] == "failed"
+
+
+@pytest.mark.server
+def test_a_server_that_ignores_the_condition(command: Command, rclone: Server, name: str) -> None:
+    """The conditional create fails, and the mend names stores that honour it."""
+    block(rclone).save(name)
+    said = command("doctor", name, "--json")
+    failed = {check["name"]: check for check in said.data["checks"] if check["status"] == "failed"}
+    assert said.code == 1
+    assert failed.keys() == {"conditional create", "one winner of eight"}
+    assert "created a second time" in failed["conditional create"]["detail"]
+    assert "honours If-None-Match" in failed["conditional create"]["mend"]
+
+
+LIBC = ctypes.CDLL(None)
+
+
+def obey_permissions() -> None:
+    """Take from root what lets it write where nobody may: CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH."""
+    for capability in (1, 2):
+        LIBC.prctl(24, capability, 0, 0, 0)  # PR_CAPBSET_DROP
+
+
+def test_a_folder_that_may_only_be_read(tmp_path: Path, prefect_server: str) -> None:
+    """Permissions: the write is denied, and the mend says what to allow."""
+    place = tmp_path / "registry"
+    Registry(place)
+    for path in [place, *place.rglob("*")]:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    done = subprocess.run(
+        [sys.executable, "-m", "prefect_registry", "doctor", str(place), "--json"],
+        env={**os.environ, "PREFECT_API_URL": prefect_server},
+        preexec_fn=obey_permissions,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 8, done.stderr
+    (failed,) = [check for check in json.loads(done.stdout)["checks"] if check["status"] == "failed"]
+    assert (failed["name"], failed["kind"]) == ("connection, write", "access_denied")
+    assert "Permission denied" in failed["detail"]
+    assert failed["mend"]
+
+
+class Stale(WrapperStorage):
+    """A store whose listings are those of a cache: what is new is not shown."""
+
+    def list(self, prefix: str, start_after: str = "") -> Iterator[ObjectInfo]:
+        found = [*self.inner.list(prefix, start_after)]
+        return iter(found[: len(found) // 2])
+
+
+class Elsewhen(WrapperStorage):
+    """A store whose clock is an hour behind."""
+
+    def info(self, key: str) -> ObjectInfo | None:
+        found = self.inner.info(key)
+        return found and replace(found, modified=found.modified - timedelta(hours=1))
+
+
+def test_listings_from_a_cache_and_a_clock_that_is_wrong(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """List after write fails with its mend; an offset is told in seconds, and is no failure: times are the store's."""
+    for cls, name, state, detail, mend in (
+        (Stale, "list after write", "failed", "a listing showed 4 of 8 new objects", "consistent"),
+        (Elsewhen, "clock offset", "ok", "the store's clock is 3600 s behind this machine's", ""),
+    ):
+        with monkeypatch.context() as patch:
+            opened = cls(LocalStorage(tmp_path / cls.__name__))
+            patch.setattr("prefect_registry.storage.opening.open_storage", lambda *args, opened=opened: opened)
+            said = command("doctor", str(tmp_path / cls.__name__), "--json")
+        (found,) = [check for check in said.data["checks"] if check["name"] == name]
+        assert (found["status"], said.code) == (state, 1 if state == "failed" else 0)
+        assert detail in found["detail"]
+        assert mend in found["mend"]
+
+
+@pytest.mark.parametrize(
+    ("package", "found", "state", "mend"),
+    [
+        ("fastapi", "0.155.2", "warning", "prefect-registry[server]"),
+        ("sqlalchemy", "2.1.0", "warning", "prefect-registry[server]"),
+        ("prefect", "4.0.1", "failed", "prefect>=3.8,<4"),
+    ],
+)
+def test_versions_that_do_not_go_together(
+    package: str, found: str, state: str, mend: str, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A package that is too new is pointed out with the command that mends it."""
+    real = importlib.metadata.version
+    monkeypatch.setattr("prefect_registry.cli.checks.version", lambda name: found if name == package else real(name))
+    said = command("doctor", str(tmp_path), "--json")
+    (check,) = [check for check in said.data["checks"] if check["name"] == package]
+    assert (check["status"], said.code) == (state, 1 if state == "failed" else 0)
+    assert found in check["detail"]
+    assert mend in check["mend"]
 
 
 def test_an_api_that_does_not_answer(command: Command, tmp_path: Path) -> None:

@@ -37,6 +37,31 @@ def test_from_nothing_to_a_flow_that_works(command: Command, tmp_path: Path, nam
     assert "10 rows are published" in done.stdout
 
 
+@pytest.mark.server
+@pytest.mark.parametrize("kind", ["s3", "gcs"])
+def test_the_flow_for_a_bucket_works(
+    kind: str, command: Command, tmp_path: Path, name: str, prefect_server: str, request: pytest.FixtureRequest
+) -> None:
+    """What is printed for S3 and Google Cloud Storage is run too, against the emulators."""
+    server = request.getfixturevalue({"s3": "seaweedfs", "gcs": "fake_gcs"}[kind])
+    options = ["--bucket", server.bucket, "--prefix", name, "--endpoint-url", server.endpoint, "--name", name]
+    if kind == "s3":
+        options += ["--path-style", "true", "--region", "us-east-1"]
+        options += ["--access-key-id", server.storage_options["key"]]
+        options += ["--secret-access-key", server.storage_options["secret"]]
+    else:
+        options += ["--anonymous", "true", "--project", "registry"]
+    said = command("init", kind, *options)
+    assert said.code == 0, said.err
+    program = tmp_path / "program.py"
+    program.write_text(said.out)
+    environment = {**os.environ, "PREFECT_API_URL": prefect_server}
+    done = subprocess.run([sys.executable, str(program)], env=environment, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "10 rows are published" in done.stdout
+    assert any(info.key.endswith("/end.json") for info in server.storage(name).list("runs/"))
+
+
 def test_the_types_are_registered_too(command: Command, tmp_path: Path, name: str) -> None:
     """So that the next block can be made in the UI."""
     command("init", "local", "--path", str(tmp_path), "--name", name)
