@@ -12,11 +12,12 @@ import json
 import re
 import socket
 import socketserver
+import ssl
 import struct
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 Fault = Literal["reset", "timeout", "500", "503", "503 before", "reset before", "403"]
@@ -53,19 +54,27 @@ class Proxy:
         drop_headers: Lower-case names of headers that are not passed on: without ``if-none-match``, any S3 server that
             does not verify signatures becomes one that ignores the condition.
         stall_seconds: How long a ``timeout`` lasts; longer than the client waits.
+        tls: With it clients must speak TLS, which ends here.
     """
 
-    def __init__(self, upstream: str, drop_headers: frozenset[str] = frozenset(), stall_seconds: float = 30.0) -> None:
+    def __init__(
+        self,
+        upstream: str,
+        drop_headers: frozenset[str] = frozenset(),
+        stall_seconds: float = 30.0,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.upstream = urlsplit(upstream)
         self.drop_headers = drop_headers
         self.stall_seconds = stall_seconds
+        self.tls = tls
         self.seen: list[int] = []
         self.requests: list[tuple[str, str]] = []
         self._plan: list[tuple[Fault, Callable[[Request], bool]]] = []
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._server = _Server(("127.0.0.1", 0), self)
-        self.endpoint = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self.endpoint = f"{'https' if tls else 'http'}://127.0.0.1:{self._server.server_address[1]}"
 
     def fail_next(self, fault: Fault, times: int = 1, which: Callable[[Request], bool] = is_conditional_write) -> None:
         """Spoil the next ``times`` requests for which ``which`` is true."""
@@ -118,6 +127,13 @@ class _Server(socketserver.ThreadingTCPServer):
     def __init__(self, address: tuple[str, int], proxy: Proxy) -> None:
         self.proxy = proxy
         super().__init__(address, _Connection)
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """A client that connects; a handshake is made when it is first read from."""
+        connection, address = super().get_request()
+        if self.proxy.tls is not None:
+            connection = self.proxy.tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+        return connection, address
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that hangs up is nothing to report."""
