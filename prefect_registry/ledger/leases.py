@@ -159,8 +159,9 @@ class Leases:
         pulse = self.pulse(run_id)
         if pulse is None:
             return HolderNote("its begin cannot be found", "unknown")
-        after = max(pulse.at, self._store.clock.now() - timedelta(seconds=pulse.lease_seconds / 2))
-        after += timedelta(seconds=pulse.lease_seconds)
+        lease, watched = timedelta(seconds=pulse.lease_seconds), timedelta(seconds=self._stood_for(run_id, pulse.beat))
+        needed = lease / 2 if self._store.clock.measured else lease
+        after = max(pulse.at + lease, self._store.clock.now() - watched + needed)
         holder = pulse.holder
         who = f"process {holder.pid} on {holder.host}" if holder else "an unknown process"
         return HolderNote(f"It is held by {who}, last heard of at {iso(pulse.at)}", iso(after))

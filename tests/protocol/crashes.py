@@ -297,7 +297,11 @@ def run_killed(folder: Path, operation: Operation, at: int, system: bool) -> Kil
             os_write = os.write
             if system:
                 watch_system_calls(killer)
-            operation(registry, lambda line: os_write(writes, f"{line}\n".encode()) and None)
+
+            def tell(line: str) -> None:
+                os_write(writes, f"{line}\n".encode())
+
+            operation(registry, tell)
             code = 0
         except BaseException as error:
             os.write(writes, f"error {type(error).__name__} {error}\n".encode())
