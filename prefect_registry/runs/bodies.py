@@ -32,7 +32,9 @@ def run_sync(options: RunOptions, fn: Callable[..., T], args: tuple[Any, ...], k
             scope.refuse_unseen(unseen)
             if options.check is not None:
                 scope.passed(options.check(scope.run))
+            scope.look_at_flow_run()
     except BaseException as error:
+        scope.let_signals_through()
         scope.fail(error)
         raise
     finally:
@@ -59,12 +61,19 @@ async def run_async(options: RunOptions, fn: Callable[..., Any], args: tuple[Any
             await asyncio.to_thread(scope.refuse_unseen, unseen)
             if options.check is not None:
                 scope.passed(await answer_of(options.check, scope.run))
+            await scope.alook_at_flow_run()
     except BaseException as error:
+        scope.let_signals_through()
         await to_the_end(scope.fail, error)
         raise
     finally:
         scope.unbind()
-    await to_the_end(*((scope.commit, verdict) if verdict.completed else (scope.reject, verdict)))
+    if verdict.completed:
+        must_be_recorded, cancelled = await _to_the_end(scope.commit, verdict)
+        if cancelled is not None and not must_be_recorded:
+            raise cancelled
+    else:
+        await to_the_end(scope.reject, verdict)
     return returned
 
 
@@ -81,6 +90,14 @@ async def to_the_end(call: Callable[..., T], *args: Any) -> T:
     A run must not be left undecided, nor its decision unheard. Cancellation by anyio (Prefect's timeouts) is shut
     out; asyncio's own is remembered.
     """
+    result, cancelled = await _to_the_end(call, *args)
+    if cancelled is not None:
+        raise cancelled
+    return result
+
+
+async def _to_the_end(call: Callable[..., T], *args: Any) -> tuple[T, asyncio.CancelledError | None]:
+    """What ``call`` returned, and the cancellation that came meanwhile."""
     cancelled: asyncio.CancelledError | None = None
     with anyio.CancelScope(shield=True):
         work = asyncio.ensure_future(asyncio.to_thread(call, *args))
@@ -89,7 +106,4 @@ async def to_the_end(call: Callable[..., T], *args: Any) -> T:
                 await asyncio.wait([work])
             except asyncio.CancelledError as error:
                 cancelled = error
-    result = work.result()
-    if cancelled is not None:
-        raise cancelled
-    return result
+    return work.result(), cancelled

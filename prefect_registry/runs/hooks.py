@@ -14,8 +14,9 @@ from prefect_registry.registry import Registry
 from prefect_registry.resolve import resolve_registry
 from prefect_registry.runs import notices
 from prefect_registry.runs.flowrun import Log, log_of
-from prefect_registry.runs.options import options_of
+from prefect_registry.runs.options import RunOptions, options_of
 from prefect_registry.runs.parameters import redacted, secrets_in
+from prefect_registry.runs.record import signals
 
 _KINDS: dict[str, FailureKind] = {"CRASHED": "crashed", "CANCELLING": "cancelled", "CANCELLED": "cancelled"}
 
@@ -29,6 +30,13 @@ def roll_back_registry_run(flow: Any, flow_run: Any, state: Any) -> None:
     options = options_of(getattr(flow, "fn", None))
     if options is None:
         return
+    try:
+        _roll_back(options, flow, flow_run, state)
+    finally:
+        signals.release(str(flow_run.id))
+
+
+def _roll_back(options: RunOptions, flow: Any, flow_run: Any, state: Any) -> None:
     logger = log_of(flow_run, flow)
     parameters = dict(flow_run.parameters or {})
     try:

@@ -27,6 +27,7 @@ from prefect_registry.records.runs import Decision, Failure, Publish, failure
 from prefect_registry.registry import Registry, Run
 from prefect_registry.runs.current import registry_at
 from prefect_registry.runs.flowrun import flow_run_id, log
+from prefect_registry.runs.record import signals
 
 MOST_READ = 20_000
 """Datasets of one run that are read back to be told of. Of a larger run the log gives the number alone."""
@@ -141,6 +142,7 @@ def announce_registry_run(flow: Any, flow_run: Any, state: Any) -> None:
     if publication is not None:
         with _best_effort("leave events and artifacts"):
             announce(publication, str(flow_run.id))
+    signals.release(str(flow_run.id))
 
 
 def announce(publication: Publication, flow_run: str | None) -> None:

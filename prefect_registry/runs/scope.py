@@ -22,7 +22,7 @@ from prefect_registry.ledger.ledger import NO_RUNS, active_run, enter_run
 from prefect_registry.records.runs import Decision, Failure, failure, not_published
 from prefect_registry.registry import Registry, Run
 from prefect_registry.resolve import keep, resolve_registry
-from prefect_registry.runs import attempts, current, notices, rehearsal
+from prefect_registry.runs import attempts, current, notices, record, rehearsal
 from prefect_registry.runs.flowrun import (
     facts,
     failure_of,
@@ -212,10 +212,39 @@ class Scope:
                 run_id=self.run.id,
             )
 
+    # -- from the decision to Prefect's record of it -----------------------------------------------------------------
+
+    def look_at_flow_run(self) -> None:
+        """Refuse to publish what Prefect would not record as Completed; from here on signals wait for that record."""
+        context = self._recorded_by()
+        if context is not None:
+            record.refuse_stopped(context)
+            record.signals.hold(context)
+
+    async def alook_at_flow_run(self) -> None:
+        """:meth:`look_at_flow_run` for an asynchronous flow, whose timeout does not interrupt its decision either."""
+        context = self._recorded_by()
+        if context is not None:
+            await record.arefuse_stopped(context)
+            await record.stop_deadline(context)
+            record.signals.hold(context)
+
+    def let_signals_through(self) -> None:
+        """Nothing was published."""
+        if self._owns_flow_run:
+            record.signals.release(str(flow_run_id()))
+
+    def _recorded_by(self) -> FlowRunContext | None:
+        """The context of the flow run that Prefect will record as Completed when the decorated function returns."""
+        context = self.context
+        return context if self._owns_flow_run and context is not None and context.client is not None else None
+
     # -- decisions -----------------------------------------------------------------------------------------------
 
-    def commit(self, verdict: Verdict) -> None:
+    def commit(self, verdict: Verdict) -> bool:
         """Publish. A commit that fails fails the flow; one that was interrupted is looked up before anything is said.
+
+        Returns whether the flow run must be recorded as Completed now, whatever wants to interrupt that.
 
         Raises:
             RunAborted: Somebody else aborted the run. Committed: no.
@@ -223,22 +252,30 @@ class Scope:
             OutcomeUnknown: The store gave no certain answer. Nothing is cleaned up.
         """
         if self._is_of_parent():
-            return
-        if self.options.publish == "never":
-            self._rehearse()
-            return
-        closed = self._close(verdict)
+            return False
+        try:
+            if self.options.publish == "never":
+                self._rehearse()
+                self.let_signals_through()
+                return False
+            closed = self._close(verdict)
+        except BaseException:
+            self.let_signals_through()
+            raise
         try:
             self._stop_persisting()
             notices.closed(self.run, closed, self.context if self._owns_flow_run else None, self._began)
         except BaseException as error:
-            if not timed_out(error, self.context):
+            if not self._goes_on(error):
                 raise
+        return self._owns_flow_run
 
     def _close(self, verdict: Verdict) -> Closed:
         try:
             self._refuse_spoiled()
             closed = self.registry.close_run(self.run.id, True, result=verdict.value, refuse_pending=True)
+            if self._owns_flow_run:
+                record.stop_alarm(self.context)
         except OutcomeUnknown as error:
             log().error("%s", error)
             raise
@@ -246,12 +283,16 @@ class Scope:
             decision = self.fail(error)
             if decision is not None:
                 settle(error, "yes" if decision.committed else "no")
-            if decision is None or not decision.committed or not timed_out(error, self.context):
+            if decision is None or not decision.committed or not self._goes_on(error):
                 raise
-            # The flow's timeout struck when the commit was made already: the work is done, and the flow says so.
+            # The flow's timeout or a signal struck when the commit was made already: the work is done, and said so.
             closed = self.registry.close_run(self.run.id, True)
         assert closed is not None
         return closed
+
+    def _goes_on(self, error: BaseException) -> bool:
+        """Whether what interrupts a committed run must not unsay it: a timeout is void, a signal comes later."""
+        return timed_out(error, self.context) or (self._owns_flow_run and record.signals.put_off(error))
 
     def _refuse_spoiled(self) -> None:
         if self._submitted is not None:

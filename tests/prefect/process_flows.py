@@ -22,6 +22,7 @@ from prefect_registry import tasks
 from prefect_registry.registry import Registry
 from prefect_registry.runs import acurrent_run, current_run, registry_run
 from prefect_registry.storage.opening import open_storage
+from prefect_registry.storage.wrapper import WrapperStorage
 from prefect_registry.testing.faults import FaultyStorage, kill
 
 
@@ -104,6 +105,46 @@ def dies_committed(store: str, folder: str, deadly: bool = True) -> dict[str, st
         run = current_run()
         run.registry.parts.ledger.store.storage = _dies_after_its_decision(store).storage
     return {"said": "done"}
+
+
+class StopsAtDecision(WrapperStorage):
+    """Tells the test when the decision is about to be stored, or has been, and waits for leave to go on."""
+
+    def __init__(self, store: str, folder: str, where: str) -> None:
+        super().__init__(open_storage(store))
+        self._folder, self._where = folder, where
+
+    def create(self, key: str, data: bytes) -> None:
+        stops = key.endswith("end.json") and not (Path(self._folder) / "deciding").exists()
+        if stops and self._where == "before":
+            self._stop()
+        super().create(key, data)
+        if stops and self._where == "after":
+            self._stop()
+
+    def _stop(self) -> None:
+        reached(self._folder, "deciding")
+        wait_for(self._folder, "go")
+
+
+def _stop_at_decision(store: str, folder: str, where: str) -> None:
+    current_run().registry.parts.ledger.store.storage = StopsAtDecision(store, folder, where)
+
+
+@registry_run("{store}")
+@flow
+def decides(store: str, folder: str, where: str) -> None:
+    """Stopped at its decision."""
+    stage("a")
+    _stop_at_decision(store, folder, where)
+
+
+@registry_run("{store}")
+@flow
+async def adecides(store: str, folder: str, where: str) -> None:
+    """The same, asynchronously."""
+    stage("a")
+    _stop_at_decision(store, folder, where)
 
 
 @flow

@@ -103,8 +103,8 @@ class Case:
     def go(self) -> None:
         (self.folder / "go").touch()
 
-    def signal(self, number: signal.Signals) -> Case:
-        os.kill(self.reached("staged"), number)
+    def signal(self, number: signal.Signals, where: str = "staged") -> Case:
+        os.kill(self.reached(where), number)
         return self
 
     def exit_code(self) -> int:
