@@ -26,7 +26,7 @@ MOST_PARTS = 9_000
 """Below the 10,000 parts that S3 allows."""
 _PARTS_BEFORE_GROWING = 1_500
 _TRIES = 3
-_RANGE_BYTES = 32 << 20
+_RANGE_BYTES = 16 << 20
 _RANGES_AT_ONCE = 4
 _MIB = 1 << 20
 

@@ -48,7 +48,7 @@ THREADS = 16
 CONNECT_SECONDS = 5
 CALL_SECONDS = 60.0
 PART_SECONDS = 600.0
-STREAM_BYTES = 1 << 20
+STREAM_BYTES = 256 << 10
 _DELETES_AT_ONCE = 32
 
 _clients: dict[tuple[int, int], Any] = {}  # a parent's clients are kept in its children: closing them there would hang
