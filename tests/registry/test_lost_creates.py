@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -15,6 +16,7 @@ from registry_support import FAST, assert_tells, asset, doc, publish, rows, writ
 
 from prefect_registry import Registry
 from prefect_registry.clock import SystemClock
+from prefect_registry.datasets.adopt import How
 from prefect_registry.errors import AlreadyExists, RegistryError, StorageUnavailable
 from prefect_registry.ledger import membership
 from prefect_registry.storage.memory import MemoryStorage
@@ -132,6 +134,45 @@ def on_commit(registry: Registry, place: Place) -> None:
     registry.close_run(run.id, True)
 
 
+def dead(registry: Registry, place: Place) -> None:
+    """A run with something of every sort in it, whose process is known to be gone."""
+    staged(registry, place)
+    registry.ledger.store.is_gone = lambda holder: True
+
+
+def take_over(registry: Registry, place: Place) -> None:
+    """Another writer wants a cell that the dead run holds (P4): it aborts that run, and goes on."""
+    registry.register_documents([doc("inside", title="new"), doc("another")])
+
+
+def foreign(registry: Registry, place: Place) -> None:
+    """An undecided run, and a file of another program's."""
+    place.notes["run"] = registry.insert_run("work")
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table({"n": [6]}), sink)
+    with fsspec.open("memory://elsewhere/part.parquet", "wb") as file:
+        file.write(sink.getvalue().to_pybytes())
+
+
+def adopt(registry: Registry, place: Place, how: How) -> None:
+    registry.attach(place.notes["run"]).adopt("memory://elsewhere/part.parquet", "k", how=how)
+
+
+def own_with_key(registry: Registry, place: Place) -> None:
+    """Two datasets of one key, each in a run of its own: the second time it is the same one."""
+    run = registry.attach(place.notes["run"])
+    write(run, "k", 4, key="one")
+    with run.dataset("k", key="one") as again:
+        again.write_table(pa.table({"n": [4]}))
+    registry.close_run(run.id, True)
+
+
+def abandoned(registry: Registry, place: Place) -> None:
+    """A run that publishes each dataset by itself, with one begun under a key by somebody who is gone."""
+    run = place.notes["run"] = registry.insert_run("work", publish="on_commit")
+    registry.attach(run).dataset("k", key="one")
+
+
 OPERATIONS: dict[str, tuple[Step, Step]] = {
     "insert_run": (nothing, lambda r, p: r.insert_run("p")),
     "insert_run nested": (nested, lambda r, p: r.insert_run("third", parent=p.notes["inner"])),
@@ -144,6 +185,11 @@ OPERATIONS: dict[str, tuple[Step, Step]] = {
     ),
     "rollback_dataset": (open_dataset, lambda r, p: r.rollback_dataset(p.notes["open"])),
     "dataset of its own": (nothing, on_commit),
+    "dataset of its own with a key": (abandoned, own_with_key),
+    "adopt": (foreign, lambda r, p: adopt(r, p, "copy")),
+    "adopt by reference": (foreign, lambda r, p: adopt(r, p, "reference")),
+    "reap": (dead, lambda r, p: r.reap()),
+    "take over from a dead run": (dead, take_over),
     "document": (nothing, lambda r, p: r.register_documents([doc("a")])),
     "documents": (published, lambda r, p: r.register_documents([doc("a"), doc("there", title="new"), doc("c")])),
     "documents in a run": (staged, lambda r, p: r.register_documents([doc("a"), doc("b")], run_id=p.notes["run"])),
@@ -261,7 +307,7 @@ def partition(at: int, landed: bool) -> Fault:
 
 
 CONTENT = ("rows", "documents", "doctags", "events", "model")
-AGAIN = ("commit", "rollback", "documents", "doctags", "collect")
+AGAIN = ("commit", "rollback", "documents", "doctags", "collect", "reap", "take over")
 """Operations that may be repeated, and are then as if they had been done once."""
 
 
