@@ -174,7 +174,7 @@ def tasks_alone(store: str, folder: str) -> None:
 
 def main(arguments: list[str]) -> Any:
     if arguments[0] == "serve":
-        return serve(*(f.to_deployment("served") for f in (waits, awaits, tasks_alone, says)))
+        return serve(*(f.to_deployment("served") for f in (waits, awaits, tasks_alone, dies_committed, says)))
     chosen, name, parameters = globals()[arguments[0]], arguments[1], json.loads(arguments[2])
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
         called = chosen.with_options(flow_run_name=name)(**parameters)

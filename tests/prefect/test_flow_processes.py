@@ -192,17 +192,35 @@ def test_a_process_that_died_after_its_decision_has_published_whole(lab: Lab) ->
 # -- runners -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["waits", "awaits", "tasks_alone"])
-def test_a_flow_run_cancelled_through_its_runner_is_rolled_back(lab: Lab, name: str) -> None:
-    """Served flows, of both colours, and the tasks alone."""
-    until(lambda: _is_deployed(lab.server, name, "served"), f"{name} is served")
-    case = lab.case(f"cancelled-{name}", name).start_deployed("served")
+@pytest.mark.parametrize(
+    ("name", "deployment"),
+    [("waits", "served"), ("awaits", "served"), ("tasks_alone", "served"), ("waits", "worked")],
+)
+def test_a_flow_run_cancelled_through_its_runner_is_rolled_back(lab: Lab, name: str, deployment: str) -> None:
+    """Served flows, of both colours, the tasks alone, and a worker's flow run."""
+    until(lambda: _is_deployed(lab.server, name, deployment), f"{name} is {deployment}")
+    case = lab.case(f"cancelled-{name}-{deployment}", name).start_deployed(deployment)
     case.reached("staged")
     lab.server.post(f"/flow_runs/{case.flow_run_id}/set_state", CANCELLING)
     assert case.final_state() == "CANCELLED"
     [(_, kind)] = case.decided()
     assert kind == ("crashed" if name == "tasks_alone" else "cancelled")
     assert case.seen().nothing()
+
+
+def test_the_runner_of_a_process_that_died_after_its_decision_says_that_it_is_committed(lab: Lab) -> None:
+    """Its crash hook touches nothing, tells so in the flow run's log, and sends the events of the dead one."""
+    until(lambda: _is_deployed(lab.server, "dies_committed", "served"), "it is served")
+    case = lab.case("served-committed", "dies_committed").start_deployed("served")
+    assert case.final_state() == "CRASHED"
+    [run] = case.seen().registry.runs()
+    assert case.seen().registry.get_run(run.id).state == "COMMITTED"
+    assert case.seen().rows("a") == 3
+    told = f"Run {run.id} had published before: committed: yes. It stays visible."
+    until(lambda: told in case.server.messages(str(case.flow_run_id)), "the log that tells of it")
+    until(
+        lambda: "prefect-registry.dataset.committed" in [e["event"] for e in case.server.events(run.id)], "its events"
+    )
 
 
 @pytest.mark.parametrize(("runner", "deployment"), [("a served flow", "served"), ("a worker's flow run", "worked")])
@@ -289,12 +307,14 @@ def test_the_tasks_alone_are_reaped_after_sigkill(lab: Lab) -> None:
 # -- last: the runner itself -------------------------------------------------------------------------------------------
 
 
-def test_when_the_runner_is_killed_too_the_reaper_ends_the_run(lab: Lab) -> None:
+@pytest.mark.parametrize(("number", "deployment"), [(0, "served"), (1, "worked")])
+def test_when_the_runner_is_killed_too_the_reaper_ends_the_run(lab: Lab, number: int, deployment: str) -> None:
     """No hook anywhere, Prefect says RUNNING for ever; the dead process is proof."""
-    case = lab.case("runner-killed", "waits").start_deployed("served")
+    until(lambda: _is_deployed(lab.server, "waits", deployment), f"it is {deployment}")
+    case = lab.case(f"runner-killed-{deployment}", "waits").start_deployed(deployment)
     child = case.reached("staged")
-    os.killpg(lab.runners[0].pid, signal.SIGKILL)
-    lab.runners[0].wait()
+    os.killpg(lab.runners[number].pid, signal.SIGKILL)
+    lab.runners[number].wait()
     os.kill(child, signal.SIGKILL) if _is_alive(child) else None
     until(lambda: not _is_alive(child), "the child's end")
     assert case.seen().nothing()
