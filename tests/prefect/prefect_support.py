@@ -57,7 +57,12 @@ class Server:
     def events(self, run_id: str) -> list[dict[str, Any]]:
         """Events about a registry run that have reached the server, oldest first."""
         wanted = {"any_resource": {"id": [f"prefect-registry.run.{run_id}"]}, "order": "ASC"}
-        return list(self.post("/events/filter", {"filter": wanted, "limit": 50})["events"])
+        page = self.post("/events/filter", {"filter": wanted, "limit": 50})
+        found = list(page["events"])
+        while page["next_page"]:
+            page = self.get(page["next_page"].removeprefix(self.url))
+            found += page["events"]
+        return found
 
     def artifacts(self, flow_run_id: str) -> list[dict[str, Any]]:
         return list(self.post("/artifacts/filter", {"flow_runs": {"id": {"any_": [flow_run_id]}}}))

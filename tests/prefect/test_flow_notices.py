@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import time
 import uuid
 from pathlib import Path
 from typing import Any
 
 import pytest
 from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.events import emit_event
+from prefect.events.worker import EventsWorker
+from prefect.states import Crashed
 from prefect_support import Server, ended, rows_of, seen, stage
 from process_support import until
 
@@ -16,13 +21,22 @@ from prefect_registry import artifacts, tasks
 from prefect_registry.blocks import LocalRegistry
 from prefect_registry.registry import Registry
 from prefect_registry.resolve import resolve_registry
-from prefect_registry.runs import current_run, registry_run
+from prefect_registry.runs import current_run, registry_run, roll_back_registry_run
 
 
 def events_of(server: Server, store: Registry, count: int) -> list[dict[str, Any]]:
     """The events about the store's outermost run, once ``count`` of them have arrived."""
     run = next(r for r in seen(store).registry.runs(newest_first=False) if r.parent is None)
     return until(lambda: found if len(found := server.events(run.id)) >= count else [], f"{count} events")
+
+
+def told_of(server: Server, store: Registry) -> list[dict[str, Any]]:
+    """All events about the store's newest run: those that were emitted before another one that has arrived."""
+    run, last = next(seen(store).registry.runs()).id, uuid.uuid4()
+    resource = {"prefect.resource.id": f"prefect-registry.run.{run}"}
+    emit_event("prefect-registry-tests.last", resource, id=last)
+    until(lambda: str(last) in [e["id"] for e in server.events(run)], "the last event")
+    return [e for e in server.events(run) if not e["event"].endswith(".last")]
 
 
 def test_log_lines_at_open_and_close_say_what_and_how_to_look(store: Registry, server: Server) -> None:
@@ -113,19 +127,64 @@ def test_a_triggered_flow_is_told_the_block_whose_credentials_it_needs(
     assert until(lambda: [m for m in server.messages(flow_run) if line in m], "the line")
 
 
-def test_many_datasets_share_an_event_for_each_kind(store: Registry, server: Server) -> None:
-    """More than a hundred in one run."""
+@pytest.mark.parametrize("count", [100, 103])
+def test_many_datasets_share_an_event_for_each_kind(store: Registry, server: Server, count: int) -> None:
+    """More than a hundred in one run; up to a hundred have one each."""
 
     @registry_run(store)
     @flow
     def ingest() -> None:
-        for n in range(103):
+        for n in range(count):
             stage.fn("many" if n % 2 else "other", 1, "append")
 
     ingest()
-    found = events_of(server, store, 3)
-    told = {e["payload"]["kind"]: e["payload"] for e in found if e["event"] == "prefect-registry.dataset.committed"}
-    assert {kind: (p["datasets"], p["rows"]) for kind, p in told.items()} == {"many": (51, 51), "other": (52, 52)}
+    found = told_of(server, store)
+    told = [e["payload"] for e in found if e["event"] == "prefect-registry.dataset.committed"]
+    assert len(found) == len(told) + 1
+    if count == 100:
+        assert len({p["dataset_id"] for p in told}) == 100
+    else:
+        assert {p["kind"]: (p["datasets"], p["rows"]) for p in told} == {"many": (51, 51), "other": (52, 52)}
+
+
+def test_nothing_is_told_before_the_decision_and_nothing_twice(tmp_path: Path, server: Server) -> None:
+    """Events have the ids of what they tell: a hook that tells again of a committed run adds none."""
+    early: list[Any] = []
+    store = Registry(tmp_path / "store")
+
+    def check(run: Any) -> None:
+        EventsWorker.drain_all()
+        time.sleep(1)
+        early.extend(server.events(run.id))
+
+    @registry_run(store, check=check)
+    @flow
+    def ingest() -> None:
+        stage("a")
+        stage("b")
+
+    state = ended(ingest(return_state=True))
+    once = told_of(server, store)
+    with get_client(sync_client=True) as client:
+        roll_back_registry_run(ingest, client.read_flow_run(state.state_details.flow_run_id), Crashed())
+    assert early == []
+    assert len(once) == 3
+    assert [e["id"] for e in told_of(server, store)] == [e["id"] for e in once]
+
+
+def test_a_failed_run_tells_of_no_dataset(store: Registry, server: Server) -> None:
+    """Of the rollback and of the incident, and of nothing else, although two datasets were staged."""
+
+    @registry_run(store)
+    @flow
+    def ingest() -> None:
+        stage("a")
+        stage("b")
+        raise ValueError
+
+    ended(ingest(return_state=True))
+    told = sorted(e["event"] for e in told_of(server, store))
+    assert told == ["prefect-registry.incident.raised", "prefect-registry.run.rolled-back"]
 
 
 def test_a_rollback_tells_of_run_and_incident(store: Registry, server: Server) -> None:

@@ -174,6 +174,53 @@ def test_a_run_that_holds_what_could_not_be_dropped_is_not_published(
     assert refused == [r.id for r in seen(store).registry.runs()]
 
 
+@task(retries=1)
+def stage_keyed(n: int, folder: str) -> int:
+    """Stage under a key; the first attempt at number 3 is killed after that, with its worker."""
+    import os
+    import signal
+    import time
+    from pathlib import Path
+
+    with current_run().dataset("a", mode="append", key=f"n={n}") as dataset:
+        dataset.write_table(rows_of(n + 1))
+    time.sleep(0.2)  # both workers have something to do
+    if n == 3 and not (Path(folder) / "killed").exists():
+        (Path(folder) / "killed").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return os.getpid()
+
+
+def test_a_dask_worker_killed_in_a_task_doubles_no_rows(store: Registry, tmp_path: Any) -> None:
+    """Two workers, eight datasets: what the dead one had staged is taken over by its key."""
+
+    with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
+
+        @registry_run(store)
+        @flow(task_runner=DaskTaskRunner(address=cluster.scheduler_address))
+        def ingest() -> list[int]:
+            return stage_keyed.map(range(8), str(tmp_path)).result()
+
+        workers = ingest()
+    assert (tmp_path / "killed").exists()
+    assert len(set(workers)) >= 2
+    assert seen(store).rows("a") == sum(range(1, 9))
+    assert len(seen(store).registry.table("a")) == 8
+
+
+def test_two_processes_of_a_pool_stage_in_one_run(store: Registry, tmp_path: Any) -> None:
+    """Eight datasets by two processes at the same time, visible together."""
+    (tmp_path / "killed").touch()
+
+    @registry_run(store)
+    @flow(task_runner=ProcessPoolTaskRunner(max_workers=2))
+    def ingest() -> list[int]:
+        return stage_keyed.map(range(8), str(tmp_path)).result()
+
+    assert len(set(ingest())) == 2
+    assert (seen(store).rows("a"), seen(store).states()) == (sum(range(1, 9)), ["COMMITTED"])
+
+
 def test_an_undecorated_subflow_in_a_process_pool_finds_the_run_around_it(store: Registry, monkeypatch: Any) -> None:
     """By the flow run's cell, up the chain of flow runs that Prefect knows of."""
     monkeypatch.setenv("PREFECT_REGISTRY_URL", store.url)
