@@ -12,14 +12,17 @@ from world import Actor, World
 Setup = Callable[[World], None]
 Judge = Callable[[World], None]
 MOST_STEPS = 4_000
+LEAP_SECONDS = 0.75
+WRITES = ("create", "put", "upload")
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How unkind a schedule may be: crashes of actors, writes that are told lost and land later."""
+    """How unkind a schedule may be: crashes, writes that are told lost and land later, leaps of time in standstills."""
 
     crashes: int = 1
     delays: int = 1
+    leaps: int = 0
 
 
 @dataclass
@@ -57,7 +60,7 @@ def run(world: World, choose: Choose, limits: Limits) -> Trace:
         return [left.pop(pick([0] + [1] * (len(left) - 1))) for _ in range(count)]
 
     world.shuffled = shuffled
-    crashes, delays, steps = limits.crashes, limits.delays, 0
+    crashes, delays, leaps, steps = limits.crashes, limits.delays, limits.leaps, 0
     current: Actor | None = None
     at_call: dict[str, tuple[str, Any]] = {}
     while True:
@@ -84,29 +87,37 @@ def run(world: World, choose: Choose, limits: Limits) -> Trace:
             options.append(("go", actor))
             costs.append(0 if i == 0 else 1 if current in runnable else 0)
             call = at_call.get(actor.name)
-            if call is not None and call[0] in ("create", "put", "upload", "delete", "list", "get"):
-                if delays and call[0] == "create":
+            if call is not None and call[0] in (*WRITES, "delete"):
+                if delays and call[0] in WRITES:
                     options.append(("delay", actor))
                     costs.append(1)
-                if crashes and call[0] in ("create", "put", "upload", "delete"):
+                if crashes:
                     options.append(("crash", actor))
                     costs.append(1)
-                if crashes and delays and call[0] == "create":
+                if crashes and delays and call[0] in WRITES:
                     options.append(("vanish", actor))  # it crashes with the write on its way
                     costs.append(1)
         if world.pending:
             options.append(("land", None))
             costs.append(1)
+        if leaps:
+            options.append(("leap", None))
+            costs.append(1)
         order, chosen = options[pick(costs)]
         if order == "land":
             world.land(0)
+            continue
+        if order == "leap":
+            leaps -= 1
+            world.clock.seconds += LEAP_SECONDS
             continue
         assert chosen is not None
         if order in ("crash", "vanish"):
             crashes -= 1
             if order == "vanish":
                 delays -= 1
-                world.pending.append(at_call[chosen.name][1])
+                method, (key, data) = at_call[chosen.name]
+                world.pending.append((method, key, data))
             chosen.state = "crashed"
             _wake_others(world, chosen)
             continue

@@ -1,16 +1,19 @@
 """An independent judge of what is in a store, written straight from P3 on the raw documents.
 
-It shares no code with the package: the production code must agree with it, not the other way round.
+Its judgement shares no code with the package: the production code must agree with it, not the other way round.
 """
 
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
 
 from world import World
+
+from prefect_registry.datasets.service import Datasets
 
 
 @functools.lru_cache(maxsize=20_000)
@@ -31,6 +34,11 @@ class Judge:
             if key.startswith("cells/"):
                 cell, _, gen = key.rpartition("/")
                 self.cells.setdefault(cell, []).append((int(gen.removesuffix(".json")), parsed(value)))
+        self.datasets = {
+            (k.split("/")[3], k.split("/")[5], int(k.split("/")[6].removesuffix(".json"))): parsed(v)
+            for k, v in objects.items()
+            if "/datasets/" in k
+        }
 
     @classmethod
     def of(cls, world: World) -> Judge:
@@ -69,6 +77,17 @@ class Judge:
         """The visible generations of a cell, in order."""
         return [(n, d) for n, d in sorted(self.cells.get(cell, [])) if self.state(cell, n, d) == "visible"]
 
+    def published(self) -> dict[str, dict[str, Any]]:
+        """The generations of datasets that are visible, by dataset id."""
+        found = {}
+        for run, end in self.ends.items():
+            if self.effective(run) == "committed":
+                for suffix, gen in end["members"]["datasets"].items():
+                    document = self.datasets[run, suffix, gen]
+                    if document["step"] == "staged":
+                        found[document["dataset_id"]] = document
+        return found
+
 
 def check(world: World, mode: str) -> None:
     """The invariants of the model, on what is stored now."""
@@ -82,7 +101,7 @@ def check(world: World, mode: str) -> None:
             value = document["value"]
             assert not value.get("late"), f"a write made after its run was decided is visible: {cell}@{gen}"
             assert document["base"] == base, f"lost update on {cell}: {gen} was based on {document['base']}, not {base}"
-            assert value.get("saw") == base, f"{cell}@{gen} was computed from {value.get('saw')}, not {base}"
+            assert value.get("saw", base) == base, f"{cell}@{gen} was computed from {value.get('saw')}, not {base}"
             base = gen
             tx = document["tx"]
             if tx is not None and value.get("data"):
@@ -96,6 +115,15 @@ def check(world: World, mode: str) -> None:
                 for t, k, g in end["members"]["cells"]
             }
             assert len(states) <= 1, f"{run} is half visible"
+    keys = set()
+    for dataset, document in judge.published().items():
+        for file in document["files"]:
+            data = judge.objects.get(f"{document['root']}/{file['path']}")
+            assert data is not None, f"bytes of the published {dataset} were collected"
+            assert hashlib.sha256(data).hexdigest() == file["sha256"], f"bytes of the published {dataset} were spoiled"
+        key = (document["parent_run"] or document["run_id"], document["key"] or dataset)
+        assert key not in keys, f"{key} is published twice"
+        keys.add(key)
 
 
 def check_told(world: World, actor: str, outcome: str, run_id: str) -> None:
@@ -118,6 +146,17 @@ def check_told(world: World, actor: str, outcome: str, run_id: str) -> None:
 def check_refused(world: World) -> None:
     """What a caller was told is refused is not visible; what a plain setter was told is set is visible."""
     judge = Judge.of(world)
+    published, told = judge.published(), world.facts.get("datasets", [])
+    dropping = {dataset for word, dataset, _, _ in told if word in ("dropping", "dropped")}
+    for word, dataset, sure, name in told:
+        is_shown = dataset in published
+        if word == "refused" or (word == "dropped" and sure):
+            assert not is_shown, f"{name} was told that {dataset} is {word}, and it is visible"
+        elif word == "published":
+            assert is_shown, f"{name} was told that {dataset} is published, and it is not"
+        elif word == "staged" and sure and dataset not in dropping:
+            gone = judge.effective(f"run_{dataset[3:29]}") != "committed"
+            assert gone or is_shown, f"{name} had staged {dataset} before the close began, and it is not visible"
     for fact, value in world.facts.items():
         word, _, name = fact.partition(" ")
         if word == "refused":
@@ -139,6 +178,10 @@ def observe(world: World) -> None:
         latest = ledger.cells.latest(type_, name)
         assert (latest.gen if latest is not None else None) == (visible[-1] if visible else None), f"latest of {cell}"
         assert [g.gen for g in ledger.cells.history(type_, name)] == visible, f"history of {cell}"
+    shown, datasets = judge.published(), Datasets(ledger)
+    for document in judge.datasets.values():
+        dataset = document["dataset_id"]
+        assert (datasets.get(dataset).state == "READY") == (dataset in shown), f"state of {dataset}"
     for run in judge.begins:
         assert ledger.outcomes.effective(run) == judge.effective(run), f"outcome of {run}"
     published = {p.begin.run_id for p in ledger.journal.published()}

@@ -42,6 +42,7 @@ def conclude(actor: Actor, run: str, work: Callable[[], None], rollback: bool = 
         work()
         if rollback:
             raise RevisionConflict("changed its mind")
+        actor.facts[f"closing {run}"] = True
         closed = ledger.commit(run)
     except RegistryError as error:
         if error.committed == "unknown":

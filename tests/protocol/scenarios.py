@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
+from dataset_programs import dropper, owner, task, watcher
 from explorer import Limits
 from judge import Judge, check, check_refused, check_told, observe
 from programs import attempt, collector, fencer, outer_attempt, setter, straggler, writer
@@ -17,6 +18,7 @@ from prefect_registry.ledger.store import LedgerSettings
 
 PATIENT = LedgerSettings(undecided_wait_seconds=math.inf, younger_wait_seconds=0, poll_seconds=0.5, lease_seconds=60)
 UNKIND = Limits(crashes=1, delays=1)
+SHORT = replace(PATIENT, lease_seconds=1)
 HASTY = LedgerSettings(undecided_wait_seconds=0, younger_wait_seconds=0, poll_seconds=0.5, lease_seconds=60)
 
 
@@ -30,10 +32,11 @@ class Scenario:
     settings: LedgerSettings = PATIENT
     limits: Limits = UNKIND
     check_end: Callable[[World], None] | None = None
+    provable: bool = True
 
     def world(self, make: LedgerFactory = Ledger) -> World:
         """A fresh world with these actors in it."""
-        world = World(self.settings, make=make)
+        world = World(self.settings, make=make, provable=self.provable)
         world.judge_told = check_told
         world.judge_state = partial(check, mode=self.mode)
         for name, program in self.actors:
@@ -127,3 +130,33 @@ def scenarios() -> Iterator[Scenario]:
         limits=Limits(crashes=0, delays=0),
         check_end=somebody_won,
     )
+    yield from _with_datasets()
+    yield from _by_lease_alone()
+
+
+def _with_datasets() -> Iterator[Scenario]:
+    """The service behind begin_dataset, commit_dataset and rollback_dataset."""
+    late, gc = ("late", task("R1")), ("gc", collector())
+    twice = (("T1", task("R1", "key")), ("T2", task("R1", "key")))
+    yield Scenario("datasets: straggler against close and collector", (("R1", owner()), late, gc))
+    yield Scenario("datasets: straggler against the reaper", (("R1", owner()), late, ("reaper", fencer("R1"))))
+    yield Scenario(
+        "datasets: rollback against close and collector", (("R1", owner(datasets=2)), ("drop", dropper("R1")), gc)
+    )
+    yield Scenario("datasets: one key, twice", (("R1", owner(datasets=0)), *twice))
+    yield Scenario("datasets: one key, twice, and the collector", (("R1", owner()), *twice, gc))
+    yield Scenario("datasets: one key, twice, and the reaper", (("R1", owner()), *twice, ("reaper", fencer("R1"))))
+    yield Scenario("datasets of their own: one key, twice", (("R1", owner("on_commit", datasets=0)), *twice))
+    yield Scenario("datasets of their own: one key, twice, and the collector", (("R1", owner("on_commit")), *twice, gc))
+
+
+def _by_lease_alone() -> Iterator[Scenario]:
+    """Nobody can prove that anybody is dead, and any process may stand still for longer than its lease."""
+    u, limits, reaper = partial(writer, mode="update"), replace(UNKIND, leaps=3), ("reaper", watcher())
+    for name, actors in {
+        "a writer waits for a dead one": (("R1", u("A")), ("R2", u("A"))),
+        "the reaper and writers": (("R1", u("A")), ("R2", u("A")), reaper),
+        "the reaper and nested runs": (("R1", u("A")), ("R2", u("B", parent="R1")), reaper),
+        "the reaper and datasets": (("R1", owner()), ("late", task("R1")), reaper),
+    }.items():
+        yield Scenario(f"by lease alone: {name}", actors, settings=SHORT, limits=limits, provable=False)

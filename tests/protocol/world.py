@@ -113,14 +113,18 @@ class ScheduledStorage(Storage):
         return self._inner.url
 
     def create(self, key: str, data: bytes) -> None:
-        if self._actor.pause(("create", (key, data))) == "delay":
-            self._world.pending.append((key, data))
-            raise StorageUnavailable("timed out", key=key)
+        self._send("create", key, data)
         self._inner.create(key, data)
         self._world.on_created(key)
 
+    def _send(self, method: str, key: str, data: bytes) -> None:
+        """A write may be told to have timed out while it is still on its way."""
+        if self._actor.pause((method, (key, data))) == "delay":
+            self._world.pending.append((method, key, data))
+            raise StorageUnavailable("timed out", key=key)
+
     def put(self, key: str, data: bytes) -> None:
-        self._actor.pause(("put", key))
+        self._send("put", key, data)
         self._inner.put(key, data)
 
     def get(self, key: str) -> bytes:
@@ -134,8 +138,8 @@ class ScheduledStorage(Storage):
     def upload(self, files: Sequence[Upload], progress: Any = None) -> list[Stored]:
         stored = []
         for file in files:
-            self._actor.pause(("upload", file.key))
             assert isinstance(file.source, bytes)
+            self._send("upload", file.key, file.source)
             self._inner.put(file.key, file.source)
             stored.append(Stored(file.key, len(file.source), hashlib.sha256(file.source).hexdigest()))
         return stored
@@ -180,7 +184,7 @@ class World:
     storage: MemoryStorage = field(init=False)
     actors: list[Actor] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
-    pending: list[tuple[str, bytes]] = field(default_factory=list)
+    pending: list[tuple[str, str, bytes]] = field(default_factory=list)
     told: list[tuple[str, str, str]] = field(default_factory=list)
     judge_told: Callable[[World, str, str, str], None] | None = None
     minted: int = 0
@@ -249,7 +253,10 @@ class World:
 
     def land(self, index: int) -> None:
         """A write that was on its way arrives."""
-        key, data = self.pending.pop(index)
+        method, key, data = self.pending.pop(index)
+        if method != "create":
+            self.storage.put(key, data)
+            return
         try:
             self.storage.create(key, data)
         except AlreadyExists:
