@@ -1,7 +1,8 @@
 """Ingest files into a table: any URL or glob that fsspec knows, CSV, JSON lines or Parquet.
 
 Run it as often as you like, on a schedule or by hand, several at once: each file is taken in once for each content
-that it has, and what one run publishes becomes visible together or not at all.
+that it has, and what one run publishes becomes visible together or not at all. Where there is nothing to take, no run
+of the registry is begun: an idle schedule leaves nothing in the store.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import Field
 
 from flows.files.claims import Seen
+from flows.files.idle import answered_by, hand_over, handed_over, has_run
 from flows.files.plan import Plan, make_plan, record_schema
 from flows.files.problems import BadFile
 from flows.files.reading import Format, Reading
@@ -25,6 +27,7 @@ from flows.files.sources import Place, Source
 from flows.files.taking import Outcome, Target, counted, take
 from flows.files.types import parse_types
 from prefect_registry.errors import ConfigurationError, InvalidInput, StorageUnavailable
+from prefect_registry.resolve import resolve_registry
 from prefect_registry.runs import current_run, registry_run
 
 FILES_AT_ONCE = 4
@@ -33,6 +36,30 @@ FILES_AT_ONCE = 4
 _MOST_NAMED = 20
 
 
+def nothing_new(
+    source: str, kind: str, registry: str, settle_seconds: float, options_block: str, **asked: Any
+) -> dict[str, Any] | None:
+    """What the flow run returns when there is nothing to take; else None, and the plan is handed over.
+
+    A flow run that has a run already, of its own or around it, is left to that. So is whatever fails here: the run
+    that is begun then tries again, and records the failure.
+    """
+    hand_over(None)
+    try:
+        store = resolve_registry(registry or None)
+        if has_run(store):
+            return None
+        plan = make_plan(store, Place(source, _options(options_block)), kind, _reading(**asked), settle_seconds)
+        if not plan.todo:
+            get_run_logger().info("There is nothing to take from %s: no run was begun", source)
+            return _told(kind, list(plan.done))
+        hand_over(plan)
+    except Exception as error:  # not Prefect's timeout, which is a CancelledError here
+        get_run_logger().debug("Looking before a run is begun failed: %s", error)
+    return None
+
+
+@answered_by(nothing_new)
 @registry_run("{registry}")
 @flow(name="ingest", task_runner=cast(Any, ThreadPoolTaskRunner(max_workers=FILES_AT_ONCE)))
 def ingest(
@@ -67,10 +94,10 @@ def ingest(
         settle_seconds: How long nobody may have written to a file. 0 for stores where files appear whole.
         options_block: Name of a Prefect Secret block with options of the source's filesystem, as a JSON object.
     """
-    reading = Reading(format, parse_types(columns), delimiter, tuple(null_values), encoding)
     target = Target(kind, tuple(partition_by), changed_files == "replace", bad_files == "leave out")
     place = Place(source, _options(options_block))
-    plan = look(place, kind, reading, settle_seconds)
+    reading = _reading(format, columns, delimiter, null_values, encoding)
+    plan = handed_over() or look(place, kind, reading, settle_seconds)
     futures = take_file.map(
         [s for s, _ in plan.todo],
         before=[b for _, b in plan.todo],
@@ -87,7 +114,8 @@ def ingest(
 @task(task_run_name="look at {kind}", retries=2, retry_delay_seconds=[1, 5])
 def look(place: Place, kind: str, reading: Reading, settle_seconds: float) -> Plan:
     """List the files and find out which are new."""
-    return make_plan(current_run(), place, kind, reading, settle_seconds)
+    run = current_run()
+    return make_plan(run.registry, place, kind, reading, settle_seconds, run.id)
 
 
 def _is_worth_retrying(task: Any, task_run: TaskRun, state: State[Any]) -> bool:
@@ -109,6 +137,12 @@ def take_file(source: Source, before: Seen, place: Place, target: Target, readin
     else:
         log.warning("%s: %s (%s)", outcome.url, outcome.step, outcome.why)
     return outcome
+
+
+def _reading(
+    format: Format, columns: dict[str, str], delimiter: str, null_values: list[str], encoding: str, **_others: Any
+) -> Reading:
+    return Reading(format, parse_types(columns), delimiter, tuple(null_values), encoding)
 
 
 def _options(block: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from flows.files.sources import Place, Source, settled
 from flows.files.taking import Outcome
 from flows.files.types import Types, as_document, known_types, of_document, united
 from prefect_registry.errors import RevisionConflict, UndecidedConflict
-from prefect_registry.registry import Run
+from prefect_registry.registry import Registry, Run
 
 SCHEMA = "source_schema"
 """The type of the cells that hold the schema which the files of a kind have had so far."""
@@ -35,16 +35,18 @@ class Plan:
     schema: pa.Schema
 
 
-def make_plan(run: Run, place: Place, kind: str, reading: Reading, settle_seconds: float) -> Plan:
-    """Look at every file and every record once.
+def make_plan(
+    registry: Registry, place: Place, kind: str, reading: Reading, settle_seconds: float, run_id: str | None = None
+) -> Plan:
+    """Look at every file and every record once: those that readers see, and those of the run ``run_id``.
 
     The types of columns are those that were given; else those that the kind's files have had so far; else those of
     the first readable file. So a value of another type is a bad row with a line, and not a table that nobody can read.
     """
-    schema = recorded_schema(run, kind)
+    schema = recorded_schema(registry, kind, run_id)
     reading = replace(reading, types={**known_types(schema), **reading.types})
     files = place.find()
-    records = claims.seen(run.registry, run.id, kind, files)
+    records = claims.seen(registry, run_id, kind, files)
     done = [Outcome(s.url, "unchanged") for s, b in zip(files, records, strict=True) if claims.is_unchanged(s, b)]
     fresh = {s.url: (s, b) for s, b in zip(files, records, strict=True) if not claims.is_unchanged(s, b)}
     ready, busy = settled(place, [s for s, _ in fresh.values()], settle_seconds)
@@ -70,9 +72,9 @@ def _first_types(place: Place, sources: Sequence[Source], reading: Reading) -> T
     return {}
 
 
-def recorded_schema(run: Run, kind: str) -> pa.Schema:
+def recorded_schema(registry: Registry, kind: str, run_id: str | None = None) -> pa.Schema:
     """The schema that the files of a kind have had so far; empty for a new kind."""
-    found = run.registry.ledger.cells.latest(SCHEMA, kind, run.id)
+    found = registry.ledger.cells.latest(SCHEMA, kind, run_id)
     return of_document(found.value) if found is not None and not found.deleted else pa.schema([])
 
 

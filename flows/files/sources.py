@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import IO, Any, cast
@@ -18,6 +19,7 @@ from prefect_registry.storage.secrets import without_credentials
 _CONTENT_MARKS = ("etag", "md5hash", "content-md5", "checksum", "generation")
 _TIMES = ("lastmodified", "last_modified", "last-modified", "updated", "mtime", "modified", "created")
 _WEB = ("http", "https")
+_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
@@ -79,15 +81,31 @@ class Place:
                 found = self.fs.glob(self._path, detail=True)
             else:
                 found = self._below(self._path)
+            infos = cast("dict[str, Any]", found).values()
+            files = self._in_full([i for i in infos if i["type"] == "file"])
         except FileNotFoundError:
             raise NotFound(f"There is nothing at {self.url}", todo="Check the URL", committed="no") from None
         except PermissionError as error:
             raise AccessDenied(f"{self.url} may not be read", why=str(error), committed="no") from error
         except OSError as error:
             raise StorageUnavailable(f"{self.url} cannot be listed", why=str(error)[:300], committed="no") from error
-        infos = cast("dict[str, Any]", found).values()
-        files = (self._source(i) for i in infos if i["type"] == "file")
-        return sorted((s for s in files if not s.name.startswith((".", "_"))), key=lambda s: s.url)
+        sources = map(self._source, files)
+        return sorted((s for s in sources if not s.name.startswith((".", "_"))), key=lambda s: s.url)
+
+    def _in_full(self, infos: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The infos with sizes and versions. A web page that lists files tells their names only: each is asked for."""
+        bare = [i["name"] for i in infos if i.get("size") is None] if self._is_web else []
+        if not bare:
+            return infos
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            asked = [i for i in pool.map(self._info, bare) if i is not None]
+        return [i for i in infos if i.get("size") is not None] + asked
+
+    def _info(self, path: str) -> dict[str, Any] | None:
+        try:
+            return cast("dict[str, Any]", self.fs.info(path))
+        except FileNotFoundError:
+            return None
 
     def _below(self, path: str) -> dict[str, Any]:
         info = self.fs.info(path)
@@ -108,10 +126,8 @@ class Place:
     def look(self, source: Source) -> Source | None:
         """The file as it is now; None when it has gone."""
         self.fs.invalidate_cache()
-        try:
-            return self._source(self.fs.info(source.path))
-        except FileNotFoundError:
-            return None
+        info = self._info(source.path)
+        return self._source(info) if info is not None else None
 
     def open(self, source: Source, decompress: bool = True) -> IO[bytes]:
         """The content, decompressed by the ending of its name (``.gz``, ``.bz2``, ``.xz``, ``.zip``)."""

@@ -30,7 +30,7 @@ def tick(
     how = Reading(types=parse_types(columns or {}), **reading)
     place = Place(str(source))
     with registry.run("ingest") as run:
-        plan = make_plan(run, place, target.kind, how, settle_seconds)
+        plan = make_plan(run.registry, place, target.kind, how, settle_seconds, run.id)
         outcomes = [take(run, place, s, before, target, plan.reading) for s, before in plan.todo]
         record_schema(run, target.kind, plan.schema, outcomes)
     return {o.url.rpartition("/")[2]: o for o in (*plan.done, *outcomes)}

@@ -20,9 +20,11 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from flow_support import ids
-from worker_support import Deployed, deployed, eventually
+from gated_site import gated_site
+from worker_support import Deployed, deployed, eventually, seconds
 
 from flows import nycflights
+from flows.ingest import FILES_AT_ONCE
 from prefect_registry import Registry
 from prefect_registry.registry import RunInfo
 from prefect_registry.testing.servers import Server
@@ -177,43 +179,96 @@ def test_a_bad_row_fails_the_run(prefect: Deployed, place: Path, store: Registry
     assert "bad" not in store.kinds()
 
 
-def test_overlapping_runs(prefect: Deployed, place: Path, store: Registry) -> None:
-    """Runs of two deployments at the same time take each file once between them."""
-    folder = place / "many"
-    folder.mkdir()
-    for number in range(40):
-        write(folder / f"{number:02}.csv", number)
-    runs = [prefect.start("ingest/ingest-by-hand", source=str(folder), kind="many") for _ in range(2)]
-    assert {prefect.end(run)["state"]["type"] for run in runs} == {"COMPLETED"}
-    results = [result_of(store, run)["files"] for run in runs]
-    assert sum(result.get("taken", 0) for result in results) == 40
+def test_overlapping_runs(prefect: Deployed, store: Registry) -> None:
+    """Two runs of a deployment, each with its hands on four files while the other has, take each file once."""
+    files = {f"{number:02}.csv": f"id,n\n{number},{number * 2}\n".encode() for number in range(40)}
+    with gated_site(files, at_once=2 * FILES_AT_ONCE) as site:
+        asked = {
+            "source": f"{site.url}/*.csv", "kind": "many", "settle_seconds": 0,
+            "columns": {"id": "integer", "n": "integer"},
+        }  # fmt: skip
+        ids_of_runs = [prefect.start("ingest/ingest-by-hand", **asked) for _ in range(2)]
+        runs = [prefect.end(run) for run in ids_of_runs]
+    assert site.met_at is not None, "never were more files read at once than one run reads"
+    for run in runs:
+        assert run["state"]["type"] == "COMPLETED"
+        assert seconds(run["start_time"]) < site.met_at < seconds(run["end_time"])
+        files_of_run = result_of(store, run["id"])["files"]
+        assert set(files_of_run) <= {"taken", "elsewhere", "unchanged"}
+        assert files_of_run["taken"] >= FILES_AT_ONCE
+        assert sum(files_of_run.values()) == 40
+    assert sum(result_of(store, run["id"])["files"]["taken"] for run in runs) == 40
+    assert site.reads == dict.fromkeys(files, 2)  # each by one run: for the names of its columns, and for its rows
+    sources = [d.tags["source"].rpartition("/")[2] for d in store.table("many").datasets()]
+    assert sorted(sources) == sorted(files)
     assert ids(store, "many") == list(range(40))
 
 
-def test_killed_and_taken_up(prefect: Deployed, place: Path, store: Registry) -> None:
-    """After ``kill -9`` of an ingestion amid its files nothing of it is visible, and the next run takes each file."""
-    folder = place / "killed"
-    folder.mkdir()
-    for number in range(200):
-        write(folder / f"{number:03}.csv", number)
-    flow_run = prefect.start("ingest/ingest-by-hand", source=str(folder), kind="killed", settle_seconds=0)
+def amid_its_files(store: Registry) -> RunInfo | None:
+    """A tick's run that has staged some of its files and is at work on others."""
+    for run in store.runs(state="RUNNING", purpose="ingest"):
+        staged = sum(1 for d in store.datasets(run_id=run.id) if d.state == "STAGED")
+        if 5 <= staged <= 60:
+            return run
+    return None
 
-    def amid() -> RunInfo | None:
-        run = next(store.runs(flow_run=flow_run), None)
-        staged = run is not None and sum(1 for d in store.datasets(run_id=run.id) if d.state == "STAGED")
-        return run if staged and staged >= 10 else None
 
-    run = eventually(amid, "ten staged files")
+def kill_process_of(store: Registry, run: RunInfo) -> None:
     pulse = store.ledger.leases.pulse(run.id)
     assert pulse is not None
     assert pulse.holder is not None
     os.kill(pulse.holder.pid, signal.SIGKILL)
-    assert prefect.end(flow_run)["state"]["type"] == "CRASHED"
-    assert "killed" not in store.kinds()
-    again = prefect.start("ingest/ingest-by-hand", source=str(folder), kind="killed", settle_seconds=0)
-    assert prefect.end(again)["state"]["type"] == "COMPLETED"
-    assert ids(store, "killed") == list(range(200))
-    assert store.get_run(run.id).state == "ABORTED"
+
+
+def test_killed_ticks(prefect: Deployed, place: Path, store: Registry, flights_run: str) -> None:
+    """A scheduled tick killed amid its files leaves nothing visible, and the next tick begins; killed with its worker,
+    the next one begins as soon as maintenance has told Prefect. That one takes each file.
+    """
+    prefect.end(flights_run)
+    before = ids(store, "orders")
+    numbers = list(range(1000, 1120))
+    for number in numbers:
+        write(place / "inbox" / f"{number}.csv", number)
+
+    first = eventually(lambda: amid_its_files(store), "a tick amid its files")
+    kill_process_of(store, first)
+    assert first.flow_run is not None
+    crashed = prefect.end(first.flow_run)
+    assert (crashed["state"]["type"], crashed["auto_scheduled"]) == ("CRASHED", True)
+    # Prefect's hook, in the worker, rolls the run back: nobody has to wait for a lease, or to find out that it is dead.
+    failure = eventually(lambda: store.get_run(first.id).failure, "the worker's hook", within=10)
+    assert failure.kind == "crashed"
+    assert ids(store, "orders") == before
+
+    second = eventually(lambda: amid_its_files(store), "the next tick amid its files", within=45)
+    assert second.id != first.id
+    assert second.flow_run is not None
+    assert prefect.worker is not None
+    os.kill(prefect.worker.pid, signal.SIGKILL)
+    kill_process_of(store, second)
+    prefect.start_worker()
+    assert ids(store, "orders") == before
+    assert prefect.api("GET", f"/flow_runs/{second.flow_run}")["state"]["type"] == "RUNNING"
+    assert prefect.slots("ingest/ingest") == 1  # which Prefect would keep for five minutes, and cancel the ticks
+    assert prefect.end(prefect.start("maintenance/maintenance"))["state"]["type"] == "COMPLETED"
+    dead = prefect.end(second.flow_run)["state"]
+    assert dead["type"] == "CRASHED"
+    assert dead["message"] == f"It was reaped: its process is gone. Its run {second.id} was rolled back"
+    assert prefect.slots("ingest/ingest") == 0
+    ended = time.time()
+
+    third = eventually(lambda: prefect.runs("ingest", since=ended), "the tick after that", within=45)[0]
+    assert third["state"]["type"] == "COMPLETED"
+    assert result_of(store, third["id"])["files"]["taken"] == len(numbers)
+    assert ids(store, "orders") == [*before, *numbers]
+
+
+def test_idle_ticks(prefect: Deployed, store: Registry) -> None:
+    """Ticks that find nothing complete without a run of the registry."""
+    idle = eventually(
+        lambda: [r for r in prefect.runs("ingest") if next(store.runs(flow_run=r["id"]), None) is None], "an idle tick"
+    )
+    assert {run["state"]["type"] for run in idle} == {"COMPLETED"}
 
 
 @pytest.mark.server

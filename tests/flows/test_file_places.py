@@ -27,7 +27,7 @@ from prefect_registry.testing.servers import Server
 def tick(registry: Registry, url: str, options: dict[str, Any] | None = None) -> dict[str, str]:
     place = Place(url, options)
     with registry.run("ingest") as run:
-        plan = make_plan(run, place, KIND, Reading(), 0)
+        plan = make_plan(run.registry, place, KIND, Reading(), 0, run.id)
         outcomes = [take(run, place, s, before, Target(KIND), plan.reading) for s, before in plan.todo]
         record_schema(run, KIND, plan.schema, outcomes)
     return steps({o.url.rpartition("/")[2]: o for o in (*plan.done, *outcomes)})
@@ -84,6 +84,17 @@ def test_web(registry: Registry, inbox: Path, website: str) -> None:
     assert ids(registry) == [1, 2, 3]
     with pytest.raises(NotFound):
         tick(registry, f"{website}/z.csv")
+
+
+def test_web_pages(registry: Registry, inbox: Path, website: str) -> None:
+    """The files that a page links to are taken in by a glob, each once, although the page tells only their names."""
+    (inbox / "a.csv").write_text("id,n\n1,2\n")
+    (inbox / "b.csv").write_text("id,n\n2,4\n")
+    (inbox / "other.txt").write_text("x")
+    assert tick(registry, f"{website}/*.csv") == {"a.csv": "taken", "b.csv": "taken"}
+    (inbox / "b.csv").write_text("id,n\n3,6\n4,8\n")
+    assert tick(registry, f"{website}/*.csv") == {"a.csv": "unchanged", "b.csv": "taken"}
+    assert ids(registry) == [1, 2, 3, 4]
 
 
 def test_memory(registry: Registry) -> None:

@@ -5,16 +5,20 @@ from __future__ import annotations
 import gzip
 import threading
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from flow_support import KIND, age, ids, rows, steps, tick
 
+from flows.files import taking
 from flows.files.plan import make_plan
 from flows.files.problems import BadFile
-from flows.files.reading import Reading
+from flows.files.reading import Reading, read
 from flows.files.sources import Place
 from flows.files.taking import Target, take
 from prefect_registry import Registry
@@ -160,7 +164,7 @@ def test_a_file_that_changes_while_it_is_read(registry: Registry, inbox: Path) -
     write(inbox / "a.csv", 1)
     place = Place(str(inbox))
     with registry.run("ingest") as run:
-        plan = make_plan(run, place, KIND, Reading(), 0)
+        plan = make_plan(run.registry, place, KIND, Reading(), 0, run.id)
         ((source, before),) = plan.todo
         write(inbox / "a.csv", 1, 2)
         assert take(run, place, source, before, Target(KIND), plan.reading).step == "left"
@@ -208,28 +212,30 @@ def test_new_columns_of_two_types(registry: Registry, inbox: Path) -> None:
 # -- several runs at once --------------------------------------------------------------------------------------------
 
 
-def test_overlapping_runs_take_each_file_once(tmp_path: Path, inbox: Path) -> None:
-    """Of two runs at the same time, each file goes to exactly one."""
-    for number in range(20):
-        write(inbox / f"{number:02}.csv", number)
-    gate = threading.Barrier(4)
-    outcomes: list[dict[str, str]] = []
+def test_overlapping_runs_take_each_file_once(tmp_path: Path, inbox: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four runs, each with a file in its hands while the others have one too: each file goes to exactly one of them."""
+    names = [f"{number:02}.csv" for number in range(20)]
+    for number, name in enumerate(names):
+        write(inbox / name, number)
+    all_reading = threading.Barrier(4)
+    at_work = threading.local()
 
-    def one() -> None:
-        registry = Registry(tmp_path / "store")
-        gate.wait()
-        outcomes.append(steps(tick(registry, inbox, columns={"id": "integer", "n": "integer"})))
+    def read_together(*args: Any) -> Iterator[pa.Table]:
+        if not hasattr(at_work, "began"):
+            at_work.began = True
+            all_reading.wait(60)
+        return read(*args)
 
+    monkeypatch.setattr(taking, "read", read_together)
+    columns = {"id": "integer", "n": "integer"}
     Registry(tmp_path / "store")
-    threads = [threading.Thread(target=one) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    registry = Registry(tmp_path / "store")
-    assert len(outcomes) >= 1
-    tick(registry, inbox)
-    assert ids(registry) == list(range(20))
+    with ThreadPoolExecutor(4) as pool:
+        ticks = [pool.submit(lambda: tick(Registry(tmp_path / "store"), inbox, columns=columns)) for _ in range(4)]
+        outcomes = [steps(t.result()) for t in ticks]
+    for name in names:
+        assert sorted(o[name] for o in outcomes) == ["elsewhere"] * 3 + ["taken"], name
+    assert all("taken" in o.values() for o in outcomes)
+    assert ids(Registry(tmp_path / "store")) == list(range(20))
 
 
 def test_the_loser_skips_and_the_next_tick_recovers(tmp_path: Path, registry: Registry, inbox: Path) -> None:
@@ -238,7 +244,7 @@ def test_the_loser_skips_and_the_next_tick_recovers(tmp_path: Path, registry: Re
     other = Registry(tmp_path / "store")
     place = Place(str(inbox))
     with pytest.raises(RuntimeError, match="by design"), other.run("ingest") as run:
-        plan = make_plan(run, place, KIND, Reading(), 0)
+        plan = make_plan(run.registry, place, KIND, Reading(), 0, run.id)
         ((source, before),) = plan.todo
         assert take(run, place, source, before, Target(KIND), plan.reading).step == "taken"
         began = time.monotonic()
@@ -256,7 +262,7 @@ def test_the_winner_commits(tmp_path: Path, registry: Registry, inbox: Path) -> 
     write(inbox / "a.csv", 1)
     place = Place(str(inbox))
     with registry.run("ingest") as late:
-        plan = make_plan(late, place, KIND, Reading(), 0)
+        plan = make_plan(late.registry, place, KIND, Reading(), 0, late.id)
         tick(Registry(tmp_path / "store"), inbox)
         ((source, before),) = plan.todo
         outcome = take(late, place, source, before, Target(KIND), plan.reading)
@@ -269,7 +275,7 @@ def test_a_task_that_is_tried_again(registry: Registry, inbox: Path) -> None:
     write(inbox / "a.csv", 1)
     place = Place(str(inbox))
     with registry.run("ingest") as run:
-        plan = make_plan(run, place, KIND, Reading(), 0)
+        plan = make_plan(run.registry, place, KIND, Reading(), 0, run.id)
         ((source, before),) = plan.todo
         first = take(run, place, source, before, Target(KIND), plan.reading)
         registry.rollback_dataset(first.dataset_id)

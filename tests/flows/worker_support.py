@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,7 +15,7 @@ import httpx
 import yaml
 
 from flows.demo.environment import Prefect, prefect_server
-from flows.demo.processes import child
+from flows.demo.processes import Child, child
 
 ROOT = Path(__file__).parents[2]
 TICK_SECONDS = 20
@@ -24,22 +24,30 @@ FINAL = (*BEGUN, "CANCELLED")
 T = TypeVar("T")
 
 
-def eventually(look: Callable[[], T | None], what: str, seconds: float = 90) -> T:
+def eventually(look: Callable[[], T | None], what: str, within: float = 90) -> T:
     """The first answer that is not None or empty."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + within
     while time.monotonic() < deadline:
         found = look()
         if found:
             return found
         time.sleep(0.3)
-    raise AssertionError(f"{what}: not within {seconds:.0f} seconds")
+    raise AssertionError(f"{what}: not within {within:.0f} seconds")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Deployed:
-    """What the tests ask of the server."""
+    """What the tests ask of the server and the worker."""
 
     prefect: Prefect
+    stack: ExitStack
+    worker: Child | None = None
+
+    def start_worker(self) -> None:
+        """Start a worker that runs the deployments."""
+        arguments = ["-m", "prefect", "worker", "start", "--pool", "registry", "--type", "process", "--limit", "5"]
+        started = child("worker", arguments, self.prefect.environment, self.prefect.folder)
+        self.worker = self.stack.enter_context(started)
 
     def api(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         for _ in range(30):
@@ -56,6 +64,10 @@ class Deployed:
         run = self.api("POST", f"/deployments/{deployment['id']}/create_flow_run", {"parameters": parameters})
         return str(run["id"])
 
+    def slots(self, name: str) -> int:
+        """How many runs of a deployment Prefect counts against its concurrency limit."""
+        return int(self.api("GET", f"/deployments/name/{name}")["global_concurrency_limit"]["active_slots"])
+
     def runs(self, name: str, since: float = 0.0) -> list[dict[str, Any]]:
         """The flow runs of a deployment that have ended and were begun after a time, oldest first. Not those that never
         began, because another one was running.
@@ -63,7 +75,7 @@ class Deployed:
         wanted = {"deployments": {"name": {"any_": [name]}}, "sort": "START_TIME_ASC"}
         wanted |= {"flow_runs": {"state": {"type": {"any_": list(BEGUN)}}}, "limit": 100}  # type: ignore[dict-item]
         found = self.api("POST", "/flow_runs/filter", wanted)
-        return [r for r in found if r["start_time"] is not None and _seconds(r["start_time"]) > since]
+        return [r for r in found if r["start_time"] is not None and seconds(r["start_time"]) > since]
 
     def end(self, flow_run_id: str) -> dict[str, Any]:
         """Wait for the end of a flow run."""
@@ -75,7 +87,8 @@ class Deployed:
         return eventually(look, f"the end of flow run {flow_run_id}")
 
 
-def _seconds(time_text: str) -> float:
+def seconds(time_text: str) -> float:
+    """A time of Prefect's API in seconds since the epoch."""
     from datetime import datetime
 
     return datetime.fromisoformat(time_text).timestamp()
@@ -116,6 +129,7 @@ def deployed(folder: Path, store: Path, inbox: Path) -> Iterator[Deployed]:
 
         cli("work-pool", "create", "registry", "--type", "process")
         cli("deploy", "--all", "--prefect-file", str(file))
-        arguments = ["-m", "prefect", "worker", "start", "--pool", "registry", "--type", "process", "--limit", "5"]
-        with child("worker", arguments, prefect.environment, folder):
-            yield Deployed(prefect)
+        with ExitStack() as stack:
+            running = Deployed(prefect, stack)
+            running.start_worker()
+            yield running
