@@ -71,12 +71,15 @@ class Server:
 class Seen:
     """What a reader sees who opens the store anew, as another process would."""
 
-    def __init__(self, url: str) -> None:
-        self.registry = Registry(url, create=False)
+    def __init__(self, place: str | Registry) -> None:
+        self.registry = place if isinstance(place, Registry) else Registry(place, create=False)
 
     def rows(self, kind: str) -> int:
         """Rows in the files of the published table, counted by reading them."""
-        return sum(pq.read_table(url).num_rows for url in self.registry.table(kind).files())
+        table = self.registry.table(kind)
+        if "://" in self.registry.url:
+            return int(table.to_table().num_rows)
+        return sum(pq.read_table(url).num_rows for url in table.files())
 
     def nothing(self) -> bool:
         """Whether no dataset of any kind is visible."""

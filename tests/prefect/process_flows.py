@@ -91,8 +91,9 @@ def appends(store: str, folder: str) -> str:
     return "first"
 
 
-def _dies_after_its_decision(store: str) -> Registry:
-    return Registry(FaultyStorage(open_storage(store), kill("after", method="create", key="*/end.json")))
+def _die_after_the_decision(registry: Registry) -> None:
+    store = registry.parts.ledger.store
+    store.storage = FaultyStorage(store.storage, kill("after", method="create", key="*/end.json"))
 
 
 @registry_run("{store}")
@@ -102,9 +103,23 @@ def dies_committed(store: str, folder: str, deadly: bool = True) -> dict[str, st
     stage("a", "append")
     reached(folder, "staged")
     if deadly:
-        run = current_run()
-        run.registry.parts.ledger.store.storage = _dies_after_its_decision(store).storage
+        _die_after_the_decision(current_run().registry)
     return {"said": "done"}
+
+
+@task
+def endless(folder: str) -> None:
+    """Ends when the test has seen enough."""
+    wait_for(folder, "go")
+
+
+@registry_run("{store}")
+@flow
+def never_ends(store: str, folder: str) -> None:
+    """Its body returns while a task goes on that it does not wait for: registry_run waits."""
+    stage("a")
+    endless.submit(folder)
+    reached(folder, "staged")
 
 
 class StopsAtDecision(WrapperStorage):
@@ -172,13 +187,34 @@ def tasks_alone(store: str, folder: str) -> None:
     tasks.close_run(run, True, registry=store)
 
 
+@flow
+def alone_appends(store: str, folder: str, deadly: bool = False) -> None:
+    """The tasks alone; waits in the middle, and may be killed when close_run has decided."""
+    registry = Registry(store)
+    run = tasks.insert_run("alone", registry=store)
+    dataset = tasks.begin_dataset("a", run, mode="append", registry=store)
+    tasks.commit_dataset(dataset, "s3://elsewhere/a", 3, registry=store)
+    reached(folder, f"staged-{os.getpid()}")
+    reached(folder, "staged")
+    wait_for(folder, "go")
+    if deadly and not (Path(folder) / "killed").exists():
+        reached(folder, "killed")
+        _die_after_the_decision(registry)
+        registry.close_run(run, True)
+    tasks.close_run(run, True, registry=store)
+
+
 def main(arguments: list[str]) -> Any:
     if arguments[0] == "serve":
-        return serve(*(f.to_deployment("served") for f in (waits, awaits, tasks_alone, dies_committed, says)))
+        return serve(
+            *(f.to_deployment("served") for f in (waits, awaits, tasks_alone, dies_committed, never_ends, says))
+        )
     chosen, name, parameters = globals()[arguments[0]], arguments[1], json.loads(arguments[2])
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
         called = chosen.with_options(flow_run_name=name)(**parameters)
-        return asyncio.run(called) if asyncio.iscoroutine(called) else called
+        result = asyncio.run(called) if asyncio.iscoroutine(called) else called
+    reached(parameters["folder"], "returned")
+    return result
 
 
 if __name__ == "__main__":

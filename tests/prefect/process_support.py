@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from prefect_support import HERE, Seen, Server
 
 from prefect_registry.registry import Registry
+from prefect_registry.resolve import resolve_registry
 
 T = TypeVar("T")
 SCRIPT = HERE / "process_flows.py"
@@ -46,7 +47,7 @@ class Case:
 
     @property
     def store(self) -> str:
-        return str(self.home / "store")
+        return str(self.more.get("store", self.home / "store"))
 
     @property
     def folder(self) -> Path:
@@ -54,7 +55,8 @@ class Case:
 
     def prepare(self) -> Case:
         self.folder.mkdir(parents=True)
-        Registry(self.store)
+        if "store" not in self.more:
+            Registry(self.store)
         return self
 
     @property
@@ -63,10 +65,10 @@ class Case:
 
     # -- starting ------------------------------------------------------------------------------------------------
 
-    def start_directly(self) -> Case:
+    def start_directly(self, environ: dict[str, str] | None = None) -> Case:
         """``python process_flows.py``."""
         command = [sys.executable, str(SCRIPT), self.flow, self.name, json.dumps(self.parameters)]
-        return self._start(command, {"PREFECT_LOGGING_TO_API_ENABLED": "false"})
+        return self._start(command, {"PREFECT_LOGGING_TO_API_ENABLED": "false", **(environ or {})})
 
     def start_by_engine(self) -> Case:
         """As a pod does: Prefect's engine, told the flow run's id."""
@@ -130,7 +132,7 @@ class Case:
         )
 
     def seen(self) -> Seen:
-        return Seen(self.store)
+        return Seen(resolve_registry(self.store) if "store" in self.more else self.store)
 
     def decided(self) -> list[tuple[str, str]]:
         """Class and kind of the failures, once every run is decided."""

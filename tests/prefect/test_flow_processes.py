@@ -9,7 +9,9 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -18,11 +20,15 @@ import pytest
 from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.states import Crashed, Pending
-from prefect_support import HERE, Server, stage
+from prefect_support import HERE, Seen, Server, ended, stage
 from process_support import SCRIPT, Case, until
 
+from prefect_registry.blocks import S3Registry
 from prefect_registry.registry import Registry
+from prefect_registry.resolve import resolve_registry
 from prefect_registry.runs import registry_run, roll_back_registry_run
+from prefect_registry.testing import servers
+from prefect_registry.testing.proxies import Proxy
 
 sys.path.insert(0, str(HERE))
 import process_flows as flows
@@ -37,6 +43,7 @@ class Lab:
         self.server, self.home = server, home
         self.cases: dict[str, Case] = {}
         self.runners: list[subprocess.Popen[bytes]] = []
+        self._stack = ExitStack()
 
     def case(self, name: str, fn: str, **more: Any) -> Case:
         home = self.home / name
@@ -54,7 +61,15 @@ class Lab:
         self.runners.append(process)
         return process
 
+    def hanging(self) -> str:
+        """Prefect's API, which takes events and artifacts and never answers."""
+        self.unanswered = Proxy(self.server.url.removesuffix("/api"), stall_seconds=300)
+        self._stack.enter_context(self.unanswered.running())
+        self.unanswered.fail_next("timeout", 1_000, lambda r: "/events" in r.path or "/artifacts" in r.path)
+        return self.unanswered.endpoint
+
     def end(self) -> None:
+        self._stack.close()
         for case in self.cases.values():
             case.end()
         for process in self.runners:
@@ -83,10 +98,17 @@ def lab(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[La
         for name in ("sigterm-async", "sigint-async"):
             lab.case(name, "awaits").start_directly()
         lab.case("timeout", "times_out").start_directly()
-        for name in ("alone-sigterm", "alone-sigkill"):
+        for name in ("alone-sigterm", "alone-sigint", "alone-sigkill"):
             lab.case(name, "tasks_alone").start_directly()
-        for name, fn in (("overtaken", "appends"), ("killed-committed", "dies_committed")):
-            case = lab.case(name, fn)
+        lab.case("never", "never_ends").start_directly()
+        lab.case("hanging", "waits").start_directly({"PREFECT_API_URL": f"{lab.hanging()}/api"}).go()
+        for name, fn, more in (
+            ("overtaken", "appends", {}),
+            ("killed-committed", "dies_committed", {}),
+            ("alone-pods", "alone_appends", {}),
+            ("alone-killed-committed", "alone_appends", {"deadly": True}),
+        ):
+            case = lab.case(name, fn, **more)
             case.flow_run_id = flow_run_of(fn, case.parameters)
             case.start_by_engine()
         yield lab
@@ -95,15 +117,16 @@ def lab(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[La
 
 
 def _deploy_to_worker(server: Server) -> None:
-    body = {
-        "name": "worked",
-        "flow_id": server.post("/flows/", {"name": "waits"})["id"],
-        "work_pool_name": "lab",
-        "entrypoint": f"{SCRIPT.name}:waits",
-        "path": str(HERE),
-        "enforce_parameter_schema": False,
-    }
-    server.post("/deployments/", body)
+    for name in ("waits", "tasks_alone"):
+        body = {
+            "name": "worked",
+            "flow_id": server.post("/flows/", {"name": name.replace("_", "-")})["id"],
+            "work_pool_name": "lab",
+            "entrypoint": f"{SCRIPT.name}:{name}",
+            "path": str(HERE),
+            "enforce_parameter_schema": False,
+        }
+        server.post("/deployments/", body)
 
 
 # -- directly ----------------------------------------------------------------------------------------------------------
@@ -302,6 +325,141 @@ def test_the_tasks_alone_are_reaped_after_sigkill(lab: Lab) -> None:
     assert case.seen().nothing()
     assert len(case.seen().registry.reap().reaped) == 1
     assert case.seen().nothing()
+
+
+def test_the_tasks_alone_roll_back_on_sigint(lab: Lab) -> None:
+    """As on SIGTERM."""
+    case = lab.cases["alone-sigint"].signal(signal.SIGINT)
+    case.exit_code()
+    assert case.final_state() == "CRASHED"
+    assert case.seen().failures() == [("Crashed", "crashed")]
+    assert case.seen().nothing()
+
+
+def test_the_tasks_alone_killed_under_a_worker_are_reaped(lab: Lab) -> None:
+    """The runner knows no hook of theirs; the dead process is proof for the reaper."""
+    until(lambda: _is_deployed(lab.server, "tasks_alone", "worked"), "it is deployed")
+    case = lab.case("alone-killed-worked", "tasks_alone").start_deployed("worked").signal(signal.SIGKILL)
+    assert case.final_state() == "CRASHED"
+    assert case.seen().nothing()
+    assert len(case.seen().registry.reap().reaped) == 1
+    assert case.seen().failures() == [("Reaped", "reaped")]
+    assert case.seen().nothing()
+
+
+def test_two_pods_with_the_tasks_alone_publish_both(lab: Lab) -> None:
+    """A flow run publishes at most once only with the decorator (P14)."""
+    older = lab.cases["alone-pods"]
+    older.reached("staged")
+    newer = Case(older.server, "newer-alone", older.home, older.flow, flow_run_id=older.flow_run_id).start_by_engine()
+    until(lambda: len(list(older.folder.glob("staged-*"))) == 2, "the newer one has staged")
+    older.go()
+    assert (older.exit_code(), newer.exit_code()) == (0, 0), older.output()
+    assert older.seen().states() == ["COMMITTED", "COMMITTED"]
+    assert len(older.seen().registry.table("a")) == 2
+
+
+def test_the_tasks_alone_killed_after_their_decision_publish_again_when_retried(lab: Lab) -> None:
+    """The same: nothing tells the retry, which is a run of its own, that it has published before."""
+    case = lab.cases["alone-killed-committed"]
+    case.go()
+    assert case.exit_code() == -signal.SIGKILL, case.output()
+    again = Case(case.server, "again-alone", case.home, case.flow, flow_run_id=case.flow_run_id, more=case.more)
+    assert again.start_by_engine().exit_code() == 0, again.output()
+    assert case.seen().states() == ["COMMITTED", "COMMITTED"]
+    assert len(case.seen().registry.table("a")) == 2
+
+
+# -- a task that never ends --------------------------------------------------------------------------------------------
+
+
+def test_sigterm_ends_the_wait_for_a_task_that_never_ends(lab: Lab) -> None:
+    """registry_run waits for what was submitted; the run is rolled back while that goes on."""
+    case = lab.cases["never"].signal(signal.SIGTERM)
+    assert case.decided() == [("TerminationSignal", "crashed")]
+    assert case.seen().nothing()
+    case.go()  # Prefect's task runner waits for its threads, and only then records the flow run's end
+    assert case.exit_code() != 0
+    assert case.final_state() == "CRASHED"
+    assert case.seen().nothing()
+
+
+def test_cancellation_ends_the_wait_for_a_task_that_never_ends(lab: Lab) -> None:
+    """Through a runner, which kills the process in the end."""
+    until(lambda: _is_deployed(lab.server, "never_ends", "served"), "it is served")
+    case = lab.case("never-cancelled", "never_ends").start_deployed("served")
+    case.reached("staged")
+    lab.server.post(f"/flow_runs/{case.flow_run_id}/set_state", CANCELLING)
+    assert [kind for _, kind in case.decided()] == ["cancelled"]
+    assert case.seen().nothing()
+    case.go()
+    assert case.final_state() == "CANCELLED"
+    assert case.seen().nothing()
+
+
+# -- a server of Prefect's that takes no events and artifacts ----------------------------------------------------------
+
+
+def test_events_and_artifacts_that_hang_neither_fail_nor_hang_a_flow(lab: Lab) -> None:
+    """The flow run is Completed and the flow returns in bounded time; Prefect's queue is its own matter."""
+    case = lab.cases["hanging"]
+    case.reached("returned")
+    assert case.final_state() == "COMPLETED"
+    assert case.seen().rows("a") == 3
+    asked = {path.split("/api/")[1].split("/")[0] for _, path in lab.unanswered.requests}
+    assert {"events", "artifacts"} <= asked
+
+
+# -- on S3, through a block --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def block(server: Server, seaweedfs: servers.Server) -> str:
+    """How flows name a registry on SeaweedFS: a saved block."""
+    options, name = seaweedfs.storage_options, f"s3-{time.time_ns()}"
+    S3Registry(
+        bucket=seaweedfs.bucket, prefix=name, endpoint_url=seaweedfs.endpoint, region="us-east-1", path_style=True,
+        access_key_id=options["key"], secret_access_key=options["secret"],
+    ).save(name)  # fmt: skip
+    return f"data-registry-s3/{name}"
+
+
+def test_on_s3_a_process_killed_or_dead_after_its_decision_is_as_on_a_disk(lab: Lab, block: str) -> None:
+    """Served: the one is rolled back by its runner, the other has published whole, and its retry says so."""
+    until(lambda: _is_deployed(lab.server, "dies_committed", "served"), "it is served")
+    killed = lab.case("s3-killed", "waits", store=block).start_deployed("served")
+    dead = lab.case("s3-committed", "dies_committed", store=block)
+    dead.flow_run_id = flow_run_of("dies_committed", dead.parameters)
+    dead.start_by_engine()
+    killed.signal(signal.SIGKILL)
+    assert killed.final_state() == "CRASHED"
+    assert dead.exit_code() == -signal.SIGKILL, dead.output()
+    states = until(lambda: s if "RUNNING" not in (s := killed.seen().states()) else [], "both are decided")
+    assert sorted(states) == ["ABORTED", "COMMITTED"]
+    again = Case(dead.server, "s3-again", dead.home, dead.flow, flow_run_id=dead.flow_run_id, more=dead.more)
+    assert again.start_by_engine().exit_code() == 0, again.output()
+    assert dead.flow_run()["state_type"] == "COMPLETED"
+    assert dead.seen().rows("a") == 3
+
+
+def test_on_s3_an_exception_publishes_nothing_and_a_retry_once(block: str) -> None:
+    """Each attempt is a run of its own."""
+    reader, attempts = Seen(resolve_registry(block)), list[int]()
+    before = len(reader.states())
+
+    @registry_run(block)
+    @flow(retries=1)
+    def ingest(good: bool) -> None:
+        stage("retried", mode="append")
+        attempts.append(1)
+        if not good or len(attempts) % 2:
+            raise ValueError
+
+    assert ended(ingest(False, return_state=True)).is_failed()
+    assert len(reader.registry.table("retried")) == 0
+    assert ended(ingest(True, return_state=True)).is_completed()
+    assert reader.states()[before:] == ["ABORTED", "ABORTED", "ABORTED", "COMMITTED"]
+    assert reader.rows("retried") == 3
 
 
 # -- last: the runner itself -------------------------------------------------------------------------------------------

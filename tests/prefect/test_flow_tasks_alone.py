@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 from prefect import flow, task
+from prefect.cache_policies import TASK_SOURCE
 from prefect.task_runners import ProcessPoolTaskRunner
 from prefect.transactions import transaction
+from prefect_dask import DaskTaskRunner
 from prefect_support import boom, ended, rows_of, seen
+from process_support import until
 
 from prefect_registry import tasks
 from prefect_registry.errors import RunAborted
@@ -384,4 +388,134 @@ def test_an_asynchronous_flow_may_use_the_tasks_too(store: Registry) -> None:
         tasks.close_run(run, True, registry=store)
 
     asyncio.run(pipeline())
+    assert seen(store).rows("a") == 3
+
+
+@pytest.mark.parametrize("how", ["raises", "cancelled"])
+def test_an_asynchronous_flow_that_fails_rolls_back(store: Registry, how: str) -> None:
+    """By an exception, and by the cancellation of its task."""
+
+    staged: list[asyncio.Event] = []
+
+    @flow
+    async def pipeline() -> None:
+        run = tasks.insert_run("a", registry=store)
+        stage(store, "a", run)
+        if how == "raises":
+            raise ValueError
+        staged[0].set()
+        await asyncio.sleep(60)
+
+    async def main() -> None:
+        staged.append(asyncio.Event())
+        running = asyncio.ensure_future(pipeline())
+        if how == "cancelled":
+            await staged[0].wait()
+            running.cancel()
+        await running
+
+    with pytest.raises(ValueError if how == "raises" else asyncio.CancelledError):
+        asyncio.run(main())
+    assert seen(store).states() == ["ABORTED"]
+    assert seen(store).nothing()
+
+
+def begin_elsewhere(store: str) -> str:
+    """The whole of it on another worker."""
+    run = tasks.insert_run.fn("elsewhere", registry=store)
+    dataset = tasks.begin_dataset.fn("elsewhere", run, registry=store)
+    tasks.commit_dataset.fn(dataset, "s3://elsewhere/a", 3, registry=store)
+    return str(run)
+
+
+@pytest.mark.parametrize("runner", ["process", "dask"])
+def test_a_flow_that_fails_on_other_workers_publishes_nothing(store: Registry, runner: str) -> None:
+    """Its own run is rolled back; one that insert_run began on a worker is that worker's, and reaped after it."""
+    runners: dict[str, Any] = {
+        "process": lambda: ProcessPoolTaskRunner(max_workers=1),
+        "dask": lambda: DaskTaskRunner(
+            cluster_kwargs={"n_workers": 1, "threads_per_worker": 1, "dashboard_address": None}
+        ),
+    }
+    elsewhere = task(begin_elsewhere)
+
+    @flow(task_runner=runners[runner]())
+    def pipeline() -> None:
+        run = tasks.insert_run("here", registry=store)
+        dataset = tasks.begin_dataset.submit("a", run, registry=store).result()
+        tasks.commit_dataset.submit(dataset, "s3://elsewhere/a", 3, registry=store).result()
+        elsewhere.submit(store.url).result()
+        boom.submit().result()
+
+    assert ended(pipeline(return_state=True)).is_failed()
+    assert seen(store).nothing()
+    assert seen(store).states()[0] == "ABORTED"
+    until(lambda: seen(store).registry.reap() and seen(store).states() == ["ABORTED", "ABORTED"], "the worker's run")
+    assert seen(store).nothing()
+
+
+@pytest.mark.parametrize("how", ["fails", "slow"])
+def test_closing_publishes_what_had_returned_before_and_nothing_of_submitted_tasks(store: Registry, how: str) -> None:
+    """close_run waits for nobody: what comes later is refused, and a failure that nobody looked at stays unseen."""
+    go = threading.Event()
+
+    @task
+    def straggler(run: str) -> str:
+        dataset = tasks.begin_dataset("late", run, registry=store)
+        root = write(store, dataset)
+        if how == "fails":
+            raise ValueError
+        assert go.wait(60)
+        tasks.commit_dataset(dataset, root, 3, registry=store)
+        return str(dataset)
+
+    @flow
+    def pipeline() -> Any:
+        run = tasks.insert_run("a", registry=store)
+        stage(store, "a", run)
+        future = straggler.submit(run)
+        tasks.close_run(run, True, registry=store)
+        go.set()
+        return future if how == "slow" else None
+
+    state = ended(pipeline(return_state=True))
+    assert state.is_completed() == (how == "fails")  # the slow one was returned, and its commit refused
+    assert seen(store).states() == ["COMMITTED"]
+    assert (seen(store).rows("a"), seen(store).rows("late")) == (3, 0)
+
+
+def test_a_flow_that_returns_the_future_of_a_failed_task_is_rolled_back(store: Registry) -> None:
+    """Prefect calls it Failed although its function returned."""
+
+    @flow
+    def pipeline() -> Any:
+        stage(store, "a", tasks.insert_run("a", registry=store))
+        return [boom.submit()]
+
+    assert ended(pipeline(return_state=True)).is_failed()
+    assert seen(store).states() == ["ABORTED"]
+    assert seen(store).nothing()
+
+
+def test_a_cached_task_that_stages_runs_again_on_a_retry_and_in_a_later_flow_run(store: Registry) -> None:
+    """Else those would complete without its dataset."""
+    calls: list[str] = []
+
+    @task(persist_result=True, cache_policy=TASK_SOURCE)
+    def cached() -> str:
+        calls.append("cached")
+        return stage(store, "a")
+
+    @flow(retries=1)
+    def pipeline() -> None:
+        run = tasks.insert_run("a", registry=store)
+        cached()
+        if len(calls) == 1:
+            raise ConnectionError
+        tasks.close_run(run, True, registry=store)
+
+    for _ in range(2):
+        assert ended(pipeline(return_state=True)).is_completed()
+    assert len(calls) == 3
+    assert seen(store).states() == ["ABORTED", "COMMITTED", "COMMITTED"]
     assert seen(store).rows("a") == 3
