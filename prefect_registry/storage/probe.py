@@ -20,7 +20,7 @@ from prefect_registry.storage.base import Storage
 
 FOLDER = ".probe"
 CONTENDERS = 8
-_FEWEST_RACES, _MOST_RACES, _RACING_SECONDS = 2, 32, 2.0
+_FEWEST_RACES, _MOST_RACES, _RACING_SECONDS = 8, 200, 2.0
 _NOT_ATOMIC = (
     "Use a store that honours If-None-Match (S3, GCS, Azure, SeaweedFS 4.48 or newer, MinIO), or a local folder"
 )
