@@ -42,10 +42,10 @@ def maintenance(
     store = resolve_registry(registry or None)
     with get_client(sync_client=True) as client:
         reaped = store.reap(EndedFlowRuns(client), wait=wait)
+        for run_id in reaped.reaped:
+            failure = store.get_run(run_id).failure
+            log.warning("Reaped run %s: %s", run_id, failure.message if failure is not None else "")
         ended = end_dead_flow_runs(client, store)
-    for run_id in reaped.reaped:
-        failure = store.get_run(run_id).failure
-        log.warning("Reaped run %s: %s", run_id, failure.message if failure is not None else "")
     for run_id in reaped.suspects:
         log.info("Run %s seems dead, and was not watched for long enough to be sure", run_id)
     log.info(

@@ -42,7 +42,7 @@ def main() -> int:
         with ExitStack() as stack:
             _play(stack, folder, options.s3)
             show.console.print(f"\nAll of it took {time.monotonic() - started:.0f} seconds.")
-            show.console.print(NEXT)
+            show.console.print(NEXT, soft_wrap=True)
             if options.keep:
                 _wait(folder)
     except KeyboardInterrupt:
@@ -88,7 +88,11 @@ def _acts(stack: ExitStack, prefect: Prefect, s3: bool) -> None:
     demo.fail()
     show.act(4, "It is killed", "With kill -9, when all flights are staged, together with the process that serves it.")
     killed = demo.kill()
-    show.act(5, "Maintenance", "Reaps what is dead beyond doubt, and deletes the bytes that decisions made dead.")
+    show.act(
+        5,
+        "Maintenance",
+        "Reaps what is dead beyond doubt, tells Prefect, and deletes the bytes of what was rolled back.",
+    )
     demo.serve()
     demo.tidy(killed)
     show.runs(list(registry.runs(newest_first=False)), registry)

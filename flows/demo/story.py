@@ -27,7 +27,15 @@ DATASETS = len(FILES) - 1 + len(MONTHS) + 1
 
 _RUN_SECONDS = 240.0
 _PAUSE_SECONDS = 300
-_WORTH_TELLING = ("Registry run run_", "Run run_", "was dropped", "Reaped run", "Deleted", "run(s) reaped")
+_WORTH_TELLING = (
+    "Registry run run_",
+    "Run run_",
+    "was dropped",
+    "Reaped run",
+    "It was reaped",
+    "Deleted",
+    "run(s) reaped",
+)
 
 
 class WentWrong(RuntimeError):
@@ -82,7 +90,7 @@ class Demo:
         show.done(f"kill -9 {victims}: the flow's process, and the one that serves it. No hook of Prefect's ran")
         time.sleep(1.0)
         still = self.flow_run(flow_run.id).state
-        show.done(f"Prefect's server believes that the flow run is {still.name if still else '?'}, and will for ever")
+        show.done(f"Prefect's server believes that the flow run is {still.name if still else '?'}: nobody told it")
         self.compare(before)
         info = self.registry.get_run(run.id)
         _expect(info.state == "RUNNING", f"the run is {info.state}")
@@ -100,6 +108,10 @@ class Demo:
         info = self.registry.get_run(killed.id)
         _expect(info.state == "ABORTED", f"the run is {info.state}")
         show.decision(self.registry, killed.id)
+        assert killed.flow_run is not None
+        state_now = self.flow_run(UUID(killed.flow_run)).state
+        _expect(state_now is not None and state_now.is_crashed(), f"the killed flow run is {state_now}")
+        show.done("Prefect's server knows now that the killed flow run is Crashed")
         left = self.registry.collect(dry_run=True)
         _expect(left.bytes == 0, f"{left.bytes:,} bytes could still be collected")
         show.done("Every byte of the failed and of the killed run is deleted; their decisions stay as history")

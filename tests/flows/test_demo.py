@@ -28,18 +28,42 @@ def started_below(folder: Path) -> list[psutil.Process]:
     return found
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_interrupted(tmp_path: Path, number: int, code: int) -> None:
-    """Interrupted while the server starts, it ends what it has started and removes its folder."""
+def is_flow_run(process: psutil.Process) -> bool:
+    """Whether it is the process of a flow run."""
+    try:
+        return any(word.startswith("prefect.engine") for word in process.cmdline())
+    except (psutil.AccessDenied, psutil.NoSuchProcess):
+        return False
+
+
+@pytest.mark.parametrize(
+    ("said", "with_flow_run", "number", "code"),
+    [
+        ("Starting a Prefect server", False, signal.SIGTERM, 143),
+        ("Running the main job", True, signal.SIGINT, 130),
+        ("Running it once more", True, signal.SIGTERM, 143),
+    ],
+    ids=["act 1", "act 2", "act 4"],
+)
+def test_interrupted(tmp_path: Path, said: str, with_flow_run: bool, number: int, code: int) -> None:
+    """Interrupted while the server starts, or while a flow run is at work, it ends what it has started, the process of
+    the flow run too, and removes its folder.
+    """
     command = [sys.executable, "-m", "flows.demo"]
     environment = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONUNBUFFERED": "1"}
-    with subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as demo:
-        assert demo.stdout is not None
-        eventually(lambda: started_below(tmp_path), "the start of a server")
+    output = tmp_path / "output"
+    with open(output, "wb") as file:
+        demo = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=file, stderr=subprocess.STDOUT)
+    try:
+        eventually(lambda: f"… {said}" in output.read_text(), said, within=120)
+        eventually(
+            lambda: any(is_flow_run(p) for p in started_below(tmp_path)) or not with_flow_run, "a flow run's process"
+        )
+        eventually(lambda: started_below(tmp_path), "a process")
         demo.send_signal(number)
-        rest = demo.stdout.read()
-        assert demo.wait(30) == code, rest
-    assert started_below(tmp_path) == []
+        assert demo.wait(30) == code, output.read_text()
+    finally:
+        demo.kill()
+        demo.wait()
+    assert [p.cmdline() for p in started_below(tmp_path)] == []
     assert list(tmp_path.glob("prefect-registry-demo-*")) == []
