@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 
@@ -21,6 +22,11 @@ def _remove_home() -> None:
 
 
 atexit.register(_remove_home)
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell starts what it puts into the background with interrupts ignored, and every child would inherit that: the
+    # flows and commands that tests interrupt.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 for _name in [
     *(name for name in os.environ if name.startswith(("AWS_", "AZURE_", "GOOGLE_", "PREFECT_"))),

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from prefect_registry.datasets import manifest
 from prefect_registry.datasets.reading import Dataset, DatasetState
+from prefect_registry.datasets.usage import Usage
 from prefect_registry.errors import IntegrityError, NotFound
 from prefect_registry.ids import is_run_id, parse_inner_id
 from prefect_registry.ledger import paths
@@ -26,6 +27,7 @@ class Finding:
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
         self.store = ledger.store
+        self.usage = Usage(ledger)
 
     def get(self, dataset_id: str) -> Dataset:
         """One dataset in its present state, whatever that is. Raises ``NotFound``."""
@@ -85,6 +87,7 @@ class Finding:
             tags=dict(document.tags),
             partitioning=dict(document.partitioning),
             store=self.store,
+            usage=self.usage,
         )
 
     def _derive(self, document: DatasetGeneration) -> tuple[DatasetGeneration, DatasetState]:

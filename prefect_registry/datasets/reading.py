@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from prefect_registry.asynchronous import twin
+from prefect_registry.datasets.usage import Usage
 from prefect_registry.errors import IntegrityError, InvalidInput, InvalidState, NotFound
 from prefect_registry.ledger import paths
 from prefect_registry.ledger.store import Store
@@ -52,6 +53,7 @@ class Dataset:
     tags: Mapping[str, str] = field(default_factory=dict)
     partitioning: Mapping[str, str] = field(default_factory=dict, repr=False)
     store: Store = field(repr=False, compare=False, kw_only=True)
+    usage: Usage = field(repr=False, compare=False, kw_only=True)
 
     @property
     def parquet_root(self) -> str:
@@ -65,6 +67,7 @@ class Dataset:
 
     def urls(self) -> list[str]:
         """The URL of every file, for Spark, DuckDB and pandas."""
+        self.usage.note([self])
         return [f"{self.root.rstrip('/')}/{f.path}" for f in self.files]
 
     # -- whole files ---------------------------------------------------------------------------------------------
@@ -73,6 +76,7 @@ class Dataset:
         """A seekable binary file over one file of the dataset. Not verified: see :meth:`download` for that."""
         self._check_readable()
         entry = self._entry(path)
+        self.usage.note([self])
         try:
             return self.store.storage.open(self._key(entry))
         except NotFound as error:
@@ -97,6 +101,7 @@ class Dataset:
         return targets
 
     def _download(self, downloads: list[Download], progress: Progress | None) -> None:
+        self.usage.note([self])
         try:
             self.store.storage.download(downloads, progress)
         except NotFound as error:
@@ -171,6 +176,7 @@ class Dataset:
         """The rows as one pyarrow table. Every file's sha256 is checked first unless ``verify=False``."""
         from prefect_registry.datasets.arrow import read_table
 
+        self.usage.note([self])
         if verify:
             self.verify()
         return read_table([self], columns)
@@ -179,6 +185,7 @@ class Dataset:
         """A lazy pyarrow dataset over the Parquet files, for scans that read only what they use. Not verified."""
         from prefect_registry.datasets.arrow import as_dataset
 
+        self.usage.note([self])
         return as_dataset([self])
 
     adownload = twin(download)

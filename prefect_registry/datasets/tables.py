@@ -49,12 +49,14 @@ class Table:
 
     def files(self) -> list[str]:
         """The URL of every file: what Spark, DuckDB and pandas read."""
+        self._note_used()
         return [url for d in self.datasets() for url in d.urls()]
 
     def to_table(self, columns: list[str] | None = None, *, verify: bool = True) -> pa.Table:
         """All rows as one pyarrow table; every file's sha256 is checked first unless ``verify=False``."""
         from prefect_registry.datasets.arrow import read_table
 
+        self._note_used()
         if verify:
             for dataset in self._datasets:
                 dataset.verify()
@@ -68,7 +70,12 @@ class Table:
         """One lazy pyarrow dataset, for scans that read only what they use. Not verified."""
         from prefect_registry.datasets.arrow import as_dataset
 
+        self._note_used()
         return as_dataset(self.datasets())
+
+    def _note_used(self) -> None:
+        if self._datasets:
+            self._datasets[0].usage.note(self._datasets)
 
     ato_table = twin(to_table)
 

@@ -21,7 +21,8 @@ from prefect_registry.errors import (
     settle,
 )
 from prefect_registry.ledger import paths
-from prefect_registry.ledger.membership import Listing, Membership
+from prefect_registry.ledger.listing import Listing, list_run
+from prefect_registry.ledger.membership import Membership
 from prefect_registry.ledger.outcomes import Outcomes
 from prefect_registry.ledger.runs import Runs
 from prefect_registry.ledger.store import Store
@@ -73,7 +74,7 @@ class Closing:
             OutcomeUnknown: The store gave no certain answer. Nothing may be cleaned up.
         """
         begin = self._runs.known(run_id)
-        listed = list(self._store.storage.list(paths.run_prefix(run_id)))
+        listed = list_run(self._store, run_id)
         self._store.learn_time(listed)
         self._store.know_time()
         listing = Listing.of(listed)

@@ -6,12 +6,13 @@ visible at once. The file name tells which: ``e…`` or ``i…``, so that a list
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
 from functools import partial
 from typing import Any
 
 from prefect_registry.errors import AlreadyExists, IntegrityError, in_run
-from prefect_registry.ids import parse_inner_id, parse_run_id
+from prefect_registry.ids import began_at, parse_inner_id, parse_run_id
 from prefect_registry.ledger import paths
 from prefect_registry.ledger.journal import Journal, RunEntry
 from prefect_registry.ledger.outcomes import Outcomes
@@ -36,6 +37,10 @@ class Events:
         """Record an event: one round trip."""
         visible = immediate or run_id is None
         return self._write("ev", run_id, visible, event_name, subject_id, payload=dict(payload))
+
+    def used(self, run_id: str, dataset_ids: Sequence[str]) -> Event:
+        """Record that a run reads datasets: a member of the run, like what it publishes."""
+        return self._write("ev", run_id, False, "Used", run_id, record="usage", payload={"datasets": list(dataset_ids)})
 
     def incident(self, event: str, subject_id: str, error_class: str, message: str, run_id: str | None) -> Event:
         """Record an incident, visible at once, also when its run fails, and also after it."""
@@ -68,10 +73,17 @@ class Events:
         elif run_id is not None:
             with in_run(run_id):
                 self._runs.known(run_id)
-                create()
+                calls: list[Callable[[], object]] = [create, *self._see(run_id, now)]
+                self._store.together(calls)
         else:
             create()
         return document
+
+    def _see(self, run_id: str, now: datetime) -> list[Callable[[], object]]:
+        """The marker that makes an index look at a run whose own hour it may have sealed (DESIGN.md 6)."""
+        if paths.hour_of(now) == paths.hour_of(began_at(run_id)):
+            return []
+        return [partial(self._store.storage.put, paths.see_key(run_id, now), b"")]
 
     def _create(self, key: str, document: Event) -> None:
         try:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import orjson
 
 from prefect_registry.ledger import paths
+from prefect_registry.ledger.listing import Listing
 from prefect_registry.ledger.outcomes import Outcomes
 from prefect_registry.ledger.runs import FLOW_RUN
 from prefect_registry.ledger.store import Store
 from prefect_registry.records.cells import CellGeneration, CellRef
 from prefect_registry.records.runs import Begin, Decision, LeftOut, Members, MembersDocument, Reference
-from prefect_registry.storage.base import ObjectInfo
 
 MOST_INLINE_BYTES = 500_000
 """Half of a document: notes and a result lie in the decision too."""
@@ -26,44 +25,6 @@ MOST_LEFT_OUT = 2_000
 DecideNested = Callable[[str, Begin], Decision]
 BuiltOn = tuple[str, str, str, int]
 """A generation that something was computed from: the run that wrote it, type and key of its cell, its number."""
-
-
-@dataclass
-class Listing:
-    """What one LIST of a run's prefix shows."""
-
-    end: bool = False
-    begin: ObjectInfo | None = None
-    datasets: dict[str, int] = field(default_factory=dict)
-    events: list[str] = field(default_factory=list)
-    touched: list[tuple[CellRef, int]] = field(default_factory=list)
-    nested: list[str] = field(default_factory=list)
-    incidents: list[str] = field(default_factory=list)
-
-    @classmethod
-    def of(cls, objects: Iterable[ObjectInfo]) -> Listing:
-        """Sort the objects below a run's prefix by what they are."""
-        found = cls()
-        for info in objects:
-            parsed = paths.parse_run_object(info.key)
-            if parsed is None:
-                continue
-            kind, rest = parsed.kind, parsed.rest
-            if kind == "end.json":
-                found.end = True
-            elif kind == "begin.json":
-                found.begin = info
-            elif kind == "datasets" and len(rest) == 2:
-                gen = paths.gen_of_key(info.key)
-                found.datasets[rest[0]] = max(gen, found.datasets.get(rest[0], -1))
-            elif kind == "events":
-                name = rest[0].removesuffix(".json")
-                (found.incidents if name.startswith("i") else found.events).append(name)
-            elif kind == "touch" and len(rest) == 3:
-                found.touched.append((CellRef(rest[0], rest[1]), paths.gen_of_key(info.key)))
-            elif kind == "nested":
-                found.nested.append(rest[0])
-        return found
 
 
 class Membership:

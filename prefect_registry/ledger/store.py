@@ -116,9 +116,10 @@ class Store:
     def __post_init__(self) -> None:
         self._cache = _Cache()
         self._sent: dict[str, tuple[Instant, Instant]] = {}
+        self.creates = 0  # of this process: an index from before the last one is too old for it
 
     def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in self.__dict__.items() if k not in ("_cache", "_sent")}
+        return {k: v for k, v in self.__dict__.items() if k not in ("_cache", "_sent", "creates")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -151,6 +152,7 @@ class Store:
         before = Instant.of(self.clock)
         self.storage.create(key, document.encode())
         self._sent[key] = (before, Instant.of(self.clock))
+        self.creates += 1
         if len(self._sent) > MOST_SENT:
             with contextlib.suppress(KeyError, RuntimeError, StopIteration):  # another thread does the same
                 del self._sent[next(iter(self._sent))]

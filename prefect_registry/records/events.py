@@ -12,6 +12,8 @@ from prefect_registry.records.base import Document, Moment
 class Event(Document):
     """Something that happened. With ``tx``, it is a member of that run and visible only if the run commits.
 
+    A ``usage`` tells what its run has read: ``payload["datasets"]`` lists their ids (lineage).
+
     The names ``DatasetCommitted``, ``DatasetRolledBack`` and ``RunClosed`` are derived from decisions, never stored.
     """
 
@@ -24,6 +26,6 @@ class Event(Document):
     created_at: Moment
     tx: str | None = None
     run_id: str | None = None
-    record: Literal["event", "incident"] = "event"
+    record: Literal["event", "incident", "usage"] = "event"
     error_class: str | None = None
     message: str | None = None

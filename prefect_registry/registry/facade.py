@@ -103,7 +103,7 @@ class Registry(RegistryRecording):
         return cls(url, storage_options=storage_options, create=create)
 
     def __getstate__(self) -> dict[str, Any]:
-        state = {k: v for k, v in self.__dict__.items() if k != "parts"}
+        state = {k: v for k, v in self.__dict__.items() if k not in ("parts", "catalog")}
         return {**state, "_store": self.parts.ledger.store, "_heartbeats": self.parts.ledger.heartbeats}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from prefect_registry.asynchronous import context_twin, twin
+from prefect_registry.catalog.results import RunInfo
 from prefect_registry.datasets.adopt import How, adopt
 from prefect_registry.datasets.reading import Dataset
 from prefect_registry.datasets.tables import Table
@@ -19,7 +20,6 @@ from prefect_registry.records.base import text_of
 from prefect_registry.records.datasets import Mode
 from prefect_registry.records.documents import Doc, DoctagsAsset
 from prefect_registry.registry.recording import LONGEST_MESSAGE_CHARACTERS
-from prefect_registry.registry.views import RunInfo
 from prefect_registry.storage.base import Progress
 
 if TYPE_CHECKING:

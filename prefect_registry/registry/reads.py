@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
 from prefect_registry.asynchronous import iterator_twin, twin
+from prefect_registry.catalog.catalog import Catalog
+from prefect_registry.catalog.results import EventInfo, IncidentInfo, RunInfo
 from prefect_registry.datasets.reading import Dataset
 from prefect_registry.datasets.tables import Table
 from prefect_registry.documents.service import DOCTAGS, DOCUMENT
@@ -15,13 +18,19 @@ from prefect_registry.ids import parse_run_id
 from prefect_registry.names import name_problems
 from prefect_registry.records.documents import Doc, DoctagsAsset
 from prefect_registry.registry.snapshot import Parts, Snapshot
-from prefect_registry.registry.views import EventInfo, IncidentInfo, RunInfo, event_info, incident_info, run_info
+from prefect_registry.registry.views import event_info, incident_info, run_info
 
 
 class RegistryReads:
     """The reading half of :class:`prefect_registry.Registry`. Nothing here writes."""
 
     parts: Parts
+    registry_id: str
+
+    @cached_property
+    def catalog(self) -> Catalog:
+        """Queries over everything, from a local index that follows the store: filters, pages, counts, lineage."""
+        return Catalog(self.parts.ledger.store, self.registry_id)
 
     # -- tables --------------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 
 from prefect_registry.asynchronous import iterator_twin, twin
+from prefect_registry.catalog.results import EventInfo, IncidentInfo, RunInfo
 from prefect_registry.datasets.reading import Dataset
 from prefect_registry.datasets.service import Datasets
 from prefect_registry.datasets.tables import Table, Tables
@@ -22,7 +23,7 @@ from prefect_registry.ledger.ledger import Ledger
 from prefect_registry.ledger.store import Store
 from prefect_registry.records.documents import Doc, DoctagsAsset
 from prefect_registry.records.runs import Begin, Decision
-from prefect_registry.registry.views import EventInfo, IncidentInfo, RunInfo, event_info, incident_info, run_info
+from prefect_registry.registry.views import event_info, incident_info, run_info
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)

@@ -3,51 +3,11 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any, Literal
 
+from prefect_registry.catalog.results import EventInfo, IncidentInfo, RunInfo, RunState
 from prefect_registry.ledger.ledger import Ledger
 from prefect_registry.records.events import Event as EventDocument
-from prefect_registry.records.runs import Begin, Decision, Failure
-
-RunState = Literal["RUNNING", "COMMITTED", "ABORTED"]
-
-
-@dataclass(frozen=True)
-class RunInfo:
-    """A run: what insert_run recorded, and how it ended.
-
-    ``state`` is the effective one: a nested run is RUNNING until the outermost run around it is decided; then
-    ``staged`` tells that its own decision is made. Times are UTC.
-    """
-
-    id: str
-    purpose: str
-    state: RunState
-    model_id: str | None
-    revision: str | None
-    config: Mapping[str, Any]
-    started_at: datetime
-    finished_at: datetime | None
-    success: bool | None
-    notes: str | None
-    failure: Failure | None
-    parent: str | None
-    isolated: bool
-    publish: str
-    implicit: bool
-    lease_seconds: float
-    flow_run: str | None
-    staged: bool = False
-    left_out: tuple[str, ...] = ()
-    prefect: Mapping[str, Any] = field(default_factory=dict, repr=False)
-
-    @property
-    def status(self) -> RunState:
-        """``state`` by another name."""
-        return self.state
+from prefect_registry.records.runs import Begin, Decision
 
 
 def run_info(ledger: Ledger, begin: Begin, decision: Decision | None) -> RunInfo:
@@ -76,33 +36,6 @@ def run_info(ledger: Ledger, begin: Begin, decision: Decision | None) -> RunInfo
         left_out=tuple(f"ds_{begin.run_id[4:]}_{s}" for s in decision.left_out.pending) if decision is not None else (),
         prefect=copy.deepcopy(begin.prefect),
     )
-
-
-@dataclass(frozen=True)
-class EventInfo:
-    """Something that happened to ``subject_id``. Derived ones (``DatasetCommitted``, ``DatasetRolledBack``,
-    ``RunClosed``) come from the decisions themselves.
-    """
-
-    id: str
-    event_name: str
-    subject_id: str
-    payload: Mapping[str, Any]
-    created_at: datetime
-    run_id: str | None
-
-
-@dataclass(frozen=True)
-class IncidentInfo:
-    """Something that went wrong, visible at once."""
-
-    id: str
-    event: str
-    subject_id: str
-    error_class: str
-    message: str
-    created_at: datetime
-    run_id: str | None
 
 
 def event_info(document: EventDocument) -> EventInfo:

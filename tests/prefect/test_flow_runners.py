@@ -23,7 +23,7 @@ from prefect_registry.runs import acurrent_run, current_run, registry_run
 @pytest.fixture(scope="module")
 def dask() -> Any:
     """A Dask cluster of one worker process."""
-    with LocalCluster(n_workers=1, threads_per_worker=2, processes=True, dashboard_address=None) as cluster:
+    with LocalCluster(n_workers=1, threads_per_worker=2, processes=True, dashboard_address=":0") as cluster:
         yield cluster.scheduler_address
 
 
@@ -194,7 +194,7 @@ def stage_keyed(n: int, folder: str) -> int:
 def test_a_dask_worker_killed_in_a_task_doubles_no_rows(store: Registry, tmp_path: Any) -> None:
     """Two workers, eight datasets: what the dead one had staged is taken over by its key."""
 
-    with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
+    with LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0") as cluster:
 
         @registry_run(store)
         @flow(task_runner=DaskTaskRunner(address=cluster.scheduler_address))

@@ -434,7 +434,7 @@ def test_a_flow_that_fails_on_other_workers_publishes_nothing(store: Registry, r
     runners: dict[str, Any] = {
         "process": lambda: ProcessPoolTaskRunner(max_workers=1),
         "dask": lambda: DaskTaskRunner(
-            cluster_kwargs={"n_workers": 1, "threads_per_worker": 1, "dashboard_address": None}
+            cluster_kwargs={"n_workers": 1, "threads_per_worker": 1, "dashboard_address": ":0"}
         ),
     }
     elsewhere = task(begin_elsewhere)

@@ -23,6 +23,7 @@ from hypothesis.stateful import (
 from registry_support import numbers, rows_of
 
 from prefect_registry import Registry
+from prefect_registry.catalog.catalog import Catalog
 from prefect_registry.errors import (
     Conflict,
     InvalidState,
@@ -206,6 +207,29 @@ def everything(view: Any) -> list[Any]:
         [(r.id, r.state) for r in view.runs()],
         [(d.id, d.title) for d in view.documents()],
         [e.id for e in view.events()],
+    ]
+
+
+def asked_of_catalog(catalog: Any, as_of: Any = None) -> list[Any]:
+    """What the catalog says of everything."""
+    documents = catalog.cells("document", as_of=as_of)
+    return [
+        list(catalog.runs(order="-id", as_of=as_of)),
+        {d.id: (d.state, d.kind, d.run_id, d.root, d.created_at) for d in catalog.datasets(as_of=as_of, limit=1000)},
+        list(catalog.events(as_of=as_of, limit=1000)),
+        list(catalog.incidents(as_of=as_of, limit=1000)),
+        sorted((d.name, d.value["title"]) for d in documents),
+    ]
+
+
+def walked(view: Any) -> list[Any]:
+    """The same from the store itself, without an index."""
+    return [
+        list(view.runs()),
+        {d.id: (d.state, d.kind, d.run_id, d.root, d.created_at) for d in view.datasets()},
+        list(view.events(derived=False)),
+        list(view.incidents()),
+        sorted((d.id, d.title) for d in view.documents()),
     ]
 
 
@@ -468,6 +492,21 @@ class RegistryMachine(RuleBasedStateMachine):
     def look_at_snapshot(self, snapshot: tuple[Any, list[Any]]) -> None:
         """It is what it was, but for data that was collected since."""
         assert everything(snapshot[0]) == snapshot[1]
+
+    @precondition(lambda self: self.model.runs)
+    @rule(run=runs, fresh=st.booleans())
+    def look_at_the_past(self, run: Run, fresh: bool) -> None:
+        """The index tells of every moment what the decisions until then say."""
+        info = self.registry.get_run(run.id)
+        catalog = Catalog(self.registry.ledger.store, self.registry.registry_id) if fresh else self.registry.catalog
+        for time in (info.started_at, info.finished_at):
+            if time is not None:
+                assert asked_of_catalog(catalog, time) == walked(self.registry.as_of(time))
+
+    @invariant()
+    def the_index_says_what_the_store_says(self) -> None:
+        """Kept up to date step by step, it shows what a walk of the journal shows."""
+        assert asked_of_catalog(self.registry.catalog) == walked(self.registry.snapshot())
 
     @precondition(lambda self: self.model.runs)
     @rule(run=runs, kind=st.sampled_from(KINDS))

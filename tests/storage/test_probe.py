@@ -105,20 +105,21 @@ def test_a_registry_on_rclone_is_refused_before_its_first_write(rclone: Server) 
 
 
 @pytest.mark.server
-def test_a_server_is_asked_once(seaweedfs: Server, seaweedfs_proxy: Proxy) -> None:
+def test_a_server_is_asked_once(seaweedfs: Server) -> None:
     """Three requests before the first write of a process to a server and bucket, and no more for further stores."""
-    server = seaweedfs.through(seaweedfs_proxy.endpoint)
-    storage = open_storage(server.url(), server.storage_options)
-    assert storage.info("key") is None  # who reads does not ask
-    seaweedfs_proxy.reset()
-    storage.put("key", b"x")
-    assert [method for method, _ in seaweedfs_proxy.requests] == ["PUT", "PUT", "POST", "PUT"]
-    assert seaweedfs_proxy.seen == [200, 412]
-    seaweedfs_proxy.reset()
-    storage.create("other", b"x")
-    open_storage(server.url(), server.storage_options).create("key", b"x")
-    assert [method for method, _ in seaweedfs_proxy.requests] == ["PUT", "PUT"]
-    assert [info.key for info in storage.list("")] == ["key", "other"]
+    with Proxy(seaweedfs.endpoint).running() as proxy:  # on a port that this process has asked nothing on
+        server = seaweedfs.through(proxy.endpoint)
+        storage = open_storage(server.url(), server.storage_options)
+        assert storage.info("key") is None  # who reads does not ask
+        proxy.reset()
+        storage.put("key", b"x")
+        assert [method for method, _ in proxy.requests] == ["PUT", "PUT", "POST", "PUT"]
+        assert proxy.seen == [200, 412]
+        proxy.reset()
+        storage.create("other", b"x")
+        open_storage(server.url(), server.storage_options).create("key", b"x")
+        assert [method for method, _ in proxy.requests] == ["PUT", "PUT"]
+        assert [info.key for info in storage.list("")] == ["key", "other"]
 
 
 @pytest.mark.server

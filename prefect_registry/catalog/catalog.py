@@ -1,0 +1,296 @@
+"""``Catalog``: what is asked of a registry as a whole, answered by a local index that follows the store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from sqlite3 import Connection
+from typing import Any, Literal, TypeVar
+
+from prefect_registry.asynchronous import twin
+from prefect_registry.catalog import subjects
+from prefect_registry.catalog.database import Database
+from prefect_registry.catalog.lineage import Direction, edges_from
+from prefect_registry.catalog.place import index_file
+from prefect_registry.catalog.queries import MOST_PER_PAGE, Order, cursor, last_of, moment_of, where
+from prefect_registry.catalog.results import (
+    CellInfo,
+    DatasetInfo,
+    Edge,
+    EventInfo,
+    IncidentInfo,
+    Page,
+    RunInfo,
+    Total,
+)
+from prefect_registry.catalog.subjects import Subject
+from prefect_registry.catalog.sync import Sync, SyncReport
+from prefect_registry.errors import InvalidInput
+from prefect_registry.ledger.store import Store
+
+T = TypeVar("T")
+By = Literal["kind", "day"]
+_COUNTED: dict[str, Subject[Any]] = {
+    "runs": subjects.RUNS,
+    "datasets": subjects.DATASETS,
+    "events": subjects.EVENTS,
+    "incidents": subjects.INCIDENTS,
+}
+_DAY = "date(created_at / 1000000, 'unixepoch')"
+
+
+class Catalog:
+    """Queries over everything in a registry: filtered, ordered, a page at a time, as it is or as it was.
+
+    Every query first takes in what is new in the store: one LIST per open hour, and what is new in parallel. With
+    ``max_age`` seconds, an index that is no older answers without looking; what this process decided itself is in it
+    all the same. The index lies in the user's cache folder and can be deleted at any time.
+
+    >>> from prefect_registry import Registry
+    >>> registry = Registry("memory://docs-catalog")
+    >>> with registry.run("nightly") as run, run.dataset("greetings") as ds, ds.open("hello.txt", "w") as file:
+    ...     _ = file.write("hello")
+    >>> [(d.kind, d.state, d.file_count) for d in registry.catalog.datasets(kind="greetings")]
+    [('greetings', 'READY', 1)]
+    """
+
+    def __init__(self, store: Store, registry_id: str) -> None:
+        self._store = store
+        self._registry_id = registry_id
+        self._database = Database(index_file(registry_id, store.storage.url))
+        self._sync = Sync(store, self._database)
+
+    def __getstate__(self) -> tuple[Store, str]:
+        return (self._store, self._registry_id)
+
+    def __setstate__(self, state: tuple[Store, str]) -> None:
+        self.__init__(*state)  # type: ignore[misc]
+
+    # -- keeping up ----------------------------------------------------------------------------------------------
+
+    def refresh(self) -> SyncReport:
+        """Take in everything that was decided before this call."""
+        return self._sync.run()
+
+    @contextmanager
+    def _current(self, max_age: float | None) -> Iterator[Connection]:
+        if not (max_age is not None and self._sync.age() <= max_age):
+            self.refresh()
+        with self._database.reading() as connection:
+            yield connection
+
+    # -- queries -------------------------------------------------------------------------------------------------
+
+    def runs(
+        self,
+        /,
+        *,
+        order: str = "-started_at",
+        limit: int = 100,
+        cursor: str | None = None,
+        text: str | None = None,
+        as_of: datetime | None = None,
+        max_age: float | None = None,
+        **filters: Any,
+    ) -> Page[RunInfo]:
+        """Runs, newest first.
+
+        Args:
+            order: A field, with a minus before it for descending. Ties go by id.
+            limit: The most that a page has; at most 10,000.
+            cursor: ``next`` of the page before. It goes on behind its last item, whatever has come in between.
+            text: Only those that have this in one of their texts; case is ignored for ASCII letters.
+            as_of: As it was then (aware), by the times of the decisions.
+            max_age: Seconds by which the answer may lag behind; by default the store is looked at first.
+            filters: Fields: a value, or several of which one is enough; ``since`` and ``until`` (exclusive) for the
+                time; ``config={"region.name": "eu"}`` looks into JSON. None does not filter.
+
+        Raises:
+            InvalidInput: Lists every filter that there is not.
+        """
+        return self._page(subjects.RUNS, order, limit, cursor, text, as_of, max_age, filters)
+
+    def datasets(
+        self,
+        /,
+        *,
+        order: str = "-created_at",
+        limit: int = 100,
+        cursor: str | None = None,
+        text: str | None = None,
+        as_of: datetime | None = None,
+        max_age: float | None = None,
+        **filters: Any,
+    ) -> Page[DatasetInfo]:
+        """Datasets in every state, newest first. Arguments are those of :meth:`runs`; ``tags`` and ``partition`` are
+        looked into.
+        """
+        return self._page(subjects.DATASETS, order, limit, cursor, text, as_of, max_age, filters)
+
+    def events(
+        self,
+        /,
+        *,
+        order: str = "created_at",
+        limit: int = 100,
+        cursor: str | None = None,
+        text: str | None = None,
+        as_of: datetime | None = None,
+        max_age: float | None = None,
+        **filters: Any,
+    ) -> Page[EventInfo]:
+        """Events that were emitted, oldest first. Arguments are those of :meth:`runs`; ``payload`` is looked into."""
+        return self._page(subjects.EVENTS, order, limit, cursor, text, as_of, max_age, filters)
+
+    def incidents(
+        self,
+        /,
+        *,
+        order: str = "created_at",
+        limit: int = 100,
+        cursor: str | None = None,
+        text: str | None = None,
+        as_of: datetime | None = None,
+        max_age: float | None = None,
+        **filters: Any,
+    ) -> Page[IncidentInfo]:
+        """Incidents, oldest first. Arguments are those of :meth:`runs`."""
+        return self._page(subjects.INCIDENTS, order, limit, cursor, text, as_of, max_age, filters)
+
+    def cells(
+        self,
+        type: str,
+        /,
+        *,
+        order: str = "name",
+        limit: int = 100,
+        cursor: str | None = None,
+        text: str | None = None,
+        as_of: datetime | None = None,
+        max_age: float | None = None,
+        deleted: bool | None = False,
+        **filters: Any,
+    ) -> Page[CellInfo]:
+        """The newest visible generation of every cell of a type (``document``, ``doctags`` …), by name.
+
+        Arguments are those of :meth:`runs`; ``value`` is looked into. ``deleted=None`` shows tombstones too.
+        """
+        filters = {"type": type, "deleted": deleted, **filters}
+        return self._page(subjects.CELLS, order, limit, cursor, text, as_of, max_age, filters)
+
+    def _page(
+        self,
+        subject: Subject[T],
+        order: str,
+        limit: int,
+        after: str | None,
+        text: str | None,
+        as_of: datetime | None,
+        max_age: float | None,
+        filters: dict[str, Any],
+    ) -> Page[T]:
+        if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MOST_PER_PAGE:
+            raise InvalidInput.of("limit", [f"limit must be from 1 to {MOST_PER_PAGE:,}, not {limit!r:.40}"])
+        condition, by = where(subject, filters, text, as_of), Order.of(subject, order)
+        asked = f"{subject.noun} {order} {as_of} {condition.sql} {condition.values}"
+        behind = by.after(subject.unique, last_of(asked, after)) if after is not None else None
+        source = subject.source if as_of is None else subject.past
+        sql = f"SELECT * FROM ({source}) WHERE {condition.sql}"
+        values = dict(condition.values)
+        if behind is not None:
+            sql += f" AND {behind.sql}"
+            values |= behind.values
+        with self._current(max_age) as connection:
+            sql += f" ORDER BY {by.sql(subject.unique)} LIMIT {limit + 1}"
+            found = connection.execute(sql, values).fetchall()
+        items = tuple(subject.make(row, self._store.storage.url) for row in found[:limit])
+        last = found[limit - 1] if len(found) > limit else None
+        following = cursor(asked, (last[by.column], last[subject.unique])) if last is not None else None
+        return Page(items, following)
+
+    def count(
+        self,
+        what: Literal["runs", "datasets", "events", "incidents"],
+        /,
+        *,
+        text: str | None = None,
+        as_of: datetime | None = None,
+        max_age: float | None = None,
+        **filters: Any,
+    ) -> int:
+        """How many there are. Filters are those of the query of that name."""
+        if what not in _COUNTED:
+            raise InvalidInput.of("what", [f"it must be one of {', '.join(_COUNTED)}, not {what!r:.40}"])
+        subject = _COUNTED[what]
+        condition = where(subject, filters, text, as_of)
+        source = subject.source if as_of is None else subject.past
+        with self._current(max_age) as connection:
+            sql = f"SELECT count(*) FROM ({source}) WHERE {condition.sql}"
+            return int(connection.execute(sql, condition.values).fetchone()[0])
+
+    def totals(
+        self,
+        /,
+        *,
+        by: By | Iterable[By] = "kind",
+        text: str | None = None,
+        as_of: datetime | None = None,
+        max_age: float | None = None,
+        **filters: Any,
+    ) -> list[Total]:
+        """Datasets, rows, bytes and files per kind, per day on which they were begun (UTC), or both.
+
+        Filters are those of :meth:`datasets`; pass ``state="READY"`` to count what is visible.
+        """
+        wanted = [by] if isinstance(by, str) else list(by)
+        if not wanted or any(name not in ("kind", "day") for name in wanted):
+            raise InvalidInput.of("by", [f"by must be 'kind', 'day' or both, not {by!r:.60}"])
+        condition = where(subjects.DATASETS, filters, text, as_of)
+        source = subjects.DATASETS.source if as_of is None else subjects.DATASETS.past
+        kind = "kind" if "kind" in wanted else "NULL"
+        day = _DAY if "day" in wanted else "NULL"
+        sql = (
+            f"SELECT {kind} AS kind, {day} AS day, count(*) AS datasets, coalesce(sum(rows), 0) AS rows,"
+            f" coalesce(sum(bytes), 0) AS bytes, coalesce(sum(file_count), 0) AS files FROM ({source})"
+            f" WHERE {condition.sql} GROUP BY 1, 2 ORDER BY 2, 1"
+        )
+        with self._current(max_age) as connection:
+            return [Total(*row) for row in connection.execute(sql, condition.values)]
+
+    # -- lineage -------------------------------------------------------------------------------------------------
+
+    def upstream(
+        self, id: str, *, depth: int = 100, as_of: datetime | None = None, max_age: float | None = None
+    ) -> list[Edge]:
+        """What a run or dataset came from: the edges within ``depth`` steps, nearest first."""
+        return self._lineage(id, "upstream", depth, as_of, max_age)
+
+    def downstream(
+        self, id: str, *, depth: int = 100, as_of: datetime | None = None, max_age: float | None = None
+    ) -> list[Edge]:
+        """What came from a run or dataset: the edges within ``depth`` steps, nearest first."""
+        return self._lineage(id, "downstream", depth, as_of, max_age)
+
+    def _lineage(
+        self, id: str, direction: Direction, depth: int, as_of: datetime | None, max_age: float | None
+    ) -> list[Edge]:
+        if isinstance(depth, bool) or not isinstance(depth, int) or depth < 1:
+            raise InvalidInput.of("depth", [f"depth must be at least 1, not {depth!r:.40}"])
+        with self._current(max_age) as connection:
+            return edges_from(connection, id, direction, depth, moment_of("as_of", as_of))
+
+    def close(self) -> None:
+        """Give the index's file back; the next query opens it again."""
+        self._database.close()
+
+    arefresh = twin(refresh)
+    aruns = twin(runs)
+    adatasets = twin(datasets)
+    aevents = twin(events)
+    aincidents = twin(incidents)
+    acells = twin(cells)
+    acount = twin(count)
+    atotals = twin(totals)
+    aupstream = twin(upstream)
+    adownstream = twin(downstream)
