@@ -78,7 +78,7 @@ def close_calls(storage: Storage) -> Iterator[Result]:
     pages = (measure.sequential - counts[1][1]) / thousands
     yield Result(
         "further LIST pages of a close per 1,000 datasets", pages, "pages", "at most 1", pages <= 1,
-        "a dataset is two small objects, begun and staged; DESIGN.md 4: one page per 1,000 small objects",
+        "one after the other; a dataset is two small objects, and pages beyond the first are listed in parallel",
     )  # fmt: skip
 
 

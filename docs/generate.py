@@ -114,7 +114,7 @@ def _class(cls: type) -> Iterator[str]:
     where = f"From `{cls.__module__}`. " if cls.__name__ in IMPORTED_BY_USERS else ""
     yield f"## {cls.__name__}\n\n{where}{_doc(cls)}\n"
     if dataclasses.is_dataclass(cls):
-        fields = [_field(f) for f in dataclasses.fields(cls) if not f.name.startswith("_") and f.name != "store"]
+        fields = [_field(f) for f in dataclasses.fields(cls) if not f.name.startswith("_") and f.name not in ("store", "usage")]
         yield "Fields: " + ", ".join(fields) + ".\n"
     twins = {v.__wrapped_sync__.__name__ for _, v in inspect.getmembers(cls) if hasattr(v, "__wrapped_sync__")}
     for name, value in _members(cls):
@@ -132,6 +132,9 @@ def _model(cls: Any, where: str) -> Iterator[str]:
 def api() -> Iterator[str]:
     """Everything that ``prefect_registry`` exports, and what those things return."""
     import prefect_registry
+    from prefect_registry.catalog.catalog import Catalog
+    from prefect_registry.catalog.results import CellInfo, DatasetInfo, Edge, Page, Total
+    from prefect_registry.catalog.sync import SyncReport
     from prefect_registry.datasets.reading import Dataset
     from prefect_registry.datasets.revert import RevertReport
     from prefect_registry.datasets.tables import Table
@@ -155,7 +158,7 @@ def api() -> Iterator[str]:
         where = "" if name in prefect_registry.__all__ else "From `prefect_registry.resolve`. "
         yield f"## {name}\n\n```text\n{_signature(thing, name)}\n```\n\n{where}{_doc(thing)}\n"
     for cls in (prefect_registry.Registry, prefect_registry.RegistryProtocol, Run, DatasetWriter, Dataset, Table,
-                Snapshot, RunInfo, EventInfo, IncidentInfo, Closed, ReapReport, CollectReport, RevertReport,
+                Snapshot, Catalog, Page, RunInfo, DatasetInfo, EventInfo, IncidentInfo, CellInfo, Total, Edge, SyncReport, Closed, ReapReport, CollectReport, RevertReport,
                 ProbeReport, ProbeCheck, LedgerSettings):  # fmt: skip
         yield from _class(cls)
     for model in (FileEntry, Failure, Doc, DoctagsAsset):

@@ -14,7 +14,7 @@ from catalog_support import asked, fresh, publish, walked
 
 from prefect_registry import Registry
 
-WRITERS, READERS, RUNS = 4, 3, 25
+WRITERS, READERS, RUNS = 4, 3, 15
 
 
 def fork(work: object, *args: object) -> int:
