@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from functools import cached_property
 from sqlite3 import Connection
 from typing import Any, Literal, TypeVar
 
@@ -27,7 +28,9 @@ from prefect_registry.catalog.results import (
 from prefect_registry.catalog.subjects import Subject
 from prefect_registry.catalog.sync import Sync, SyncReport
 from prefect_registry.errors import InvalidInput
+from prefect_registry.ledger import paths
 from prefect_registry.ledger.store import Store
+from prefect_registry.records.store import RegistryDocument
 
 T = TypeVar("T")
 By = Literal["kind", "day"]
@@ -55,17 +58,24 @@ class Catalog:
     [('greetings', 'READY', 1)]
     """
 
-    def __init__(self, store: Store, registry_id: str) -> None:
+    def __init__(self, store: Store, use_cache: bool = True) -> None:
         self._store = store
-        self._registry_id = registry_id
-        self._database = Database(index_file(registry_id, store.storage.url))
-        self._sync = Sync(store, self._database)
+        self._use_cache = use_cache
 
-    def __getstate__(self) -> tuple[Store, str]:
-        return (self._store, self._registry_id)
+    def __getstate__(self) -> tuple[Store, bool]:
+        return (self._store, self._use_cache)
 
-    def __setstate__(self, state: tuple[Store, str]) -> None:
+    def __setstate__(self, state: tuple[Store, bool]) -> None:
         self.__init__(*state)  # type: ignore[misc]
+
+    @cached_property
+    def _database(self) -> Database:
+        registry_id = self._store.read(paths.REGISTRY, RegistryDocument).registry_id
+        return Database(index_file(registry_id, self._store.storage.url) if self._use_cache else None)
+
+    @cached_property
+    def _sync(self) -> Sync:
+        return Sync(self._store, self._database)
 
     # -- keeping up ----------------------------------------------------------------------------------------------
 
@@ -74,7 +84,8 @@ class Catalog:
         return self._sync.run()
 
     @contextmanager
-    def _current(self, max_age: float | None) -> Iterator[Connection]:
+    def current(self, max_age: float | None = None) -> Iterator[Connection]:
+        """The index in one state, brought up to date first. For those who build on the catalog; not for users."""
         if not (max_age is not None and self._sync.age() <= max_age):
             self.refresh()
         with self._database.reading() as connection:
@@ -201,7 +212,7 @@ class Catalog:
         if behind is not None:
             sql += f" AND {behind.sql}"
             values |= behind.values
-        with self._current(max_age) as connection:
+        with self.current(max_age) as connection:
             sql += f" ORDER BY {by.sql(subject.unique)} LIMIT {limit + 1}"
             found = connection.execute(sql, values).fetchall()
         items = tuple(subject.make(row, self._store.storage.url) for row in found[:limit])
@@ -225,7 +236,7 @@ class Catalog:
         subject = _COUNTED[what]
         condition = where(subject, filters, text, as_of)
         source = subject.source if as_of is None else subject.past
-        with self._current(max_age) as connection:
+        with self.current(max_age) as connection:
             sql = f"SELECT count(*) FROM ({source}) WHERE {condition.sql}"
             return int(connection.execute(sql, condition.values).fetchone()[0])
 
@@ -255,7 +266,7 @@ class Catalog:
             f" coalesce(sum(bytes), 0) AS bytes, coalesce(sum(file_count), 0) AS files FROM ({source})"
             f" WHERE {condition.sql} GROUP BY 1, 2 ORDER BY 2, 1"
         )
-        with self._current(max_age) as connection:
+        with self.current(max_age) as connection:
             return [Total(*row) for row in connection.execute(sql, condition.values)]
 
     # -- lineage -------------------------------------------------------------------------------------------------
@@ -277,7 +288,7 @@ class Catalog:
     ) -> list[Edge]:
         if isinstance(depth, bool) or not isinstance(depth, int) or depth < 1:
             raise InvalidInput.of("depth", [f"depth must be at least 1, not {depth!r:.40}"])
-        with self._current(max_age) as connection:
+        with self.current(max_age) as connection:
             return edges_from(connection, id, direction, depth, moment_of("as_of", as_of))
 
     def close(self) -> None:

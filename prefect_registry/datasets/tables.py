@@ -8,12 +8,14 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from prefect_registry.asynchronous import twin
+from prefect_registry.catalog.catalog import Catalog
+from prefect_registry.catalog.published import Generation, publications, published_kinds, staged
 from prefect_registry.datasets.finding import TOMBSTONES
-from prefect_registry.datasets.reading import Dataset
+from prefect_registry.datasets.reading import Dataset, DatasetState
 from prefect_registry.datasets.service import Datasets
 from prefect_registry.errors import InvalidInput, NotFound
 from prefect_registry.ledger import paths
-from prefect_registry.ledger.journal import PublishedRun, RunEntry
+from prefect_registry.ledger.journal import PublishedRun
 from prefect_registry.names import folder_values, spelled_in_folder
 from prefect_registry.records.cells import CellGeneration, CellRef
 from prefect_registry.records.datasets import DatasetGeneration, Partition
@@ -88,10 +90,11 @@ class Table:
 
 
 class Tables:
-    """Computes tables from the journal."""
+    """Computes tables: of the present from the index, of a snapshot from the runs that it shows."""
 
-    def __init__(self, datasets: Datasets) -> None:
+    def __init__(self, datasets: Datasets, catalog: Catalog) -> None:
         self._datasets = datasets
+        self._catalog = catalog
         self._ledger = datasets.ledger
         self._store = datasets.store
 
@@ -102,19 +105,22 @@ class Tables:
         published: list[PublishedRun] | None = None,
     ) -> Table:
         """The table of ``kind``; inside ``run_id``, with what is staged there on top."""
-        if run_id is None:
-            published = self._ledger.journal.published() if published is None else published
+        if published is not None:
             return Table(kind, tuple(_fold(self._publications(kind, published))))
+        if run_id is None:
+            return Table(kind, tuple(_fold(self._current(kind))))
         self._ledger.runs.known(run_id)
-        entries = self._ledger.journal.consistent_entries()
-        published = self._ledger.journal.published(entries)
-        inside = [d for d in self._inside(run_id, entries, published) if d.kind == kind]
-        return Table(kind, tuple(_fold([inside, *self._publications(kind, published)])))
+        with self._catalog.current() as connection:
+            groups = list(publications(connection, kind))
+            found = staged(connection, kind)
+        inside = [generation for generation in found if self._ledger.outcomes.inside(generation.run_id, run_id)]
+        own = [d for d in self._read(inside) if d.state in ("STAGED", "READY")]
+        return Table(kind, tuple(_fold([own, *self._read_all(groups)])))
 
     def latest(self, kind: str, published: list[PublishedRun] | None = None) -> Dataset:
         """The dataset of ``kind`` that was published last; ``InvalidInput`` with the count if its run had several."""
-        published = self._ledger.journal.published() if published is None else published
-        newest = next((g for g in self._publications(kind, published) if g), None)
+        groups = self._current(kind) if published is None else self._publications(kind, published)
+        newest = next((g for g in groups if g), None)
         if newest is None:
             raise NotFound(f"No dataset of kind {kind!r} is published", todo="Check the kind's spelling")
         if len(newest) > 1:
@@ -126,8 +132,27 @@ class Tables:
 
     def kinds(self, published: list[PublishedRun] | None = None) -> list[str]:
         """Every kind that was ever published, sorted."""
-        published = self._ledger.journal.published() if published is None else published
+        if published is None:
+            with self._catalog.current() as connection:
+                return published_kinds(connection)
         return sorted({d.kind for batch in self._batches(published) for _, d in batch})
+
+    # -- by the index --------------------------------------------------------------------------------------------
+
+    def _current(self, kind: str) -> Iterator[list[Dataset]]:
+        """The datasets of ``kind`` per root decision, newest first, up to the one that replaced all before it."""
+        with self._catalog.current() as connection:
+            groups = list(publications(connection, kind))
+        return self._read_all(groups)
+
+    def _read_all(self, groups: Iterable[Sequence[Generation]]) -> Iterator[list[Dataset]]:
+        return (self._read(group, "READY") for group in groups)
+
+    def _read(self, generations: Sequence[Generation], state: DatasetState | None = None) -> list[Dataset]:
+        keys = [paths.dataset_key(*generation) for generation in generations]
+        documents = self._store.read_many(keys, DatasetGeneration) if keys else []
+        return [self._datasets.view(self._datasets.checked(d, k), state)
+                for k, d in zip(keys, documents, strict=True) if d is not None]  # fmt: skip
 
     # -- from runs to publications -------------------------------------------------------------------------------
 
@@ -168,17 +193,6 @@ class Tables:
         keys = [paths.cell_key(CellRef(TOMBSTONES, key), gen) for key, gen in newest.items()]
         found = self._store.read_many(keys, CellGeneration) if keys else []
         return {d.name for d in found if d is not None and d.value.get("state") not in ("READY", "ARCHIVED")}
-
-    def _inside(self, run_id: str, entries: Mapping[str, RunEntry], published: Sequence[PublishedRun]) -> list[Dataset]:
-        """Datasets visible inside a run and not published in this very state: its own, its ancestors', and those of
-        committed nested runs. One that was published after the state was listed is READY by now.
-        """
-        outside = {run.decision.run_id for run in published}
-        found: list[Dataset] = []
-        for entry in entries.values():
-            if entry.datasets and entry.run_id not in outside and self._ledger.outcomes.inside(entry.run_id, run_id):
-                found += [d for d in self._datasets.all({entry.run_id: entry}) if d.state in ("STAGED", "READY")]
-        return sorted(found, key=lambda d: d.id, reverse=True)
 
 
 def _fold(groups: Iterable[list[Dataset]]) -> Iterator[Dataset]:

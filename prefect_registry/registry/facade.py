@@ -45,8 +45,8 @@ class Registry(RegistryRecording):
         url_or_backend: A folder or URL (``s3://bucket/prefix``), or a ``Storage``; never the name of a block:
             :func:`resolve_registry` takes those. Without one, a folder in the user's data folder.
         backend: The same by another name; give one of the two.
-        version_objects: Like ``mutable`` and ``use_cache`` for saved objects, which this version does not have yet:
-            they change nothing.
+        version_objects: Like ``mutable`` for saved objects, which this version does not have yet: they change nothing.
+        use_cache: Keep the index of the catalog in the user's cache folder; else each process builds it in memory.
         storage_options: What the filesystem needs: endpoint, credentials … (fsspec's ``storage_options``).
         create: Make the registry if there is none. Opening and reading an existing one needs no right to write.
         settings: How long things are waited for: a ``LedgerSettings``.
@@ -93,7 +93,7 @@ class Registry(RegistryRecording):
         self.registry_id = open_registry(self.parts.ledger.store, create).registry_id
 
     def _compose(self, store: Store, heartbeats: bool) -> None:
-        self.parts = Parts.of(store, heartbeats)
+        self.parts = Parts.of(store, heartbeats, self.use_cache)
 
     @classmethod
     def open(
@@ -103,7 +103,7 @@ class Registry(RegistryRecording):
         return cls(url, storage_options=storage_options, create=create)
 
     def __getstate__(self) -> dict[str, Any]:
-        state = {k: v for k, v in self.__dict__.items() if k not in ("parts", "catalog")}
+        state = {k: v for k, v in self.__dict__.items() if k != "parts"}
         return {**state, "_store": self.parts.ledger.store, "_heartbeats": self.parts.ledger.heartbeats}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

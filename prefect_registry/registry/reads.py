@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from functools import cached_property
 from typing import Any
 
 from prefect_registry.asynchronous import iterator_twin, twin
@@ -25,12 +24,11 @@ class RegistryReads:
     """The reading half of :class:`prefect_registry.Registry`. Nothing here writes."""
 
     parts: Parts
-    registry_id: str
 
-    @cached_property
+    @property
     def catalog(self) -> Catalog:
         """Queries over everything, from a local index that follows the store: filters, pages, counts, lineage."""
-        return Catalog(self.parts.ledger.store, self.registry_id)
+        return self.parts.catalog
 
     # -- tables --------------------------------------------------------------------------------------------------
 

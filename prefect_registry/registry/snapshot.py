@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 
 from prefect_registry.asynchronous import iterator_twin, twin
+from prefect_registry.catalog.catalog import Catalog
 from prefect_registry.catalog.results import EventInfo, IncidentInfo, RunInfo
 from prefect_registry.datasets.reading import Dataset
 from prefect_registry.datasets.service import Datasets
@@ -37,13 +38,15 @@ class Parts:
     datasets: Datasets
     tables: Tables
     documents: Documents
+    catalog: Catalog
 
     @classmethod
-    def of(cls, store: Store, heartbeats: bool) -> Parts:
+    def of(cls, store: Store, heartbeats: bool, use_cache: bool = True) -> Parts:
         """The parts that work on one store."""
         ledger = Ledger(store, heartbeats)
         datasets = Datasets(ledger)
-        return cls(ledger, datasets, Tables(datasets), Documents(ledger))
+        catalog = Catalog(store, use_cache)
+        return cls(ledger, datasets, Tables(datasets, catalog), Documents(ledger), catalog)
 
 
 class Snapshot:

@@ -63,7 +63,7 @@ def counting(registry: Registry) -> CountingStorage:
 
 def fresh(registry: Registry) -> Catalog:
     """A catalog of the same store with an index of its own, which has seen nothing."""
-    return Catalog(registry.ledger.store, registry.registry_id)
+    return Catalog(registry.ledger.store, use_cache=False)
 
 
 def publish(registry: Registry, kind: str, *values: int, count: int = 1, **options: Any) -> str:

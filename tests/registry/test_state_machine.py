@@ -498,7 +498,7 @@ class RegistryMachine(RuleBasedStateMachine):
     def look_at_the_past(self, run: Run, fresh: bool) -> None:
         """The index tells of every moment what the decisions until then say."""
         info = self.registry.get_run(run.id)
-        catalog = Catalog(self.registry.ledger.store, self.registry.registry_id) if fresh else self.registry.catalog
+        catalog = Catalog(self.registry.ledger.store, use_cache=False) if fresh else self.registry.catalog
         for time in (info.started_at, info.finished_at):
             if time is not None:
                 assert asked_of_catalog(catalog, time) == walked(self.registry.as_of(time))
