@@ -308,7 +308,7 @@ def test_types_tell_what_the_twins_return(tmp_path: Path) -> None:
         "prefect_registry.datasets.tables.Table",
         "prefect_registry.registry.handles.Run",
         "list[str]",
-        "prefect_registry.registry.views.EventInfo",
+        "prefect_registry.catalog.results.EventInfo",
     ]
     errors = [line.rpartition("[")[2].rstrip("]") for line in said.splitlines() if "error:" in line]
     assert errors == ["arg-type", "call-arg", "arg-type"]
