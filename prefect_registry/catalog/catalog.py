@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar
 
 from prefect_registry.asynchronous import twin
 from prefect_registry.catalog import subjects
+from prefect_registry.catalog.checkpoints.writing import CheckpointReport, Checkpoints
 from prefect_registry.catalog.database import Database
 from prefect_registry.catalog.lineage import Direction, edges_from
 from prefect_registry.catalog.place import index_file
@@ -77,11 +78,19 @@ class Catalog:
     def _sync(self) -> Sync:
         return Sync(self._store, self._database)
 
+    @cached_property
+    def _checkpoints(self) -> Checkpoints:
+        return Checkpoints(self._store, self._database, self._sync)
+
     # -- keeping up ----------------------------------------------------------------------------------------------
 
     def refresh(self) -> SyncReport:
         """Take in everything that was decided before this call."""
         return self._sync.run()
+
+    def checkpoint(self, full: bool = False, unsealed: bool = False) -> CheckpointReport:
+        """Write the index as Parquet tables into the store. See :meth:`prefect_registry.Registry.checkpoint`."""
+        return self._checkpoints.write(full, unsealed)
 
     @contextmanager
     def current(self, max_age: float | None = None) -> Iterator[Connection]:
@@ -296,6 +305,7 @@ class Catalog:
         self._database.close()
 
     arefresh = twin(refresh)
+    acheckpoint = twin(checkpoint)
     aruns = twin(runs)
     adatasets = twin(datasets)
     aevents = twin(events)

@@ -19,6 +19,9 @@ log = logging.getLogger("prefect_registry")
 BUSY_SECONDS = 60.0
 """How long a process waits for another one that writes."""
 
+FILLING_KIB = 128 * 1024
+"""Memory for pages while an index is filled."""
+
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_SCHEMA)
 _NO_PLACE = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
 
@@ -65,6 +68,21 @@ class Database:
                 yield connection
             finally:
                 _rolled_back(connection)
+
+    @contextlib.contextmanager
+    def filling(self) -> Iterator[sqlite3.Connection]:
+        """A transaction that writes very many rows: more memory for pages, and what is sorted goes to the disk."""
+        with self._locked() as connection:
+            connection.execute("PRAGMA temp_store = FILE")
+            connection.execute(f"PRAGMA cache_size = {-FILLING_KIB}")
+            try:
+                with self.writing():
+                    yield connection
+            finally:
+                with contextlib.suppress(sqlite3.Error):
+                    connection.execute("PRAGMA cache_size = -2000")
+                    connection.execute("PRAGMA temp_store = MEMORY")
+                    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def rows(self, sql: str, values: Sequence[Any] = ()) -> list[sqlite3.Row]:
         """All rows of one query."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-INDEX_FORMAT = 1
+INDEX_FORMAT = 2
 """Raised with every change of the tables: an index of another form is thrown away and built anew."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -19,6 +19,7 @@ CREATE TABLE state (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE seen (key TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE unsettled (run_id TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE watched (type TEXT, key TEXT, gen INTEGER, PRIMARY KEY (type, key, gen)) WITHOUT ROWID;
+CREATE TABLE parts (name TEXT PRIMARY KEY, low TEXT, high TEXT) WITHOUT ROWID;
 
 CREATE TABLE runs (
     id TEXT PRIMARY KEY, purpose TEXT, model_id TEXT, revision TEXT, config TEXT, started_at INTEGER,
@@ -63,6 +64,13 @@ CREATE TABLE edges (
 ) WITHOUT ROWID;
 CREATE INDEX edges_by_target ON edges (target, relation, source);
 """
+
+INDEXES = {
+    statement.split()[2]: statement.strip()
+    for statement in DDL.split(";")
+    if statement.strip().startswith("CREATE INDEX")
+}
+"""What makes each index, by its name."""
 
 
 def micros(moment: datetime) -> int:

@@ -6,10 +6,13 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import orjson
 
 from prefect_registry.catalog.applying import Change, Reader
+from prefect_registry.catalog.checkpoints.loading import load_newest
+from prefect_registry.catalog.checkpoints.parts import note_changes, note_dataset
 from prefect_registry.catalog.database import Database
 from prefect_registry.catalog.look import Look, View, whole_look
 from prefect_registry.catalog.rows import TOMBSTONES, Row, later_state
@@ -58,7 +61,9 @@ class Sync:
             return report
 
     def _run(self) -> SyncReport:
-        state = {row["name"]: row["value"] for row in self._database.rows("SELECT * FROM state")}
+        state = self._state()
+        if not state and load_newest(self._store, self._database) is not None:
+            state = self._state()
         sealed = str(state.get("sealed") or "")
         seen = {row["key"] for row in self._database.rows("SELECT key FROM seen")}
         unsettled = [row["run_id"] for row in self._database.rows("SELECT run_id FROM unsettled")]
@@ -73,6 +78,9 @@ class Sync:
         self._seal(look, sealed, moment(newest) if newest is not None else None)
         new = sum(key not in seen for keys in look.keys.values() for key in keys)
         return SyncReport(new, len(affected), sealed)
+
+    def _state(self) -> dict[str, Any]:
+        return {row["name"]: row["value"] for row in self._database.rows("SELECT * FROM state")}
 
     def _affected(self, look: Look, seen: set[str], unsettled: Sequence[str]) -> list[str]:
         """Runs with something new; and when one was decided, also those that are not settled: they may be now."""
@@ -168,11 +176,13 @@ def _batches(publications: Iterable[list[str]], look: Look) -> Iterator[list[lis
 
 def write(connection: sqlite3.Connection, change: Change) -> None:
     """One change, in the caller's transaction. What the index knows better already stays."""
-    upsert(connection, "runs", change.rows["runs"], "id", ranked=True)
-    upsert(connection, "datasets", change.rows["datasets"], "id", ranked=True)
+    note_changes(connection, change.rows)
+    upsert(connection, "runs", change.rows["runs"], "id", "excluded.rank >= runs.rank")
+    upsert(connection, "datasets", change.rows["datasets"], "id", "excluded.rank >= datasets.rank")
     upsert(connection, "events", change.rows["events"], "id")
     upsert(connection, "cells", change.rows["cells"], "type, key, gen")
-    upsert(connection, "edges", change.rows["edges"], "source, relation, target")
+    earlier = "(excluded.at, excluded.asserted_by) <= (edges.at, edges.asserted_by)"
+    upsert(connection, "edges", change.rows["edges"], "source, relation, target", earlier)
     tombstones = [row["name"] for row in change.rows["cells"] if row["type"] == TOMBSTONES]
     tombstones += [row["id"] for row in change.rows["datasets"] if row["outcome"] == "committed"]
     show_later_states(connection, tombstones)
@@ -185,15 +195,15 @@ def write(connection: sqlite3.Connection, change: Change) -> None:
     connection.executemany("INSERT OR IGNORE INTO seen VALUES (?)", [(key,) for key in change.seen])
 
 
-def upsert(connection: sqlite3.Connection, table: str, rows: Sequence[Row], key: str, ranked: bool = False) -> None:
-    """Insert rows; replace those with the same key, unless what is there ranks higher."""
+def upsert(connection: sqlite3.Connection, table: str, rows: Sequence[Row], key: str, better: str = "1") -> None:
+    """Insert rows; replace those with the same key when the new one (``excluded``) is ``better``."""
     if not rows:
         return
     columns = list(rows[0])
     values = ", ".join(f":{c}" for c in columns)
     updates = ", ".join(f"{c} = excluded.{c}" for c in columns)
     sql = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({values}) ON CONFLICT ({key}) DO UPDATE SET {updates}"
-    connection.executemany(sql + (f" WHERE excluded.rank >= {table}.rank" if ranked else ""), rows)
+    connection.executemany(f"{sql} WHERE {better}", rows)
 
 
 def show_later_states(connection: sqlite3.Connection, dataset_ids: Sequence[str]) -> None:
@@ -204,7 +214,10 @@ def show_later_states(connection: sqlite3.Connection, dataset_ids: Sequence[str]
         ).fetchone()
         if found is not None:
             state = later_state(orjson.loads(found["value"] or "{}"))
-            connection.execute(
-                "UPDATE datasets SET state = ? WHERE id = ? AND outcome = 'committed' AND state != 'ROLLED_BACK'",
-                (state, dataset_id),
+            changed = connection.execute(
+                "UPDATE datasets SET state = :state WHERE id = :id AND outcome = 'committed'"
+                " AND state NOT IN (:state, 'ROLLED_BACK')",
+                {"state": state, "id": dataset_id},
             )
+            if changed.rowcount:
+                note_dataset(connection, dataset_id)

@@ -8,6 +8,7 @@ from typing import Any
 
 from prefect_registry.asynchronous import iterator_twin, twin
 from prefect_registry.catalog.catalog import Catalog
+from prefect_registry.catalog.checkpoints.writing import CheckpointReport
 from prefect_registry.catalog.results import EventInfo, IncidentInfo, RunInfo
 from prefect_registry.datasets.reading import Dataset
 from prefect_registry.datasets.tables import Table
@@ -21,7 +22,7 @@ from prefect_registry.registry.views import event_info, incident_info, run_info
 
 
 class RegistryReads:
-    """The reading half of :class:`prefect_registry.Registry`. Nothing here writes."""
+    """The reading half of :class:`prefect_registry.Registry`. Nothing here writes, but for :meth:`checkpoint`."""
 
     parts: Parts
 
@@ -127,11 +128,27 @@ class RegistryReads:
         """Registered doctags assets: ``doc_id=``, ``vlm_model=`` …"""
         return self.snapshot().doctags(**filters)
 
+    # -- checkpoints ---------------------------------------------------------------------------------------------
+
+    def checkpoint(self, *, full: bool = False, unsealed: bool = False) -> CheckpointReport:
+        """Write the state of the catalog into the store as Parquet tables, and collect old ones.
+
+        A reader without an index then loads these, and only what came since from the journal; DuckDB, Spark and others
+        read them too. Any number of processes may do so at once: one of them writes the next checkpoint.
+
+        Args:
+            full: Write every table anew, as after damage; ordinarily what has not changed is referred to.
+            unsealed: Put in also what is newer than the newest sealed hour (at least the last 10 to 70 minutes), for
+                other engines. The next checkpoint writes it again.
+        """
+        return self.catalog.checkpoint(full, unsealed)
+
     # -- inside --------------------------------------------------------------------------------------------------
 
     def _wanted(self, run_id: str | None) -> str | None:
         return parse_run_id(run_id) if run_id is not None else self.parts.ledger.surrounding()
 
+    acheckpoint = twin(checkpoint)
     atable = twin(table)
     alatest = twin(latest)
     akinds = twin(kinds)
