@@ -11,25 +11,25 @@ from rich.table import Table
 
 from prefect_registry.cli import checks
 from prefect_registry.cli.checks import Check
+from prefect_registry.cli.options import Json
 from prefect_registry.cli.output import NOT_DONE, exit_code, talk, write_json
 
 _LOOKS = {"ok": "[green]ok[/]", "warning": "[yellow]look[/]", "failed": "[red]failed[/]"}
 
 
 def doctor(
-    registry: str | None = None,
-    /,
+    registry: Annotated[str | None, Parameter(name=["registry", "--registry", "-r"])] = None,
     *,
-    json: Annotated[bool, Parameter(negative="")] = False,
+    json: Json = False,
 ) -> int:
-    """Look for what keeps a registry from working. Its help is in ``app.py``: this module is imported when it runs.
+    """Look for what keeps a registry from working, and say how to mend it.
+
+    It tries the store with a few small objects below .probe/ and deletes them again. Nothing else is changed.
 
     Parameters
     ----------
     registry
         Name of a block, type/name, URL or folder. Without it, the one that a flow would use that names none.
-    json
-        Write one JSON document (schema doctor/1) to stdout.
     """
     found = []
     with talk().status("Looking …"):
@@ -43,6 +43,10 @@ def doctor(
     if not failed:
         return 0
     return next((exit_code(check.error) for check in failed if check.error is not None), NOT_DONE)
+
+
+GROUP = "Setting up"
+COMMANDS = {"doctor": doctor}
 
 
 def _looked_at(registry: str | None) -> Iterator[Check]:

@@ -30,7 +30,17 @@ def init(
     json: Flag = False,
     **settings: str,
 ) -> int:
-    """Configure a registry. Its help, with examples, is in ``app.py``: this module is imported when it runs.
+    """Configure a registry: ask for its store, try it, save it as a block in Prefect, and print a flow that works.
+
+    With a terminal it asks for what is missing. Without one, or with --no-input, everything comes from options, which
+    are named after the fields of the block; a field that is not given is taken from the environment:
+
+    $ prefect-registry init s3 --bucket my-bucket --prefix team --endpoint-url https://minio.example.com
+
+    reads the keys from REGISTRY_S3_ACCESS_KEY_ID and REGISTRY_S3_SECRET_ACCESS_KEY. Give no secret as an option: other
+    users of the machine would see it. The flow goes to stdout, all talk to stderr:
+
+    $ prefect-registry init local --path ~/registry > flow.py && python flow.py
 
     Parameters
     ----------
@@ -45,7 +55,7 @@ def init(
     no_input
         Ask nothing.
     json
-        Write one JSON document (schema init/1) to stdout. Asks nothing.
+        Write one JSON document to stdout. Asks nothing.
     settings
         A field of the block, such as --bucket, --endpoint-url, --path-style true.
     """
@@ -74,6 +84,10 @@ def init(
             "\nSee what is in the registry's way, any time: prefect-registry doctor " + block.label, markup=False
         )
     return 0
+
+
+GROUP = "Setting up"
+COMMANDS = {"init": init}
 
 
 def flow_for(block: RegistryBlock) -> str:

@@ -1,0 +1,154 @@
+"""``cat`` and ``get``: the bytes of datasets."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from prefect_registry.cli.commands.show import known_table
+from prefect_registry.cli.opening import open_registry
+from prefect_registry.cli.options import Json, RegistryName
+from prefect_registry.cli.output import progress, say, size, write, write_json
+from prefect_registry.errors import AlreadyExists, IntegrityError, NotFound
+
+if TYPE_CHECKING:
+    from prefect_registry.datasets.reading import Dataset
+    from prefect_registry.records.datasets import FileEntry
+    from prefect_registry.registry import Registry
+
+_CHUNK = 1 << 20
+
+
+def cat(dataset: str, path: str, /, *, registry: RegistryName = None, json: Json = False) -> None:
+    """Write a file of a dataset to stdout.
+
+    Its sha256 is compared on the way: bytes that are not those that were committed end it with exit code 7.
+
+    Parameters
+    ----------
+    dataset
+        A dataset.
+    path
+        A file in it, as `show` lists them.
+    json
+        Write what is known of the file instead of its bytes.
+    """
+    found = open_registry(registry)
+    whole = found.get_dataset(dataset)
+    with whole.open(path) as file:
+        entry = next(f for f in whole.files if f.path == path)
+        if json:
+            url = f"{whole.root.rstrip('/')}/{path}"
+            write_json("cat/1", registry=found.url, dataset=dataset, url=url, **_entry(entry))
+            return
+        digest, count = sha256(), 0
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+            count += len(chunk)
+            sys.stdout.buffer.write(chunk)
+        sys.stdout.buffer.flush()
+    if count != entry.size or (entry.sha256 and digest.hexdigest() != entry.sha256):
+        raise IntegrityError(
+            f"{path} of dataset {dataset} is damaged",
+            why=f"The {count:,} bytes above are not the {entry.size:,} that were committed",
+            todo="Do not use them; restore the file from a backup, or revert the run",
+            dataset_id=dataset,
+            path=path,
+        )
+
+
+def get(
+    dataset_or_kind: str,
+    /,
+    *,
+    to: Annotated[
+        Path | None, Parameter(help="The new folder. [default: one here, named after what is fetched]")
+    ] = None,
+    registry: RegistryName = None,
+    json: Json = False,
+) -> None:
+    """Fetch the files of a dataset, or of all datasets in a kind's published table, into a new folder.
+
+    Every file is verified by its sha256. The folder appears when all of it is there: what is interrupted leaves nothing
+    behind. Of a kind, each dataset has a folder of its own, named by its id.
+
+    Parameters
+    ----------
+    dataset_or_kind
+        A dataset, or the name of a kind.
+    """
+    found = open_registry(registry)
+    datasets = _wanted(found, dataset_or_kind)
+    single = dataset_or_kind.startswith("ds_")
+    target = to if to is not None else Path(dataset_or_kind.replace("/", "_").lstrip(".") or "table")
+    fetched: list[dict[str, Any]] = []
+    with _new_folder(target) as folder, progress(f"Fetching {dataset_or_kind}", sum(d.bytes for d in datasets)) as bar:
+        for dataset in datasets:
+            below = Path() if single else Path(dataset.id)
+            dataset.download_all(folder / below, bar)
+            fetched += [
+                {"dataset": dataset.id, "target": str(target / below / f.path), **_entry(f)} for f in dataset.files
+            ]
+    if json:
+        write_json("get/1", registry=found.url, folder=str(target), files=fetched)
+        return
+    for file in fetched:
+        write(file["target"])
+    say(f"{len(fetched):,} file(s), {size(sum(file['size'] for file in fetched))}, verified.")
+
+
+GROUP = "Data"
+COMMANDS = {"cat": cat, "get": get}
+
+
+def _entry(file: FileEntry) -> dict[str, Any]:
+    return {"path": file.path, "size": file.size, "rows": file.rows, "sha256": file.sha256}
+
+
+def _wanted(registry: Registry, name: str) -> Sequence[Dataset]:
+    if name.startswith("ds_"):
+        return [registry.get_dataset(name)]
+    datasets = known_table(registry, name).datasets()
+    if not datasets:
+        raise NotFound(
+            f"Nothing of kind {name!r:.100} is published",
+            why="Its datasets were rolled back, reverted, or are staged",
+            todo=f"Look at: prefect-registry ls --kind {name}",
+        )
+    return datasets
+
+
+@contextmanager
+def _new_folder(target: Path) -> Iterator[Path]:
+    """A folder beside ``target`` that takes its place when the block ends well, and is gone when it does not."""
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise AlreadyExists(
+            f"{target} is there already", why="Nothing is overwritten", todo="Name a new folder with --to",
+            committed="no",
+        )  # fmt: skip
+    target.parent.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(prefix=f".{target.name[:50]}.", dir=target.parent))
+    try:
+        yield beside
+        beside.chmod(0o777 & ~_umask())
+        if target.exists():
+            target.rmdir()
+        os.rename(beside, target)
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

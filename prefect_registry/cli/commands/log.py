@@ -1,0 +1,99 @@
+"""``log``: what happened, run by run."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from prefect_registry.cli.commands.ls import say_more
+from prefect_registry.cli.opening import open_registry
+from prefect_registry.cli.options import (
+    AsOf,
+    Containing,
+    Cursor,
+    Json,
+    Limit,
+    RegistryName,
+    Several,
+    Since,
+    States,
+    Until,
+    moment,
+    one_of,
+)
+from prefect_registry.cli.output import clean, size, when, write_json, write_shape
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from prefect_registry.catalog.results import RunInfo, Total
+
+
+def log(
+    *,
+    purpose: Annotated[Several, Parameter(help="Only runs with this purpose; may be repeated.")] = None,
+    state: States = None,
+    since: Since = None,
+    until: Until = None,
+    text: Containing = None,
+    limit: Limit = 20,
+    cursor: Cursor = None,
+    as_of: AsOf = None,
+    registry: RegistryName = None,
+    json: Json = False,
+) -> None:
+    """Show runs, newest first: what each was for, how it ended, and what it made."""
+    found = open_registry(registry)
+    at = moment("--as-of", as_of)
+    page = found.catalog.runs(
+        purpose=purpose,
+        state=one_of("--state", state, ("RUNNING", "COMMITTED", "ABORTED")),
+        since=moment("--since", since),
+        until=moment("--until", until),
+        text=text,
+        limit=limit,
+        cursor=cursor,
+        as_of=at,
+    )
+    made = {run.id: found.catalog.totals(run_id=run.id, as_of=at, max_age=math.inf) for run in page}
+    if json:
+        items = [{**item, "datasets": [_sums(total) for total in made[item["id"]]]} for item in page.to_dicts()]
+        write_json("log/1", registry=found.url, items=items, next=page.next)
+        return
+    for run in page:
+        write_shape(_lines(run, made[run.id]))
+    say_more(page)
+
+
+GROUP = "Looking"
+COMMANDS = {"log": log}
+
+STYLES = {"COMMITTED": "green", "ABORTED": "red", "RUNNING": "yellow"}
+
+
+def _sums(total: Total) -> dict[str, Any]:
+    return {name: getattr(total, name) for name in ("kind", "datasets", "rows", "bytes", "files")}
+
+
+def _lines(run: RunInfo, made: list[Total]) -> Text:
+    from rich.text import Text
+
+    text = Text()
+    text.append(f"{run.state:<9}", STYLES.get(run.state, ""))
+    text.append(f" {run.id}  {clean(run.purpose)}\n")
+    took = f", {(run.finished_at - run.started_at).total_seconds():,.1f} s" if run.finished_at is not None else ""
+    text.append(f"          {when(run.started_at)} UTC{took}\n", "dim")
+    for total in made:
+        text.append(f"          {clean(total.kind)}: {total.datasets:,} dataset(s), {total.rows:,} rows, "
+                    f"{size(total.bytes)}\n")  # fmt: skip
+    if run.failure is not None:
+        text.append(f"          {clean(run.failure.cls)} ({run.failure.kind}): {clean(_first(run.failure.message))}\n")
+    if run.notes:
+        text.append(f"          {clean(_first(run.notes))}\n")
+    return text
+
+
+def _first(text: str) -> str:
+    return text.strip().partition("\n")[0]

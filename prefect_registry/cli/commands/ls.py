@@ -1,0 +1,162 @@
+"""``ls``: what there is, a page at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+
+from cyclopts import Parameter
+
+from prefect_registry.cli.opening import open_registry
+from prefect_registry.cli.options import (
+    AsOf,
+    Containing,
+    Cursor,
+    Json,
+    Limit,
+    RegistryName,
+    Several,
+    Since,
+    States,
+    Until,
+    labels,
+    moment,
+    one_of,
+)
+from prefect_registry.cli.output import clean, say, size, write_json, write_table
+from prefect_registry.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from prefect_registry.catalog.catalog import Catalog
+    from prefect_registry.catalog.results import Page
+
+Subject = Literal["datasets", "runs", "kinds", "events", "incidents", "documents", "doctags"]
+
+
+def ls(
+    what: Subject = "datasets",
+    /,
+    *,
+    kind: Annotated[Several, Parameter(help="Only datasets of this kind; may be repeated.")] = None,
+    state: States = None,
+    run: Annotated[str | None, Parameter(help="Only what this run made.")] = None,
+    purpose: Annotated[Several, Parameter(help="Only runs with this purpose; may be repeated.")] = None,
+    tag: Annotated[Several, Parameter(help="Only datasets with this label, name=value; may be repeated.")] = None,
+    since: Since = None,
+    until: Until = None,
+    text: Containing = None,
+    order: Annotated[str | None, Parameter(help="A field, with a minus before it for descending.")] = None,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+    as_of: AsOf = None,
+    registry: RegistryName = None,
+    json: Json = False,
+) -> None:
+    """List datasets, or runs, kinds, events, incidents, documents or doctags. The newest come first.
+
+    Datasets are listed in every state. --state READY shows what is visible; `ls kinds` sums that up per kind.
+
+    Parameters
+    ----------
+    what
+        What to list.
+    """
+    filters = {
+        "kind": kind,
+        "state": one_of("--state", state, _states(what)),
+        "run_id": run,
+        "purpose": purpose,
+        "tags": labels("--tag", tag),
+        "since": moment("--since", since),
+        "until": moment("--until", until),
+    }
+    filters = {name: value for name, value in filters.items() if value is not None}
+    query = {"text": text, "as_of": moment("--as-of", as_of)}
+    _check_words(what, filters, order, cursor)
+    found = open_registry(registry)
+    if what == "kinds":
+        _kinds(found.catalog, found.url, filters | query, json)
+        return
+    paging: dict[str, Any] = {"limit": limit, "cursor": cursor, **({"order": order} if order else {})}
+    page = _page(found.catalog, what, filters | query | paging)
+    if json:
+        write_json("ls/1", registry=found.url, of=what, items=page.to_dicts(), next=page.next)
+        return
+    columns, right = _COLUMNS[what]
+    write_table(columns, [_row(what, item) for item in page], right)
+    say_more(page)
+
+
+GROUP = "Looking"
+COMMANDS = {"ls": ls}
+
+_COLUMNS: dict[str, tuple[Sequence[str], Sequence[str]]] = {
+    "datasets": (("DATASET", "KIND", "STATE", "ROWS", "SIZE", "FILES", "BEGUN (UTC)"), ("ROWS", "SIZE", "FILES")),
+    "runs": (("RUN", "PURPOSE", "STATE", "BEGUN (UTC)", "CLOSED (UTC)"), ()),
+    "kinds": (("KIND", "DATASETS", "ROWS", "SIZE", "FILES"), ("DATASETS", "ROWS", "SIZE", "FILES")),
+    "events": (("EVENT", "NAME", "SUBJECT", "TIME (UTC)"), ()),
+    "incidents": (("INCIDENT", "NAME", "SUBJECT", "ERROR", "TIME (UTC)"), ()),
+    "documents": (("DOCUMENT", "TITLE", "TIME (UTC)"), ()),
+    "doctags": (("DOCUMENT", "MODEL", "TIME (UTC)"), ()),
+}
+_CELLS = {"documents": "document", "doctags": "doctags"}
+
+
+def say_more(page: Page[Any]) -> None:
+    """How to see the next page, if there is one."""
+    if page.next is not None:
+        say(f"There are more: --cursor {page.next}")
+
+
+def _states(what: str) -> list[str]:
+    from prefect_registry.catalog.results import DatasetState, RunState
+
+    return list(get_args(RunState if what == "runs" else DatasetState))
+
+
+def _check_words(what: Subject, filters: dict[str, Any], order: str | None, cursor: str | None) -> None:
+    allowed = {
+        "datasets": {"kind", "state", "run_id", "tags", "since", "until"},
+        "runs": {"state", "purpose", "since", "until"},
+        "kinds": {"kind", "state", "run_id", "tags", "since", "until"},
+        "events": {"run_id", "since", "until"},
+        "incidents": {"run_id", "since", "until"},
+    }.get(what, {"run_id", "since", "until"})
+    names = {"run_id": "--run", "tags": "--tag"}
+    problems = [f"{names.get(n, '--' + n)} does not go with {what}" for n in filters if n not in allowed]
+    if what == "kinds":
+        problems += [f"{name} does not go with kinds" for name, v in (("--order", order), ("--cursor", cursor)) if v]
+    if problems:
+        raise InvalidInput.of("ls", problems, todo=f"Leave it out, or see: prefect-registry ls {what} --help")
+
+
+def _page(catalog: Catalog, what: Subject, query: dict[str, Any]) -> Page[Any]:
+    if what in _CELLS:
+        return catalog.cells(_CELLS[what], **query)
+    if what in ("events", "incidents"):
+        query = {"order": "-created_at", **query}
+    page: Page[Any] = getattr(catalog, what)(**query)
+    return page
+
+
+def _row(what: Subject, item: Any) -> tuple[object, ...]:
+    if what == "datasets":
+        return (item.id, item.kind, item.state, item.rows, size(item.bytes), item.file_count, item.created_at)
+    if what == "runs":
+        return (item.id, item.purpose, item.state, item.started_at, item.finished_at)
+    if what == "events":
+        return (item.id, item.event_name, item.subject_id, item.created_at)
+    if what == "incidents":
+        return (item.id, item.event, item.subject_id, item.error_class, item.created_at)
+    shown = item.value.get("title") if what == "documents" else item.value.get("vlm_model")
+    return (item.name, clean(shown), item.at)
+
+
+def _kinds(catalog: Catalog, url: str, query: dict[str, Any], as_json: bool) -> None:
+    totals = catalog.totals(by="kind", **{"state": "READY", **query})
+    items = [{name: getattr(t, name) for name in ("kind", "datasets", "rows", "bytes", "files")} for t in totals]
+    if as_json:
+        write_json("ls/1", registry=url, of="kinds", items=items, next=None)
+        return
+    columns, right = _COLUMNS["kinds"]
+    write_table(columns, [(i["kind"], i["datasets"], i["rows"], size(i["bytes"]), i["files"]) for i in items], right)
