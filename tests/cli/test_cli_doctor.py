@@ -39,7 +39,7 @@ def test_a_folder_that_works(command: Command, tmp_path: Path) -> None:
     """Everything that DESIGN.md asks of a store was tried, and nothing is left behind."""
     said = command("doctor", str(tmp_path / "registry"), "--json")
     assert said.code == 0
-    assert said.data["schema"] == "doctor/1"
+    assert said.data["schema"] == "prefect-registry/doctor/1"
     assert said.data["ok"] is True
     assert set(status(said).values()) == {"ok"}
     assert status(said).keys() >= {

@@ -86,6 +86,6 @@ def test_every_error_has_the_exit_code_of_its_family(
     assert "It went [bold]wrong[/]" in err
     report_error(error, as_json=True)
     data = json.loads(capsys.readouterr().out)
-    assert data["schema"] == "error/1"
+    assert data["schema"] == "prefect-registry/error/1"
     assert data["error"]["kind"] == cls.kind
     assert data["error"]["todo"] == "Mend it"

@@ -73,7 +73,7 @@ def test_the_types_are_registered_too(command: Command, tmp_path: Path, name: st
 def test_a_program_gets_json(command: Command, tmp_path: Path, name: str) -> None:
     """One document on stdout; the talk stays on stderr."""
     said = command("init", "local", "--path", str(tmp_path), "--name", name, "--json")
-    assert said.data["schema"] == "init/1"
+    assert said.data["schema"] == "prefect-registry/init/1"
     assert said.data["block"] == f"data-registry-local/{name}"
     assert said.data["url"] == str(tmp_path)
     assert f'@registry_run("data-registry-local/{name}")' in said.data["flow"]
