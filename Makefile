@@ -44,7 +44,7 @@ demo: setup ## See the main job run, fail, and get killed, on real data
 	@$(BIN)/python -m flows.demo $(ARGS)
 
 test: setup ## Run the tests that need nothing but Python
-	@status=0; $(PYTEST) $(ARGS) || status=$$?; \
+	@status=0; $(if $(ARGS),$(PYTEST) $(ARGS),$(BIN)/python tests/run_all.py) || status=$$?; \
 	echo; \
 	echo "Did not run here:"; \
 	echo "  the Azure tests           make test-azure     (needs npm)"; \
