@@ -9,6 +9,10 @@ from typing import Any
 from prefect_registry.asynchronous import iterator_twin, twin
 from prefect_registry.catalog.catalog import Catalog
 from prefect_registry.catalog.checkpoints.writing import CheckpointReport
+from prefect_registry.catalog.fsck.checking import fsck
+from prefect_registry.catalog.fsck.files import DEFAULT_SAMPLE, Verify
+from prefect_registry.catalog.fsck.look import Progress
+from prefect_registry.catalog.fsck.report import FsckReport
 from prefect_registry.catalog.results import EventInfo, IncidentInfo, RunInfo
 from prefect_registry.datasets.reading import Dataset
 from prefect_registry.datasets.tables import Table
@@ -25,6 +29,7 @@ class RegistryReads:
     """The reading half of :class:`prefect_registry.Registry`. Nothing here writes, but for :meth:`checkpoint`."""
 
     parts: Parts
+    registry_id: str
 
     @property
     def catalog(self) -> Catalog:
@@ -143,6 +148,34 @@ class RegistryReads:
         """
         return self.catalog.checkpoint(full, unsealed)
 
+    # -- checking ------------------------------------------------------------------------------------------------
+
+    def fsck(
+        self,
+        *,
+        verify: Verify = "sample",
+        sample: int | float = DEFAULT_SAMPLE,
+        repair: bool = False,
+        progress: Progress | None = None,
+    ) -> FsckReport:
+        """Look for damage: documents, decisions, cells, files and leases against each other, and the index against
+        them all. Nothing in the store is ever written; damage is told, not raised.
+
+        Args:
+            verify: Whose sha256 is computed: ``"none"`` (sizes are compared all the same), ``"sample"`` or ``"all"``.
+            sample: How many files that is: a number (int), or a share of all (float, such as 0.1).
+            repair: Build the index of this machine anew when it differs.
+            progress: Called with what is being looked at (``journal``, ``cells``, ``files``, ``index``) and how many
+                so far.
+
+        Raises:
+            StorageUnavailable, AccessDenied: The store cannot be read, which tells nothing of what is in it.
+        """
+        store = self.parts.ledger.store
+        return fsck(
+            store, self.registry_id, self.catalog, verify=verify, sample=sample, repair=repair, progress=progress
+        )
+
     # -- inside --------------------------------------------------------------------------------------------------
 
     def _wanted(self, run_id: str | None) -> str | None:
@@ -166,6 +199,7 @@ class RegistryReads:
     aincidents = iterator_twin(incidents)
     adocuments = iterator_twin(documents)
     adoctags = iterator_twin(doctags)
+    afsck = twin(fsck)
 
 
 def _check_name(name: object, noun: str) -> None:

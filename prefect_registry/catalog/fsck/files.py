@@ -1,0 +1,82 @@
+"""The bytes of datasets against their sha256: all, a share, or so many of them."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import partial
+from typing import Literal
+
+from prefect_registry.catalog.fsck.look import Checked, Damage, batches, tolerant
+from prefect_registry.errors import InvalidInput
+
+Verify = Literal["none", "sample", "all"]
+DEFAULT_SAMPLE = 100
+_CHUNK = 4 << 20
+_AT_A_TIME = 16
+
+
+class Verification:
+    """Chooses files while they pass by, and reads those that were chosen.
+
+    Args:
+        sample: For ``verify="sample"``: a number of files (int), each as likely as any other, or a share (float).
+    """
+
+    def __init__(self, checked: Checked, verify: Verify, sample: int | float) -> None:
+        problems = []
+        if verify not in ("none", "sample", "all"):
+            problems.append(f"verify must be 'none', 'sample' or 'all', not {verify!r:.40}")
+        if isinstance(sample, bool) or not isinstance(sample, (int, float)):
+            problems.append(f"sample must be a number of files or a share, not {type(sample).__name__}")
+        elif sample < 0 or (isinstance(sample, float) and not sample <= 1):
+            problems.append(f"sample must be a number of files, or a share from 0.0 to 1.0, not {sample}")
+        if problems:
+            raise InvalidInput.of("fsck", problems)
+        self._checked = checked
+        self._share = {"none": 0.0, "all": 1.0}.get(verify, sample if isinstance(sample, float) else None)
+        self._count = sample if isinstance(sample, int) else 0
+        self._passed = 0
+
+    def offer(self, files: list[tuple[str, int, str, str]]) -> None:
+        """Files that lie where they must: key, size, sha256, store timestamp."""
+        random = self._checked.store.random
+        if self._share is not None:
+            chosen = [f for f in files if self._share == 1.0 or random() < self._share]
+            self._verify(chosen if self._share else [])
+            return
+        for file in files:  # Vitter's algorithm R: every file that has passed is in the sample as likely as any other
+            self._passed += 1
+            place = self._passed - 1 if self._passed <= self._count else int(random() * self._passed)
+            if place < self._count:
+                self._checked.scratch.add("sample", [(place, *file)])
+
+    def finish(self) -> None:
+        """Read what was drawn."""
+        self._checked.stage("files")
+        drawn = self._checked.scratch.rows("SELECT key, size, sha256, since FROM sample ORDER BY key").fetchall()
+        self._verify([tuple(row) for row in drawn])
+
+    def _verify(self, files: list[tuple[str, int, str, str]]) -> None:
+        for some in batches(files, _AT_A_TIME):
+            calls = [partial(tolerant, partial(self._digest, key)) for key, *_ in some]
+            for (key, size, sha256, since), found in zip(some, self._checked.store.together(calls), strict=True):
+                self._judge(key, size, sha256, since, found)
+
+    def _judge(self, key: str, size: int, sha256: str, since: str, found: tuple[int, str] | Damage | None) -> None:
+        self._checked.count("files", "verified")
+        if found is None:
+            self._checked.tell("file-missing", key, f"{size:,} bytes vanished during the check", since)
+        elif isinstance(found, Damage):
+            self._checked.tell("file-changed", key, f"It cannot be read: {found.why}", since)
+        elif found != (size, sha256):
+            what = f"Its {found[0]:,} bytes have sha256 {found[1][:12]}…; {sha256[:12]}… was committed"
+            self._checked.tell("file-changed", key, what, since)
+        self._checked.counts["bytes"] += size
+
+    def _digest(self, key: str) -> tuple[int, str]:
+        digest, size = hashlib.sha256(), 0
+        with self._checked.storage.open(key) as file:
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
+                size += len(chunk)
+        return size, digest.hexdigest()
