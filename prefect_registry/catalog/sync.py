@@ -75,7 +75,7 @@ class Sync:
             self._apply(reader, batch)
         self._watch(reader)
         newest = state.get("newest")
-        self._seal(look, sealed, moment(newest) if newest is not None else None)
+        self._seal(look, sealed, moment(newest) if newest else None)
         new = sum(key not in seen for keys in look.keys.values() for key in keys)
         return SyncReport(new, len(affected), sealed)
 
