@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from prefect_registry.catalog.fsck.expected import expect_dataset
 from prefect_registry.catalog.fsck.look import Damage, batches
+from prefect_registry.catalog.fsck.report import amount
 from prefect_registry.catalog.fsck.runs import RunCheck, decoded
 from prefect_registry.clock import iso
 from prefect_registry.ledger import paths
@@ -174,6 +175,6 @@ class DatasetsCheck:
                 self.run.looked.tell("foreign-file", info.key, what, info)
         if self._waiting:
             size = sum(o.size for o in self._waiting)
-            what = f"{len(self._waiting):,} files with {size:,} bytes"
+            what = f"{amount(len(self._waiting), 'file')} with {amount(size, 'byte')}"
             since = self.run.ended or max(self._waiting, key=lambda o: o.modified)
             self.run.looked.tell("bytes-waiting", paths.data_prefix(self.run_id), what, since)

@@ -214,11 +214,11 @@ class FsckReport:
 
     def summary(self) -> str:
         """One sentence."""
-        counted = [f"{n:,} {s}{'s' if n != 1 else ''}" for s in SEVERITIES if (n := self.totals.get(s, 0))]
+        counted = [amount(n, s) for s in SEVERITIES if (n := self.totals.get(s, 0))]
         looked = self.looked_at
         return (
-            f"{', '.join(counted) or 'nothing found'} in {looked.get('runs', 0):,} runs, "
-            f"{looked.get('generations', 0):,} generations and {looked.get('files', 0):,} files"
+            f"{', '.join(counted) or 'nothing found'} in {amount(looked.get('runs', 0), 'run')}, "
+            f"{amount(looked.get('generations', 0), 'generation')} and {amount(looked.get('files', 0), 'file')}"
         )
 
     def __repr__(self) -> str:
@@ -236,6 +236,11 @@ class FsckReport:
             body += "<tr>" + "".join(f"<td>{escape(str(row[name] or ''))}</td>" for name in names) + "</tr>"
         table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>" if self.findings else ""
         return f"<p><b>{escape(self.url)}</b>: {escape(self.summary())}</p>{table}"
+
+
+def amount(count: int, noun: str) -> str:
+    """How many there are, in words."""
+    return f"{count:,} {noun}{'s' if count != 1 else ''}"
 
 
 class Findings:

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from prefect_registry.catalog.fsck.expected import expect_events, expect_run
 from prefect_registry.catalog.fsck.look import Checked, Damage, Looked, batches, since_text, tolerant
+from prefect_registry.catalog.fsck.report import amount
 from prefect_registry.catalog.fsck.walking import Home
 from prefect_registry.catalog.rows import Standing
 from prefect_registry.clock import iso
@@ -66,7 +67,7 @@ class RunCheck:
     def _unknown(self) -> None:
         size = sum(o.size for o in self.home.data.values())
         oldest = min(self.home.data.values(), key=lambda o: o.modified)
-        what = f"{len(self.home.data):,} files with {size:,} bytes, and no document of this run"
+        what = f"{amount(len(self.home.data), 'file')} with {amount(size, 'byte')}, and no document of this run"
         self.looked.tell("unknown-run", paths.data_prefix(self.run_id), what, oldest)
 
     # -- reading -------------------------------------------------------------------------------------------------
