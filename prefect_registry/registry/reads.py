@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,6 +22,7 @@ from prefect_registry.errors import InvalidInput, NotFound
 from prefect_registry.ids import parse_run_id
 from prefect_registry.names import name_problems
 from prefect_registry.records.documents import Doc, DoctagsAsset
+from prefect_registry.registry.copying import Copy, CopyReport, open_target
 from prefect_registry.registry.snapshot import Parts, Snapshot
 from prefect_registry.registry.views import event_info, incident_info, run_info
 
@@ -176,6 +178,26 @@ class RegistryReads:
             store, self.registry_id, self.catalog, verify=verify, sample=sample, repair=repair, progress=progress
         )
 
+    def copy_to(
+        self,
+        url: str | os.PathLike[str],
+        *,
+        storage_options: Mapping[str, Any] | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> CopyReport:
+        """Copy everything that is published, and its history, to an empty folder, bucket or prefix on any cloud.
+
+        Nothing is visible in the copy until the last object lands; an interrupted copy goes on when it is made again.
+        Every file is checked against its sha256 on the way. Runs that are still going on are aborted in the copy, which
+        has an id of its own; what was dropped or rolled back is not copied. ``progress`` gets numbers of bytes.
+
+        Raises:
+            InvalidState: There is a registry at ``url``.
+            IntegrityError: A file is not what its manifest says. Nothing was changed here.
+        """
+        target = open_target(url, storage_options, self.parts.ledger.store)
+        return Copy(self.parts.ledger.store, target, progress).run(self.parts.ledger.journal.consistent_entries())
+
     # -- inside --------------------------------------------------------------------------------------------------
 
     def _wanted(self, run_id: str | None) -> str | None:
@@ -185,6 +207,7 @@ class RegistryReads:
     atable = twin(table)
     alatest = twin(latest)
     akinds = twin(kinds)
+    acopy_to = twin(copy_to)
     aget_run = twin(get_run)
     aget_dataset = twin(get_dataset)
     aget_document = twin(get_document)

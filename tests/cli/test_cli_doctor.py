@@ -71,7 +71,8 @@ def test_the_table_can_be_read_at_80_characters(
     for check in checks:
         assert any(line.split(maxsplit=1)[1].startswith(check["name"]) for line in lines), check["name"]
         for text in (check["detail"], check["mend"]):
-            assert all(word in words for word in text.split() if len(word) <= 40)
+            timeless = [word for word in text.split() if not any(c.isdigit() for c in word)]  # it was run twice
+            assert all(word in words for word in timeless if len(word) <= 40)
     assert len(lines) <= 3 * len(checks)
 
 

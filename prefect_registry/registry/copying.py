@@ -1,0 +1,211 @@
+"""Copying a registry to another folder, bucket or cloud: the decisions last, so that no half of it is ever visible."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
+from typing import Any, BinaryIO, TypeVar
+
+from prefect_registry.clock import StoreClock, SystemClock
+from prefect_registry.datasets import manifest
+from prefect_registry.errors import IntegrityError, InvalidState, NotFound
+from prefect_registry.ledger import paths
+from prefect_registry.ledger.frozen import FrozenStore
+from prefect_registry.ledger.journal import RunEntry
+from prefect_registry.ledger.opening import open_registry
+from prefect_registry.ledger.outcomes import Outcomes
+from prefect_registry.ledger.store import Store
+from prefect_registry.records.cells import CellGeneration
+from prefect_registry.records.datasets import DatasetGeneration, FileEntry
+from prefect_registry.records.runs import Decision, failure
+from prefect_registry.records.store import RegistryDocument
+from prefect_registry.storage.base import ObjectInfo, Progress, Upload
+
+T = TypeVar("T")
+_AT_A_TIME = 200
+_FILES_AT_A_TIME = 16
+_OF_THE_OWNER = ("heartbeat.json", "end.json", "see")
+
+
+@dataclass
+class CopyReport:
+    """What was copied: ``runs`` that were decided, published ``files`` with their ``bytes``, small ``documents``.
+
+    ``unfinished`` were still running when the copy began: in the copy they are aborted. ``skipped`` files were there
+    already, from an attempt that was interrupted.
+    """
+
+    registry_id: str = ""
+    runs: int = 0
+    documents: int = 0
+    files: int = 0
+    bytes: int = 0
+    skipped: int = 0
+    unfinished: list[str] = field(default_factory=list)
+
+
+def open_target(url: str | os.PathLike[str], storage_options: Mapping[str, Any] | None, like: Store) -> Store:
+    """The store that is to become the copy of ``like``."""
+    from prefect_registry.storage.opening import open_storage
+    from prefect_registry.storage.resolving import ResolvingStorage
+
+    storage = ResolvingStorage(open_storage(url, storage_options))
+    return Store(storage, StoreClock(SystemClock()), settings=like.settings)
+
+
+class Copy:
+    """One copy of a registry. It can be made again after an interruption, and goes on where it was."""
+
+    def __init__(self, source: Store, target: Store, progress: Progress | None) -> None:
+        self._source = source
+        self._target = target
+        self._progress = progress
+        self._report = CopyReport()
+
+    def run(self, entries: dict[str, RunEntry]) -> CopyReport:
+        """Copy the state that ``entries`` show: data first, then what describes it, decisions, and the registry's own
+        document last. Until then nobody can open the copy.
+
+        Raises:
+            InvalidState: There is a registry at the target.
+            IntegrityError: A file of the source is not what its manifest says. Nothing was changed there.
+        """
+        if self._target.peek(paths.REGISTRY, RegistryDocument) is not None:
+            raise InvalidState(
+                f"There is a registry at {self._target.storage.url} already",
+                why="A copy has an id and a history of its own, and is never mixed with another one's",
+                todo="Copy to an empty folder or prefix",
+                committed="no",
+            )
+        decided = [run_id for run_id, entry in entries.items() if entry.decided]
+        frozen = FrozenStore.of(self._source, decided, None)
+        outcomes = Outcomes(frozen)
+        for run_id in decided:
+            if outcomes.effective(run_id) == "committed":
+                self._copy_data(run_id, frozen)
+        self._report.unfinished = [r for r, e in entries.items() if r.startswith("run_") and not e.decided and e.begun]
+        self._copy_journal(entries)
+        self._copy_cells(frozenset(decided))
+        self._copy_decisions(decided)
+        self._report.registry_id = open_registry(self._target, create=True).registry_id
+        return self._report
+
+    # -- data ----------------------------------------------------------------------------------------------------
+
+    def _copy_data(self, run_id: str, store: Store) -> None:
+        end = store.decision(run_id)
+        members = store.members(end).datasets if end is not None else {}
+        keys = [paths.dataset_key(run_id, suffix, gen) for suffix, gen in sorted(members.items())]
+        for document in store.read_many(keys, DatasetGeneration) if keys else []:
+            if document is not None and document.step == "staged" and not document.external:
+                self._copy_dataset(document)
+
+    def _copy_dataset(self, document: DatasetGeneration) -> None:
+        prefix = paths.dataset_prefix(document.run_id, document.dataset_id[-16:])
+        files = document.files
+        if document.manifest is not None:
+            files = manifest.load_manifest(self._source, document.manifest)
+            reference = document.manifest
+            whole = FileEntry(path=reference.key.removeprefix(prefix), size=reference.size, sha256=reference.sha256)
+            files = [*files, whole]
+        manifest.check_stored(files, f"dataset {document.dataset_id}")
+        there = {info.key: info.size for info in self._target.storage.list(prefix)}
+        missing = [f for f in files if there.get(prefix + f.path) != f.size]
+        self._report.skipped += len(files) - len(missing)
+        for batch in _batches(missing, _FILES_AT_A_TIME):
+            self._copy_files(prefix, batch)
+
+    def _copy_files(self, prefix: str, files: Sequence[FileEntry]) -> None:
+        sources: list[BinaryIO] = []
+        try:
+            for each in files:
+                sources.append(self._source.storage.open(prefix + each.path))
+            uploads = [Upload(prefix + each.path, file) for each, file in zip(files, sources, strict=True)]
+            stored = self._target.storage.upload(uploads, self._progress)
+        except NotFound as error:
+            raise _damaged(str(error.context.get("key", prefix)), "it is missing") from error
+        finally:
+            for file in sources:
+                file.close()
+        for each, found in zip(files, stored, strict=True):
+            if found.size != each.size or (each.sha256 and found.sha256 != each.sha256):
+                self._target.storage.delete_many([found.key])
+                raise _damaged(found.key, f"it has {found.size:,} bytes that are not the {each.size:,} of its manifest")
+            self._report.files += 1
+            self._report.bytes += found.size
+
+    # -- small objects -------------------------------------------------------------------------------------------
+
+    def _copy_journal(self, entries: dict[str, RunEntry]) -> None:
+        """Of runs that are not decided only their begin and what was visible at once; their end says why."""
+        self._copy_documents(info for info in self._source.storage.list(paths.RUNS) if _belongs(info, entries))
+
+    def _copy_cells(self, decided: frozenset[str]) -> None:
+        listing = self._source.storage.list("cells/")
+        for batch in _batches(listing, _AT_A_TIME):
+            keys = paths.generations(batch)
+            documents = self._source.read_many(keys, CellGeneration) if keys else []
+            wanted = {k for k, d in zip(keys, documents, strict=True) if d and (d.tx is None or d.tx in decided)}
+            self._copy_documents(info for info in batch if info.key in wanted)
+
+    def _copy_documents(self, objects: Iterable[ObjectInfo]) -> None:
+        for batch in _batches(objects, _AT_A_TIME):
+            self._target.together([partial(self._copy_document, info) for info in batch])
+            self._report.documents += len(batch)
+
+    def _copy_document(self, info: ObjectInfo) -> None:
+        if info.size:
+            self._target.storage.create(info.key, self._source.storage.get(info.key))
+        else:
+            self._target.storage.put(info.key, b"")
+
+    def _copy_decisions(self, decided: Sequence[str]) -> None:
+        """In the order in which they were made; first those that say that nothing of an unfinished run is published."""
+        for run_id in self._report.unfinished:
+            begin = self._source.begin(run_id)
+            if begin is None or self._target.decision(run_id) is not None:
+                continue
+            decision = Decision(
+                write_id=self._target.ids.write_id(),
+                run_id=run_id,
+                outcome="aborted",
+                success=False,
+                failure=failure("Unfinished", "it was running when the registry was copied", "cancelled"),
+                closed_at=self._target.clock.decision_time(),
+                closed_by=self._target.holder(),
+                ancestors=begin.ancestors,
+            )
+            self._target.create(paths.end_key(run_id), decision)
+        ends = self._source.read_many([paths.end_key(run_id) for run_id in decided], Decision) if decided else []
+        for end in sorted((e for e in ends if e is not None), key=lambda e: (e.closed_at, e.run_id)):
+            key = paths.end_key(end.run_id)
+            self._target.storage.create(key, self._source.storage.get(key))
+            self._report.runs += 1
+
+
+def _belongs(info: ObjectInfo, entries: dict[str, RunEntry]) -> bool:
+    parsed = paths.parse_run_object(info.key)
+    entry = entries.get(parsed.run_id) if parsed is not None else None
+    if parsed is None or entry is None or parsed.kind in _OF_THE_OWNER:
+        return False
+    if entry.decided or parsed.run_id.startswith("op_"):
+        return True
+    return parsed.kind == "begin.json" or (parsed.kind == "events" and parsed.rest[0].startswith("i"))
+
+
+def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch
+
+
+def _damaged(key: str, how: str) -> IntegrityError:
+    return IntegrityError(
+        f"{key} cannot be copied: {how}",
+        why="The source is damaged, or was changed behind the registry's back",
+        todo="Run fsck on the source; restore the file, or revert the run that made it, and copy again",
+        key=key,
+    )
