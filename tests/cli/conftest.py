@@ -7,11 +7,15 @@ import os
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from prefect_registry.cli.app import run
+from prefect_registry.records import Doc
+from prefect_registry.registry import Registry
 from prefect_registry.resolve import lookup
 
 
@@ -54,3 +58,54 @@ def _nothing_configured(monkeypatch: pytest.MonkeyPatch) -> None:
 def name() -> str:
     """A name of a block that nobody has used."""
     return f"i-{uuid.uuid4().hex[:8]}"
+
+
+@dataclass(frozen=True)
+class History:
+    """A registry in which things have happened, and the ids of some of them."""
+
+    url: str
+    flights: str
+    flights_before: str
+    report: str
+    nightly: str
+    reporting: str
+    failed: str
+    open_run: str
+    event: str
+    incident: str
+
+
+def _happened(url: str) -> History:
+    registry = Registry(url)
+    with registry.run("nightly", config={"year": 2025}) as first, first.dataset("flights", tags={"by": "hand"}) as old:
+        old.write_table(pa.table({"n": range(5), "delay": range(5)}), path="a.parquet")
+        old.write_table(pa.table({"n": range(3), "delay": range(3)}), path="b.parquet")
+    with registry.run("nightly", revision="abc") as second, second.dataset("flights", tags={"by": "job"}) as new:
+        new.write_table(pa.table({"n": range(10), "delay": [0.5] * 10, "carrier": ["x"] * 10}), path="a.parquet")
+        new.write_table(pa.table({"n": range(1)}), path="c.parquet")
+    with registry.run("reporting") as third:
+        registry.table("flights").to_table(["n"])
+        event = third.emit_event("ReportWritten", new.id, {"pages": 3})
+        third.register_documents([Doc(id="urn:doc:1", title="On delays")])
+        with third.dataset("report") as report, report.open("pages/one.txt", "w") as file:
+            file.write("hello")
+    with pytest.raises(ValueError, match="no way"), registry.run("nightly") as failed:
+        with failed.dataset("flights") as lost:
+            lost.write_table(pa.table({"n": range(1000)}))
+        raise ValueError("no way")
+    (incident,) = registry.incidents(run_id=failed.id)
+    open_run = registry.insert_run("endless")
+    return History(url, new.id, old.id, report.id, second.id, third.id, failed.id, open_run, event, incident.id)
+
+
+@pytest.fixture(scope="session")
+def history(tmp_path_factory: pytest.TempPathFactory) -> History:
+    """For tests that only look."""
+    return _happened(str(tmp_path_factory.mktemp("history") / "registry"))
+
+
+@pytest.fixture
+def own_history(tmp_path: Path) -> History:
+    """For tests that change it."""
+    return _happened(str(tmp_path / "registry"))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from prefect_registry.cli.commands.show import known_table
+from prefect_registry.cli.commands.show import file_fields, known_table
 from prefect_registry.cli.opening import open_registry
 from prefect_registry.cli.options import Json, RegistryName
 from prefect_registry.cli.output import progress, say, size, write, write_json
@@ -22,7 +22,6 @@ from prefect_registry.errors import AlreadyExists, IntegrityError, NotFound
 
 if TYPE_CHECKING:
     from prefect_registry.datasets.reading import Dataset
-    from prefect_registry.records.datasets import FileEntry
     from prefect_registry.registry import Registry
 
 _CHUNK = 1 << 20
@@ -48,7 +47,7 @@ def cat(dataset: str, path: str, /, *, registry: RegistryName = None, json: Json
         entry = next(f for f in whole.files if f.path == path)
         if json:
             url = f"{whole.root.rstrip('/')}/{path}"
-            write_json("cat/1", registry=found.url, dataset=dataset, url=url, **_entry(entry))
+            write_json("cat/1", registry=found.url, dataset=dataset, url=url, **file_fields(entry))
             return
         digest, count = sha256(), 0
         while chunk := file.read(_CHUNK):
@@ -96,7 +95,7 @@ def get(
             below = Path() if single else Path(dataset.id)
             dataset.download_all(folder / below, bar)
             fetched += [
-                {"dataset": dataset.id, "target": str(target / below / f.path), **_entry(f)} for f in dataset.files
+                {"dataset": dataset.id, "target": str(target / below / f.path), **file_fields(f)} for f in dataset.files
             ]
     if json:
         write_json("get/1", registry=found.url, folder=str(target), files=fetched)
@@ -108,10 +107,6 @@ def get(
 
 GROUP = "Data"
 COMMANDS = {"cat": cat, "get": get}
-
-
-def _entry(file: FileEntry) -> dict[str, Any]:
-    return {"path": file.path, "size": file.size, "rows": file.rows, "sha256": file.sha256}
 
 
 def _wanted(registry: Registry, name: str) -> Sequence[Dataset]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from prefect_registry.cli.commands.ls import say_more
+from prefect_registry.cli.commands.ls import say_more, sums
 from prefect_registry.cli.opening import open_registry
 from prefect_registry.cli.options import (
     AsOf,
@@ -59,7 +59,7 @@ def log(
     )
     made = {run.id: found.catalog.totals(run_id=run.id, as_of=at, max_age=math.inf) for run in page}
     if json:
-        items = [{**item, "datasets": [_sums(total) for total in made[item["id"]]]} for item in page.to_dicts()]
+        items = [{"run": run, "made": [sums(total) for total in made[run.id]]} for run in page]
         write_json("log/1", registry=found.url, items=items, next=page.next)
         return
     for run in page:
@@ -71,10 +71,6 @@ GROUP = "Looking"
 COMMANDS = {"log": log}
 
 STYLES = {"COMMITTED": "green", "ABORTED": "red", "RUNNING": "yellow"}
-
-
-def _sums(total: Total) -> dict[str, Any]:
-    return {name: getattr(total, name) for name in ("kind", "datasets", "rows", "bytes", "files")}
 
 
 def _lines(run: RunInfo, made: list[Total]) -> Text:

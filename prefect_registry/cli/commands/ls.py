@@ -28,7 +28,7 @@ from prefect_registry.errors import InvalidInput
 
 if TYPE_CHECKING:
     from prefect_registry.catalog.catalog import Catalog
-    from prefect_registry.catalog.results import Page
+    from prefect_registry.catalog.results import Page, Total
 
 Subject = Literal["datasets", "runs", "kinds", "events", "incidents", "documents", "doctags"]
 
@@ -45,7 +45,9 @@ def ls(
     since: Since = None,
     until: Until = None,
     text: Containing = None,
-    order: Annotated[str | None, Parameter(help="A field, with a minus before it for descending.")] = None,
+    order: Annotated[
+        str | None, Parameter(allow_leading_hyphen=True, help="A field, with a minus before it for descending.")
+    ] = None,
     limit: Limit = 100,
     cursor: Cursor = None,
     as_of: AsOf = None,
@@ -108,6 +110,11 @@ def say_more(page: Page[Any]) -> None:
         say(f"There are more: --cursor {page.next}")
 
 
+def sums(total: Total) -> dict[str, Any]:
+    """What there is of a kind."""
+    return {name: getattr(total, name) for name in ("kind", "datasets", "rows", "bytes", "files")}
+
+
 def _states(what: str) -> list[str]:
     from prefect_registry.catalog.results import DatasetState, RunState
 
@@ -154,7 +161,7 @@ def _row(what: Subject, item: Any) -> tuple[object, ...]:
 
 def _kinds(catalog: Catalog, url: str, query: dict[str, Any], as_json: bool) -> None:
     totals = catalog.totals(by="kind", **{"state": "READY", **query})
-    items = [{name: getattr(t, name) for name in ("kind", "datasets", "rows", "bytes", "files")} for t in totals]
+    items = [sums(total) for total in totals]
     if as_json:
         write_json("ls/1", registry=url, of="kinds", items=items, next=None)
         return

@@ -13,8 +13,10 @@ from prefect_registry.errors import NotFound
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from prefect_registry.catalog.results import DatasetInfo
     from prefect_registry.datasets.reading import Dataset
     from prefect_registry.datasets.tables import Table
+    from prefect_registry.records.datasets import FileEntry
     from prefect_registry.registry import Registry
 
 
@@ -27,14 +29,15 @@ def show(id_or_kind: str, /, *, registry: RegistryName = None, json: Json = Fals
         An id (run_…, ds_…, ev_…, inc_…), or the name of a kind.
     """
     found = open_registry(registry)
-    of, item = _looked_up(found, id_or_kind)
+    shown = _looked_up(found, id_or_kind)
     if json:
-        write_json("show/1", registry=found.url, of=of, item=item)
+        write_json("show/1", registry=found.url, **shown)
         return
-    listed = {name: item.pop(name) for name in ("datasets", "files") if isinstance(item.get(name), list)}
-    write_fields(item)
-    for name, rows in listed.items():
-        write(f"\n{name}: {len(rows):,}")
+    write_fields(shown["item"])
+    for name in ("datasets", "files"):
+        rows = shown[name]
+        if rows is not None:
+            write(f"\n{name}: {len(rows):,}")
         if rows:
             columns = list(rows[0])
             write_table(columns, [[row[c] for c in columns] for row in rows], ("rows", "bytes", "size"))
@@ -69,36 +72,44 @@ def _flat(item: Mapping[str, Any], before: str = "") -> list[tuple[str, Any]]:
     return found
 
 
-def _looked_up(registry: Registry, wanted: str) -> tuple[str, dict[str, Any]]:
+def _looked_up(registry: Registry, wanted: str) -> dict[str, Any]:
+    """What it is of, the item, and the datasets or files that belong to it, if such a thing has any."""
+    datasets = files = None
     if wanted.startswith("run_"):
-        return "run", _run(registry, wanted)
-    if wanted.startswith("ds_"):
-        return "dataset", dataset_fields(registry.get_dataset(wanted))
-    if wanted.startswith("ev_"):
-        return "event", plain(registry.get_event(wanted))
-    if wanted.startswith("inc_"):
-        return "incident", plain(registry.get_incident(wanted))
-    return "table", table_fields(known_table(registry, wanted))
+        of, item = "run", plain(registry.get_run(wanted))
+        datasets = _made(registry, wanted)
+    elif wanted.startswith("ds_"):
+        dataset = registry.get_dataset(wanted)
+        (info,) = registry.catalog.datasets(id=wanted)
+        of, item, files = "dataset", plain(info), [file_fields(f) for f in dataset.files]
+    elif wanted.startswith("ev_"):
+        of, item = "event", plain(registry.get_event(wanted))
+    elif wanted.startswith("inc_"):
+        of, item = "incident", plain(registry.get_incident(wanted))
+    else:
+        table = known_table(registry, wanted)
+        of, item, datasets = "table", table_fields(table), [dataset_fields(d) for d in table.datasets()]
+    return {"of": of, "item": item, "datasets": datasets, "files": files}
 
 
-def _run(registry: Registry, run_id: str) -> dict[str, Any]:
-    info = plain(registry.get_run(run_id))
+def _made(registry: Registry, run_id: str) -> list[dict[str, Any]]:
+    """The datasets of a run; also those that had runs of their own, because they were published by themselves."""
     catalog = registry.catalog
-    made = [
+    found = [
         *catalog.datasets(run_id=run_id, limit=_MOST),
         *catalog.datasets(parent_run=run_id, limit=_MOST, max_age=60),
     ]
-    columns = ("id", "kind", "state", "rows", "bytes")
-    datasets = {d.id: {c: getattr(d, c) for c in columns} for d in sorted(made, key=lambda d: d.id)}
-    return {**info, "datasets": list(datasets.values())}
+    return [dataset_fields(d) for d in {d.id: d for d in sorted(found, key=lambda d: d.id)}.values()]
 
 
-def dataset_fields(dataset: Dataset) -> dict[str, Any]:
-    """A dataset with its files, as JSON values."""
-    hidden = ("files", "store", "usage", "partitioning")
-    item = {name: plain(value) for name, value in vars(dataset).items() if name not in hidden}
-    files = [{"path": f.path, "size": f.size, "rows": f.rows, "sha256": f.sha256} for f in dataset.files]
-    return {**item, "files": files}
+def dataset_fields(dataset: Dataset | DatasetInfo) -> dict[str, Any]:
+    """A dataset in one line."""
+    return {name: getattr(dataset, name) for name in ("id", "kind", "run_id", "state", "mode", "rows", "bytes")}
+
+
+def file_fields(file: FileEntry) -> dict[str, Any]:
+    """A file of a dataset, as its manifest has it."""
+    return {"path": file.path, "size": file.size, "rows": file.rows, "sha256": file.sha256 or None}
 
 
 def known_table(registry: Registry, kind: str, as_of: datetime | None = None) -> Table:
@@ -114,8 +125,6 @@ def known_table(registry: Registry, kind: str, as_of: datetime | None = None) ->
 
 
 def table_fields(table: Table) -> dict[str, Any]:
-    """A table with the datasets that make it up, as JSON values."""
-    columns = ("id", "run_id", "mode", "rows", "bytes")
-    datasets = [{c: getattr(d, c) for c in columns} for d in table.datasets()]
+    """A table and what it sums up to."""
     files = sum(len(d.files) for d in table.datasets())
-    return {"kind": table.kind, "rows": table.rows, "bytes": table.bytes, "file_count": files, "datasets": datasets}
+    return {"kind": table.kind, "rows": table.rows, "bytes": table.bytes, "file_count": files}

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from prefect_registry.cli.commands.show import known_table, table_fields
+from prefect_registry.cli.commands.show import dataset_fields, known_table, table_fields
 from prefect_registry.cli.opening import open_registry
 from prefect_registry.cli.options import AsOf, Flag, Json, RegistryName, moment
 from prefect_registry.cli.output import say, size, write, write_json, write_table
@@ -34,14 +34,15 @@ def table(
     published = known_table(found, kind, moment("--as-of", as_of))
     fields = table_fields(published)
     if json:
-        write_json("table/1", registry=found.url, **fields, files=published.files())
+        datasets = [dataset_fields(d) for d in published.datasets()]
+        write_json("table/1", registry=found.url, table=fields, datasets=datasets, files=published.files())
     elif files:
         for url in published.files():
             write(url)
     else:
         write_table(
             ("DATASET", "RUN", "MODE", "ROWS", "SIZE"),
-            [(d["id"], d["run_id"], d["mode"], d["rows"], size(d["bytes"])) for d in fields["datasets"]],
+            [(d.id, d.run_id, d.mode, d.rows, size(d.bytes)) for d in published.datasets()],
             ("ROWS", "SIZE"),
         )
         rows = "an unknown number of" if published.rows is None else f"{published.rows:,}"
