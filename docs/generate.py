@@ -146,6 +146,7 @@ def api() -> Iterator[str]:
     from prefect_registry.records.datasets import FileEntry
     from prefect_registry.records.runs import Failure
     from prefect_registry.registry import EventInfo, IncidentInfo, Run, RunInfo, Snapshot
+    from prefect_registry.registry.copying import CopyReport
     from prefect_registry.resolve import aresolve_registry, resolve_registry
     from prefect_registry.storage.probe import ProbeCheck, ProbeReport
 
@@ -158,8 +159,9 @@ def api() -> Iterator[str]:
         where = "" if name in prefect_registry.__all__ else "From `prefect_registry.resolve`. "
         yield f"## {name}\n\n```text\n{_signature(thing, name)}\n```\n\n{where}{_doc(thing)}\n"
     for cls in (prefect_registry.Registry, prefect_registry.RegistryProtocol, Run, DatasetWriter, Dataset, Table,
-                Snapshot, Catalog, Page, RunInfo, DatasetInfo, EventInfo, IncidentInfo, CellInfo, Total, Edge, SyncReport, Closed, ReapReport, CollectReport, RevertReport,
-                ProbeReport, ProbeCheck, LedgerSettings):  # fmt: skip
+                Snapshot, Catalog, Page, RunInfo, DatasetInfo, EventInfo, IncidentInfo, CellInfo, Total, Edge,
+                SyncReport, Closed, ReapReport, CollectReport, RevertReport, CopyReport, ProbeReport, ProbeCheck,
+                LedgerSettings):  # fmt: skip
         yield from _class(cls)
     for model in (FileEntry, Failure, Doc, DoctagsAsset):
         yield from _model(model, "From `prefect_registry.records`. " if model in (Doc, DoctagsAsset) else "")
