@@ -114,7 +114,8 @@ def _class(cls: type) -> Iterator[str]:
     where = f"From `{cls.__module__}`. " if cls.__name__ in IMPORTED_BY_USERS else ""
     yield f"## {cls.__name__}\n\n{where}{_doc(cls)}\n"
     if dataclasses.is_dataclass(cls):
-        fields = [_field(f) for f in dataclasses.fields(cls) if not f.name.startswith("_") and f.name not in ("store", "usage")]
+        shown = [f for f in dataclasses.fields(cls) if not f.name.startswith("_") and f.name not in ("store", "usage")]
+        fields = [_field(f) for f in shown]
         yield "Fields: " + ", ".join(fields) + ".\n"
     twins = {v.__wrapped_sync__.__name__ for _, v in inspect.getmembers(cls) if hasattr(v, "__wrapped_sync__")}
     for name, value in _members(cls):

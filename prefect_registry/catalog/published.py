@@ -9,23 +9,35 @@ from typing import NamedTuple
 
 
 class Generation(NamedTuple):
-    """The generation of a dataset that counts: its run, its suffix and its number."""
+    """The generation of a dataset that counts: its run, its suffix and its number; ``released`` if its bytes are gone,
+    and it only hides what it has replaced.
+    """
 
     run_id: str
     suffix: str
     gen: int
+    released: bool = False
+
+
+_COUNTING = """
+SELECT id, run_id, gen, mode, publication, state FROM datasets AS d WHERE kind = ? AND outcome = 'committed'
+AND (state IN ('READY', 'ARCHIVED') OR state = 'DELETED' AND EXISTS (
+    SELECT 1 FROM cells WHERE type = 'dataset' AND name = d.id AND json_extract(value, '$.purged')
+    AND json_extract(value, '$.was') = 'READY'
+    AND gen = (SELECT max(gen) FROM cells WHERE type = 'dataset' AND name = d.id)))
+ORDER BY settled_at DESC, publication DESC, id DESC
+"""
 
 
 def publications(connection: Connection, kind: str) -> Iterator[list[Generation]]:
-    """The visible datasets of ``kind`` per publication, newest first; up to the one that replaced all before it."""
-    found = connection.execute(
-        "SELECT id, run_id, gen, mode, publication FROM datasets WHERE kind = ? AND outcome = 'committed'"
-        " AND state IN ('READY', 'ARCHIVED') ORDER BY settled_at DESC, publication DESC, id DESC",
-        (kind,),
-    )
+    """The datasets of ``kind`` that count, per publication, newest first; up to the one that replaced all before it.
+
+    Those that are visible, and those that were released: what these have replaced stays replaced.
+    """
+    found = connection.execute(_COUNTING, (kind,))
     for _, group in groupby(found, key=lambda row: row["publication"]):
         rows = list(group)
-        yield [Generation(row["run_id"], row["id"][-16:], row["gen"]) for row in rows]
+        yield [Generation(row["run_id"], row["id"][-16:], row["gen"], row["state"] == "DELETED") for row in rows]
         if any(row["mode"] == "replace" for row in rows):
             return
 

@@ -120,7 +120,7 @@ class Tables:
     def latest(self, kind: str, published: list[PublishedRun] | None = None) -> Dataset:
         """The dataset of ``kind`` that was published last; ``InvalidInput`` with the count if its run had several."""
         groups = self._current(kind) if published is None else self._publications(kind, published)
-        newest = next((g for g in groups if g), None)
+        newest = next((shown for g in groups if (shown := [d for d in g if d.state != "DELETED"])), None)
         if newest is None:
             raise NotFound(f"No dataset of kind {kind!r} is published", todo="Check the kind's spelling")
         if len(newest) > 1:
@@ -146,10 +146,13 @@ class Tables:
         return self._read_all(groups)
 
     def _read_all(self, groups: Iterable[Sequence[Generation]]) -> Iterator[list[Dataset]]:
-        return (self._read(group, "READY") for group in groups)
+        for group in groups:
+            released = {g for g in group if g.released}
+            shown = self._read([g for g in group if g not in released], "READY")
+            yield shown + (self._read([g for g in group if g in released], "DELETED") if released else [])
 
     def _read(self, generations: Sequence[Generation], state: DatasetState | None = None) -> list[Dataset]:
-        keys = [paths.dataset_key(*generation) for generation in generations]
+        keys = [paths.dataset_key(g.run_id, g.suffix, g.gen) for g in generations]
         documents = self._store.read_many(keys, DatasetGeneration) if keys else []
         return [self._datasets.view(self._datasets.checked(d, k), state)
                 for k, d in zip(keys, documents, strict=True) if d is not None]  # fmt: skip
@@ -158,11 +161,11 @@ class Tables:
 
     def _publications(self, kind: str, published: Sequence[PublishedRun]) -> Iterator[list[Dataset]]:
         """The datasets of ``kind`` per root decision, newest first; a run and those nested in it are one."""
-        dead = self._tombstoned(published)
+        dead, released = self._tombstoned(published)
         found = (pair for batch in self._batches(published) for pair in batch)
         for _, group in groupby(found, key=lambda pair: pair[0].publication):
             documents = [d for _, d in group if d.kind == kind and d.dataset_id not in dead]
-            yield [self._datasets.view(d, "READY") for d in documents]
+            yield [self._datasets.view(d, "DELETED" if d.dataset_id in released else "READY") for d in documents]
 
     def _batches(self, published: Sequence[PublishedRun]) -> Iterator[list[tuple[PublishedRun, DatasetGeneration]]]:
         for start in range(0, len(published), _RUNS_AT_A_TIME):
@@ -180,8 +183,9 @@ class Tables:
                     if d is not None and d.step == "staged" and d.run_id == run.decision.run_id
                 ]
 
-    def _tombstoned(self, published: Sequence[PublishedRun]) -> set[str]:
-        """Ids of datasets that a later decision un-published, by the decisions of this very state alone.
+    def _tombstoned(self, published: Sequence[PublishedRun]) -> tuple[set[str], set[str]]:
+        """Ids of datasets that a later decision un-published, and of those that it released, which still hide what they
+        have replaced; by the decisions of this very state alone.
 
         The newest generation among those that ``published`` lists counts: what is decided meanwhile is another state.
         """
@@ -192,34 +196,36 @@ class Tables:
                     newest[key] = max(gen, newest.get(key, -1))
         keys = [paths.cell_key(CellRef(TOMBSTONES, key), gen) for key, gen in newest.items()]
         found = self._store.read_many(keys, CellGeneration) if keys else []
-        return {d.name for d in found if d is not None and d.value.get("state") not in ("READY", "ARCHIVED")}
+        gone = [d for d in found if d is not None and d.value.get("state") not in ("READY", "ARCHIVED")]
+        released = {d.name for d in gone if d.value.get("purged") is True and d.value.get("was") == "READY"}
+        return {d.name for d in gone} - released, released
 
 
 def _fold(groups: Iterable[list[Dataset]]) -> Iterator[Dataset]:
     """P15, newest publication first: ``replace`` ends it, ``append`` adds.
 
     ``replace_partitions`` hides what older publications have of its partition: datasets that were given it (or one
-    inside it), and files below folders that spell it (``month=7/``).
+    inside it), and files below folders that spell it (``month=7/``). One that was released (DELETED) hides as it did.
     """
     hidden: list[Partition] = []
     for group in groups:
-        shown = [left for d in group if (left := _without(d, hidden)) is not None]
+        shown = [left for d in group if d.state != "DELETED" and (left := without(d, hidden)) is not None]
         yield from sorted(shown, key=lambda d: (d.created_at, d.id), reverse=True)
         hidden += [d.partition for d in group if d.mode == "replace_partitions" and d.partition is not None]
         if any(d.mode == "replace" for d in group):
             return
 
 
-def _without(dataset: Dataset, hidden: Sequence[Partition]) -> Dataset | None:
+def without(dataset: Dataset, hidden: Sequence[Mapping[str, Any]]) -> Dataset | None:
     """What is left of a dataset when newer ones have replaced some partitions; None when nothing is."""
     own = dataset.partition or {}
-    if any(_within(own, partition) for partition in hidden):
+    if any(within(own, partition) for partition in hidden):
         return None
     spelled = [{name: spelled_in_folder(value) for name, value in p.items()} for p in hidden]
     if not spelled or not any("=" in f.path for f in dataset.files):
         return dataset
     mine = {name: spelled_in_folder(value) for name, value in own.items()}
-    files = [f for f in dataset.files if not any(_within({**mine, **folder_values(f.path)}, p) for p in spelled)]
+    files = [f for f in dataset.files if not any(within({**mine, **folder_values(f.path)}, p) for p in spelled)]
     if len(files) == len(dataset.files):
         return dataset
     counts = [f.rows for f in files]
@@ -227,5 +233,6 @@ def _without(dataset: Dataset, hidden: Sequence[Partition]) -> Dataset | None:
     return replace(dataset, files=tuple(files), rows=rows, bytes=sum(f.size for f in files)) if files else None
 
 
-def _within(values: Mapping[str, Any], partition: Mapping[str, Any]) -> bool:
+def within(values: Mapping[str, Any], partition: Mapping[str, Any]) -> bool:
+    """Whether what has these values lies in a partition."""
     return all(name in values and values[name] == value for name, value in partition.items())
