@@ -12,7 +12,7 @@ def copy(target: str, /, *, registry: RegistryName = None, json: Json = False) -
     """Copy a registry, with its history, to an empty folder, bucket or prefix on any cloud.
 
     The copy can be opened when its last object has landed, never before; one that was interrupted goes on when it is
-    made again. Every file is checked on the way. The copy has an id of its own. Runs that still go on are aborted in it.
+    made again. Every file is checked. The copy has an id of its own, and runs that still go on are aborted in it.
 
     Parameters
     ----------
