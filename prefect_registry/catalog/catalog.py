@@ -31,6 +31,7 @@ from prefect_registry.catalog.sync import Sync, SyncReport
 from prefect_registry.errors import InvalidInput
 from prefect_registry.ledger import paths
 from prefect_registry.ledger.store import Store
+from prefect_registry.records.documents import Doc, DoctagsAsset
 from prefect_registry.records.store import RegistryDocument
 
 T = TypeVar("T")
@@ -178,6 +179,38 @@ class Catalog:
         """Incidents, oldest first. Arguments are those of :meth:`runs`."""
         return self._page(subjects.INCIDENTS, order, limit, cursor, text, as_of, max_age, filters)
 
+    def documents(
+        self,
+        /,
+        *,
+        order: str = "id",
+        limit: int = 100,
+        cursor: str | None = None,
+        text: str | None = None,
+        as_of: datetime | None = None,
+        max_age: float | None = None,
+        **filters: Any,
+    ) -> Page[Doc]:
+        """Registered documents, by id. Arguments are those of :meth:`runs`; filters are fields of ``Doc``, and
+        ``since`` and ``until`` compare when it was registered last.
+        """
+        return self._page(subjects.DOCUMENTS, order, limit, cursor, text, as_of, max_age, filters)
+
+    def doctags(
+        self,
+        /,
+        *,
+        order: str = "doc_id",
+        limit: int = 100,
+        cursor: str | None = None,
+        text: str | None = None,
+        as_of: datetime | None = None,
+        max_age: float | None = None,
+        **filters: Any,
+    ) -> Page[DoctagsAsset]:
+        """Registered doctags assets, by the id of their document. Arguments are those of :meth:`documents`."""
+        return self._page(subjects.DOCTAGS, order, limit, cursor, text, as_of, max_age, filters)
+
     def cells(
         self,
         type: str,
@@ -216,7 +249,7 @@ class Catalog:
         asked = f"{subject.noun} {order} {as_of} {condition.sql} {condition.values}"
         behind = by.after(subject.unique, last_of(asked, after)) if after is not None else None
         source = subject.source if as_of is None else subject.past
-        sql = f"SELECT * FROM ({source}) WHERE {condition.sql}"
+        sql = f"SELECT *, {by.column} AS last_value FROM ({source}) WHERE {condition.sql}"
         values = dict(condition.values)
         if behind is not None:
             sql += f" AND {behind.sql}"
@@ -226,7 +259,7 @@ class Catalog:
             found = connection.execute(sql, values).fetchall()
         items = tuple(subject.make(row, self._store.storage.url) for row in found[:limit])
         last = found[limit - 1] if len(found) > limit else None
-        following = cursor(asked, (last[by.column], last[subject.unique])) if last is not None else None
+        following = cursor(asked, (last["last_value"], last[subject.unique])) if last is not None else None
         return Page(items, following)
 
     def count(
@@ -310,6 +343,8 @@ class Catalog:
     adatasets = twin(datasets)
     aevents = twin(events)
     aincidents = twin(incidents)
+    adocuments = twin(documents)
+    adoctags = twin(doctags)
     acells = twin(cells)
     acount = twin(count)
     atotals = twin(totals)

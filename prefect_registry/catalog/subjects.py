@@ -11,14 +11,18 @@ from dataclasses import dataclass
 from sqlite3 import Row
 from typing import Any, Generic, TypeVar
 
+from pydantic import BaseModel
+
 import orjson
 
 from prefect_registry.catalog.results import CellInfo, DatasetInfo, EventInfo, IncidentInfo, RunInfo
 from prefect_registry.catalog.schema import moment
 from prefect_registry.ledger import paths
+from prefect_registry.records.documents import Doc, DoctagsAsset
 from prefect_registry.records.runs import Failure
 
 T = TypeVar("T")
+M = TypeVar("M", bound=BaseModel)
 
 
 @dataclass(frozen=True)
@@ -239,3 +243,29 @@ CELLS = Subject(
     "full_name",
     _cell,
 )
+
+
+def _records(model: type[M], noun: str, cell_type: str) -> Subject[M]:
+    """Records that cells of one type hold, by the fields of their model; those that were deleted are not there."""
+    fields = {name: f"json_extract(value, '$.{name}')" for name in model.model_fields}
+    own = f"type = '{cell_type}' AND NOT deleted"
+
+    def make(row: Row, url: str) -> M:
+        value = _json(row["value"])
+        return model.model_validate({name: value[name] for name in fields if name in value})
+
+    return Subject(
+        noun,
+        f"SELECT * FROM ({CELLS.source}) WHERE {own}",
+        f"SELECT * FROM ({CELLS.past}) WHERE {own}",
+        {**fields, "registered_at": "at"},
+        {},
+        ("name", "value"),
+        "at",
+        "name",
+        make,
+    )
+
+
+DOCUMENTS = _records(Doc, "document", "document")
+DOCTAGS = _records(DoctagsAsset, "doctags asset", "doctags")

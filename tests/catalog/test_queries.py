@@ -83,6 +83,11 @@ def test_events_incidents_and_cells_are_found(registry: Registry) -> None:
     assert [e.event_name for e in catalog.events(text="check")] == ["Checked"]
     assert [i.error_class for i in catalog.incidents(event="run.failed")] == ["ZeroDivisionError"]
     assert [c.name for c in catalog.cells("document")] == ["a", "b"]
+    assert [d.title for d in catalog.documents()] == ["Zinc", "Ångström"]
+    assert [d.id for d in catalog.documents(title="Zinc", language={"en", "de"})] == ["a"]
+    page = catalog.documents(order="-title", limit=1)
+    assert [d.id for d in (*page, *catalog.documents(order="-title", limit=1, cursor=page.next))] == ["b", "a"]
+    assert list(catalog.documents(source="none")) == list(catalog.doctags()) == []
     assert [c.name for c in catalog.cells("document", order="-name", value={"title": "Zinc"})] == ["a"]
     assert [c.name for c in catalog.cells("document", text="ngstr")] == ["b"]
 
