@@ -14,7 +14,7 @@ import pyarrow.dataset as pads
 import pyarrow.fs as pafs
 
 from prefect_registry.datasets.parquet import type_named
-from prefect_registry.errors import IntegrityError, InvalidInput, NotFound
+from prefect_registry.errors import IntegrityError, InvalidInput, NotFound, RegistryError
 from prefect_registry.names import HIVE_NULL, folder_values
 from prefect_registry.storage.base import Storage
 
@@ -148,8 +148,9 @@ def _fsspec(fs: Any) -> Any:
     return pafs.FSSpecHandler(fs)  # type: ignore[abstract]  # the stubs are wrong
 
 
-def _unreadable(datasets: Sequence[Dataset], error: Exception) -> IntegrityError:
-    return IntegrityError(
+def _unreadable(datasets: Sequence[Dataset], error: Exception) -> RegistryError:
+    deleted = (found for d in datasets if (found := d.usage.deleted(d.id)) is not None)
+    return next(deleted, None) or IntegrityError(
         f"The files of {', '.join(d.id for d in datasets[:3])}{' …' if len(datasets) > 3 else ''} cannot be read",
         why=str(error).partition("\n")[0][:300],
         todo="Find the damaged file with verify(); restore it from a backup, or revert the run",

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from prefect_registry.datasets import manifest
 from prefect_registry.datasets.reading import Dataset, DatasetState
-from prefect_registry.datasets.usage import Usage
+from prefect_registry.datasets.usage import LATER_STATES, Usage
 from prefect_registry.errors import IntegrityError, NotFound
 from prefect_registry.ids import is_run_id, parse_inner_id
 from prefect_registry.ledger import paths
@@ -17,7 +17,7 @@ from prefect_registry.ledger.ledger import Ledger
 from prefect_registry.names import key_of
 from prefect_registry.records.datasets import DatasetGeneration
 
-TOMBSTONES = "dataset"
+TOMBSTONES = LATER_STATES
 """The type of the cells that hold later states of datasets: a tombstone un-publishes one (``revert``)."""
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from prefect_registry.asynchronous import twin
 from prefect_registry.datasets.usage import Usage
-from prefect_registry.errors import IntegrityError, InvalidInput, InvalidState, NotFound
+from prefect_registry.errors import IntegrityError, InvalidInput, InvalidState, NotFound, RegistryError
 from prefect_registry.ledger import paths
 from prefect_registry.ledger.store import Store
 from prefect_registry.records.datasets import FileEntry, Mode, Partition
@@ -160,11 +160,12 @@ class Dataset:
         if size != entry.size or (entry.sha256 and digest.hexdigest() != entry.sha256):
             raise self._damage(entry, f"it has {size:,} bytes that are not the {entry.size:,} that were committed")
 
-    def _damage(self, entry: FileEntry, why: str) -> IntegrityError:
+    def _damage(self, entry: FileEntry, why: str) -> RegistryError:
         return self._damage_at(entry.path, why)
 
-    def _damage_at(self, path: str, why: str) -> IntegrityError:
-        return IntegrityError(
+    def _damage_at(self, path: str, why: str) -> RegistryError:
+        """Deleted by retention meanwhile, or corrupt (P8)."""
+        return self.usage.deleted(self.id) or IntegrityError(
             f"{path} of dataset {self.id} is damaged: {why}",
             why="Somebody changed the store behind the registry's back, or the run was aborted and its bytes collected",
             todo="Restore it from a backup, or revert the run; nothing was changed",

@@ -1,4 +1,4 @@
-"""What a run reads through the registry: its lineage, written down while it happens."""
+"""What a run reads through the registry, written down while it happens; and what nobody can read any more."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import contextlib
 from collections.abc import Iterable
 from typing import Any, Protocol
 
-from prefect_registry.errors import InvalidState
+from prefect_registry.errors import InvalidState, StorageError
 from prefect_registry.ledger.ledger import Ledger
 
+LATER_STATES = "dataset"
+"""The type of the cells that hold later states of datasets."""
 MOST_PER_RECORD = 10_000
 """How many ids fit one document."""
 
@@ -52,3 +54,21 @@ class Usage:
             with contextlib.suppress(InvalidState):  # the run is decided: what it still reads is no part of it
                 self._ledger.events.used(run_id, new[start : start + MOST_PER_RECORD])
         told.update(new)
+
+    def deleted(self, dataset_id: str) -> InvalidState | None:
+        """The error for a dataset whose files are not there, if retention has released it; read from the store now,
+        whatever state of the past it was found in.
+        """
+        try:
+            found = Ledger(self._ledger.store.thawed(), heartbeats=False).cells.latest(LATER_STATES, dataset_id)
+        except StorageError:  # then nobody can say more than that it is missing
+            return None
+        if found is None or found.value.get("purged") is not True:
+            return None
+        return InvalidState(
+            f"Dataset {dataset_id} is deleted: retention has released it",
+            why=found.reason or "No table shows it, and no rule keeps it",
+            todo="Read the table as it is now. To keep older states readable, set a rule that keeps more",
+            dataset_id=dataset_id,
+            run_id=found.tx,
+        )

@@ -36,3 +36,9 @@ class FrozenStore(Store):
         found = super().peek(key, model)
         late = isinstance(found, Decision) and self.until is not None and found.closed_at > self.until
         return None if late else found
+
+    def thawed(self) -> Store:
+        """The store that this is a state of, sharing what was read."""
+        store = Store(**{f.name: getattr(self, f.name) for f in fields(Store)})
+        store._cache = self._cache
+        return store

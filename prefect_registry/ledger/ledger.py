@@ -13,6 +13,7 @@ from prefect_registry.ledger import observers
 from prefect_registry.ledger.beats import Beats
 from prefect_registry.ledger.cells import Cells
 from prefect_registry.ledger.closing import UNSET, Closed, Closing
+from prefect_registry.ledger.collecting import Collector
 from prefect_registry.ledger.events import Events
 from prefect_registry.ledger.journal import Journal
 from prefect_registry.ledger.leases import Leases
@@ -62,7 +63,8 @@ class Ledger:
         self.journal = Journal(store, self.outcomes)
         self.cells = Cells(store, self.outcomes, self.runs, self.leases)
         self.events = Events(store, self.outcomes, self.runs, self.journal)
-        self.housekeeping = Housekeeping(store, self.outcomes, self.closing, self.leases, self.journal)
+        collector = Collector(store, self.outcomes, self.closing, self.leases, self.cells)
+        self.housekeeping = Housekeeping(store, self.closing, self.leases, self.journal, collector)
         self.beats = Beats(store, self.heartbeats)
         self.runs.work_on = self.beats.work_on
 

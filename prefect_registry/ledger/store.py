@@ -125,6 +125,10 @@ class Store:
         self.__dict__.update(state)
         self.__post_init__()
 
+    def thawed(self) -> Store:
+        """The store as it is now; of a frozen one, what it is a state of."""
+        return self
+
     # -- documents -----------------------------------------------------------------------------------------------
 
     def read(self, key: str, model: type[D]) -> D:

@@ -24,7 +24,7 @@ from prefect_registry.records.datasets import Mode
 from prefect_registry.records.runs import Failure, Publish, not_published
 from prefect_registry.registry.handles import Run, RunScope, drop_attempt, drop_dataset, fail_quietly
 from prefect_registry.registry.health import check_access
-from prefect_registry.registry.recording import RegistryRecording
+from prefect_registry.registry.retaining import RegistryRetention
 from prefect_registry.registry.snapshot import Parts
 from prefect_registry.storage.base import Storage
 from prefect_registry.storage.probe import ProbeReport, probe
@@ -38,7 +38,7 @@ def default_url() -> str:
     return str(Path(base) / "prefect-registry")
 
 
-class Registry(RegistryRecording):
+class Registry(RegistryRetention):
     """A transactional registry of runs and datasets in one folder or bucket.
 
     Args:
@@ -351,13 +351,13 @@ class Registry(RegistryRecording):
         return self.ledger.housekeeping.reap(reported_ended or (lambda run, flow_run: False), wait)
 
     def collect(self, dry_run: bool = True) -> CollectReport:
-        """Delete the bytes of aborted runs and of dropped datasets (P8); by default only tell what would be deleted."""
+        """Delete the bytes of aborted runs and of datasets that were dropped or released; by default only tell (P8)."""
         return self.ledger.housekeeping.collect(dry_run)
 
     @nothing_published
     def revert(self, run_id: str, reason: str | None = None) -> RevertReport:
         """Un-publish a committed run by one new run. Reverting that one restores it."""
-        return revert(self.parts.datasets, run_id, reason)
+        return revert(self.parts.datasets, self.catalog, run_id, reason)
 
     # -- inside --------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,139 @@
+"""Everything that was ever published of a kind, by the index: what a table was, and what it may become again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from sqlite3 import Connection
+from typing import Any
+
+import orjson
+
+from prefect_registry.catalog.lineage import edges_from
+from prefect_registry.catalog.schema import moment
+
+MOST_STEPS = 10_000
+"""How far lineage is followed."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """A dataset that a decision has published, whatever became of it since.
+
+    Attributes:
+        gen: The generation that the decision lists.
+        publication: The root run that published it.
+        published_at: When that was decided.
+        cell_gen: The newest visible generation of the dataset's cell; None if it has none.
+        later: What that one says.
+        later_at: Since when it says so.
+    """
+
+    id: str
+    run_id: str
+    gen: int
+    mode: str
+    partition: Mapping[str, Any] | None
+    bytes: int
+    external: bool
+    publication: str
+    published_at: datetime
+    cell_gen: int | None
+    later: Mapping[str, Any] = field(default_factory=dict)
+    later_at: datetime | None = None
+
+    @property
+    def purged(self) -> bool:
+        """Whether its bytes were released."""
+        return self.later.get("purged") is True
+
+    @property
+    def state(self) -> str:
+        """READY, ARCHIVED, DELETED; or RELEASED: bytes gone, and still hiding what it has replaced."""
+        if self.purged and self.later.get("was") == "READY":
+            return "RELEASED"
+        if self.cell_gen is None:
+            return "READY"
+        state = self.later.get("state")
+        return str(state) if state in ("READY", "ARCHIVED") else "DELETED"
+
+    def in_state(self, state: str) -> Published:
+        """The same after a revert: DELETED or READY."""
+        later = {**self.later, "state": state, "was": "DELETED"}
+        return replace(self, cell_gen=self.cell_gen if self.cell_gen is not None else 0, later=later)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The newest visible generation of a cell: its number and value; None and nothing where it has none."""
+
+    gen: int | None = None
+    value: Mapping[str, Any] = field(default_factory=dict)
+
+
+_HISTORY = """
+SELECT d.id, d.run_id, d.gen, d.mode, d.partition, d.bytes, d.external, d.publication, d.settled_at,
+       c.gen AS cell_gen, c.value AS later, c.visible_at AS later_at
+FROM datasets AS d LEFT JOIN cells AS c ON c.type = 'dataset' AND c.name = d.id
+     AND c.gen = (SELECT max(gen) FROM cells WHERE type = 'dataset' AND name = d.id)
+WHERE d.kind = ? AND d.outcome = 'committed' AND d.member AND d.step = 'staged'
+ORDER BY d.settled_at DESC, d.publication DESC, d.id DESC
+"""
+
+
+def history(connection: Connection, kind: str) -> Iterator[Published]:
+    """Every dataset of ``kind`` that was ever published, newest publication first."""
+    for row in connection.execute(_HISTORY, (kind,)):
+        yield Published(
+            id=row["id"],
+            run_id=row["run_id"],
+            gen=row["gen"],
+            mode=row["mode"],
+            partition=orjson.loads(row["partition"]) if row["partition"] is not None else None,
+            bytes=row["bytes"],
+            external=bool(row["external"]),
+            publication=row["publication"],
+            published_at=moment(row["settled_at"]),
+            cell_gen=row["cell_gen"],
+            later=orjson.loads(row["later"]) if row["later"] is not None else {},
+            later_at=moment(row["later_at"]) if row["later_at"] is not None else None,
+        )
+
+
+def newest_cells(connection: Connection, type_: str) -> dict[str, Cell]:
+    """The newest visible generation of every cell of a type, by name; tombstones have an empty value."""
+    found = connection.execute(
+        "SELECT name, gen, deleted, value FROM cells AS c WHERE type = ?"
+        " AND gen = (SELECT max(gen) FROM cells WHERE type = c.type AND key = c.key) ORDER BY name",
+        (type_,),
+    )
+    return {
+        row["name"]: Cell(row["gen"], {} if row["deleted"] or row["value"] is None else orjson.loads(row["value"]))
+        for row in found
+    }
+
+
+def visible_descendant(connection: Connection, dataset_id: str, besides: tuple[str, ...]) -> str | None:
+    """Something visible that was made from a dataset, at any distance: a dataset, or a cell as ``type/name``.
+
+    Cells of the types ``besides`` do not count.
+    """
+    found = list(dict.fromkeys(edge.source for edge in edges_from(connection, dataset_id, "downstream", MOST_STEPS)))
+    for part in (found[i : i + 500] for i in range(0, len(found), 500)):
+        marks = ", ".join("?" * len(part))
+        row = connection.execute(
+            f"SELECT id FROM datasets WHERE id IN ({marks}) AND state IN ('READY', 'ARCHIVED') LIMIT 1", part
+        ).fetchone()
+        if row is not None:
+            return str(row["id"])
+        no_types = ", ".join("?" * len(besides))
+        row = connection.execute(
+            f"SELECT type || '/' || name AS id FROM cells AS c WHERE tx IN ({marks}) AND NOT deleted"
+            f" AND type NOT IN ({no_types})"
+            " AND gen = (SELECT max(gen) FROM cells WHERE type = c.type AND key = c.key) LIMIT 1",
+            [*part, *besides],
+        ).fetchone()
+        if row is not None:
+            return str(row["id"])
+    return None

@@ -1,0 +1,208 @@
+"""Releasing datasets that no table shows and no rule keeps: one run of tombstones, after which the collector may delete
+their bytes (DESIGN.md P8; decision 0021).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import partial
+
+from prefect_registry.catalog.catalog import Catalog
+from prefect_registry.catalog.histories import Published, history, newest_cells, visible_descendant
+from prefect_registry.catalog.published import published_kinds
+from prefect_registry.clock import iso
+from prefect_registry.datasets.finding import TOMBSTONES
+from prefect_registry.datasets.placing import Place, places
+from prefect_registry.datasets.proving import Proofs, files_of
+from prefect_registry.datasets.retention import DEFAULT, RETENTION, RetentionRule, rules_of
+from prefect_registry.datasets.service import Datasets
+from prefect_registry.datasets.turns import TURN, take_turn
+from prefect_registry.ledger.runs import FLOW_RUN
+
+log = logging.getLogger("prefect_registry")
+_AT_A_TIME = 200
+_NO_DESCENDANTS = (TOMBSTONES, RETENTION, TURN, FLOW_RUN)
+"""Types of cells that nobody makes from data."""
+
+
+@dataclass(frozen=True)
+class Released:
+    """A dataset that is released: its size in bytes, and why nothing keeps it."""
+
+    id: str
+    kind: str
+    bytes: int
+    why: str
+
+
+@dataclass
+class ReleaseReport:
+    """What was released, or would be.
+
+    Attributes:
+        run_id: The run that did it; None for a dry run, and when there was nothing.
+        kept: How many datasets were kept, by the first reason that was found: ``current`` (part of the table),
+            ``no_rule``, ``keep_last``, ``keep_days``, ``keep_used``, ``reverted`` (can be restored, and the rule has no
+            ``keep_days``), ``external`` (their bytes are not the registry's), ``archived``, ``unproved`` (the index
+            says what the store does not: see fsck).
+    """
+
+    dry_run: bool
+    run_id: str | None = None
+    datasets: list[Released] = field(default_factory=list)
+    kept: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def bytes(self) -> int:
+        """The size of all that was released."""
+        return sum(d.bytes for d in self.datasets)
+
+
+@dataclass
+class _Plan:
+    """What a release is about to do, and the generations that it was computed from."""
+
+    turns: dict[str, int | None] = field(default_factory=dict)
+    rules: dict[str, tuple[RetentionRule | None, int | None]] = field(default_factory=dict)
+    chosen: list[tuple[Published, Released]] = field(default_factory=list)
+    kept: Counter[str] = field(default_factory=Counter)
+
+
+def release(datasets: Datasets, catalog: Catalog, dry_run: bool) -> ReleaseReport:
+    """Release what no rule keeps; see ``Registry.release``."""
+    plan = _Release(datasets, catalog).plan()
+    report = ReleaseReport(dry_run, datasets=[r for _, r in plan.chosen], kept=dict(sorted(plan.kept.items())))
+    if dry_run or not plan.chosen:
+        return report
+    ledger = datasets.ledger
+    config = {"kinds": sorted(plan.turns), "datasets": len(plan.chosen), "bytes": report.bytes}
+    with ledger.implicit_run("release", config=config) as own:
+        for kind, seen in sorted(plan.turns.items()):
+            take_turn(ledger, kind, own, "release", seen)
+        for name, (rule, gen) in sorted(plan.rules.items()):  # a rule that changes meanwhile is a Conflict
+            value = rule.as_value() if rule is not None else {}
+            ledger.cells.write(RETENTION, name, value, run_id=own, expected=gen, deleted=rule is None)
+        for start in range(0, len(plan.chosen), _AT_A_TIME):
+            calls = [partial(_tombstone, datasets, own, d, r) for d, r in plan.chosen[start : start + _AT_A_TIME]]
+            ledger.runs.within(own, calls, "release datasets")
+    report.run_id = own
+    return report
+
+
+def _tombstone(datasets: Datasets, run_id: str, dataset: Published, released: Released) -> None:
+    datasets.ledger.cells.write(
+        TOMBSTONES,
+        dataset.id,
+        {"state": "DELETED", "purged": True, "was": dataset.state, "kind": released.kind, "bytes": dataset.bytes},
+        run_id=run_id,
+        expected=dataset.cell_gen,
+        deleted=True,
+        reason=released.why,
+        blind=dataset.cell_gen is None,
+        guarded=False,
+    )
+
+
+class _Release:
+    """Finds what no rule keeps. The index proposes; that a dataset is hidden is then proved from the store."""
+
+    def __init__(self, datasets: Datasets, catalog: Catalog) -> None:
+        self._datasets = datasets
+        self._catalog = catalog
+        self._proofs = Proofs(datasets)
+
+    def plan(self) -> _Plan:
+        """Everything that can be released now. What is read first is what others must change to undo it."""
+        plan = _Plan()
+        self._datasets.store.know_time()
+        with self._catalog.current() as connection:
+            cells, turns = newest_cells(connection, RETENTION), newest_cells(connection, TURN)
+            kinds = published_kinds(connection)
+        now, rules = self._datasets.store.clock.now(), rules_of(cells)
+        for kind in kinds:
+            rule = rules.get(kind) or rules.get(DEFAULT)
+            if rule is None:
+                plan.kept["no_rule"] += self._catalog.count("datasets", kind=kind, state="READY", max_age=60)
+                continue
+            chosen = list(self._of_kind(kind, rule, now, plan.kept))
+            if chosen:
+                plan.chosen += chosen
+                plan.turns[kind] = turns[kind].gen if kind in turns else None
+                plan.rules[rule.kind] = (rule, cells[rule.kind].gen)
+                if rule.kind != kind:  # that it has no rule of its own must stay so, too
+                    plan.rules[kind] = (None, cells[kind].gen if kind in cells else None)
+        return plan
+
+    def _of_kind(
+        self, kind: str, rule: RetentionRule, now: datetime, kept: Counter[str]
+    ) -> Iterator[tuple[Published, Released]]:
+        with self._catalog.current() as connection:
+            published = list(history(connection, kind))
+        candidates: list[Place] = []
+        for place in self._places(published):
+            reason = _kept_by(place, rule, now)
+            if reason is None:
+                candidates.append(place)
+            elif reason:
+                kept[reason] += 1
+        for place in self._unused(candidates, rule, kept):
+            if not self._proofs.is_hidden(kind, place):
+                log.warning("%s is not released: the index says what the store does not. Run fsck.", place.dataset.id)
+                kept["unproved"] += 1
+                continue
+            yield place.dataset, Released(place.dataset.id, kind, place.dataset.bytes, _why(place, rule))
+
+    def _places(self, published: list[Published]) -> Iterator[Place]:
+        """The place of every dataset; those that a revert hides have been hidden since then."""
+        yield from places(published, partial(files_of, self._datasets))
+        yield from (Place(d, d.later_at) for d in published if d.state == "DELETED" and not d.purged)
+
+    def _unused(self, candidates: list[Place], rule: RetentionRule, kept: Counter[str]) -> Iterator[Place]:
+        if not rule.keep_used:
+            yield from candidates
+            return
+        for start in range(0, len(candidates), _AT_A_TIME):
+            with self._catalog.current(None if start == 0 else 60) as connection:
+                part = [(p, visible_descendant(connection, p.dataset.id, _NO_DESCENDANTS))
+                        for p in candidates[start : start + _AT_A_TIME]]  # fmt: skip
+            for place, descendant in part:
+                if descendant is None:
+                    yield place
+                else:
+                    kept["keep_used"] += 1
+
+
+def _kept_by(place: Place, rule: RetentionRule, now: datetime) -> str | None:
+    """What keeps a dataset, lineage apart; None for nothing, empty for one that is released already."""
+    dataset = place.dataset
+    if dataset.purged:
+        return ""
+    if place.hidden_since is None:
+        return "current"
+    if dataset.external:
+        return "external"
+    if dataset.state == "ARCHIVED":
+        return "archived"
+    reverted = dataset.state == "DELETED"
+    if reverted and rule.keep_days is None:
+        return "reverted"
+    if not reverted and rule.keep_last is not None and place.last_state < rule.keep_last:
+        return "keep_last"
+    if rule.keep_days is not None and place.hidden_since > now - timedelta(days=rule.keep_days):
+        return "keep_days"
+    return None
+
+
+def _why(place: Place, rule: RetentionRule) -> str:
+    since = iso(place.hidden_since) if place.hidden_since is not None else ""
+    by = "a revert" if not place.hidden_by else _names(d.publication for d in place.hidden_by)
+    return f"not in the table since {since}, because of {by}; the rule for {rule.kind!r}: {rule}"[:1_000]
+
+
+def _names(runs: Iterable[str]) -> str:
+    found = list(dict.fromkeys(runs))
+    return ", ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")

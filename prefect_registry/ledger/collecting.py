@@ -1,0 +1,151 @@
+"""Deleting the bytes that a decision has made dead, in memory that does not grow with what goes (DESIGN.md P8)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import chain, groupby
+
+from prefect_registry.ids import is_run_id
+from prefect_registry.ledger import paths
+from prefect_registry.ledger.cells import Cells
+from prefect_registry.ledger.closing import Closing
+from prefect_registry.ledger.leases import Leases
+from prefect_registry.ledger.outcomes import Outcomes
+from prefect_registry.ledger.store import Store
+from prefect_registry.records.cells import CellGeneration
+from prefect_registry.records.datasets import DatasetGeneration
+from prefect_registry.records.runs import failure
+from prefect_registry.storage.base import ObjectInfo
+
+_AT_A_TIME = 1_000
+_LATER_STATES = "cells/dataset/"
+
+
+@dataclass
+class CollectReport:
+    """What collection deleted, or would delete: run ids, objects and bytes.
+
+    Attributes:
+        released: How many of the datasets were published once, and released by retention.
+        waiting: Runs with dead bytes whose owner may still write.
+    """
+
+    dry_run: bool
+    runs: list[str] = field(default_factory=list)
+    objects: int = 0
+    bytes: int = 0
+    waiting: list[str] = field(default_factory=list)
+    released: int = 0
+
+
+class Collector:
+    """Walks the data, run by run, and beside it the later states of datasets: both listings are in the same order."""
+
+    def __init__(self, store: Store, outcomes: Outcomes, closing: Closing, leases: Leases, cells: Cells) -> None:
+        self._store = store
+        self._outcomes = outcomes
+        self._closing = closing
+        self._leases = leases
+        self._cells = cells
+
+    def collect(self, dry_run: bool) -> CollectReport:
+        """See ``Registry.collect``."""
+        report = CollectReport(dry_run)
+        dead = self._dead(report)
+        while batch := _take(dead, _AT_A_TIME):
+            if not dry_run:
+                self._store.storage.delete_many(batch)
+        return report
+
+    def _dead(self, report: CollectReport) -> Iterator[str]:
+        """The keys that can be deleted; the report counts each as it is yielded."""
+        generations = (o.key for o in self._store.storage.list(_LATER_STATES) if paths.gen_of_key(o.key) >= 0)
+        later = _LaterStates(generations)
+        listing = (o for o in self._store.storage.list(paths.DATA) if o.key.count("/") >= 4)
+        for run_id, objects in groupby(listing, key=lambda o: o.key.split("/")[3]):
+            if not is_run_id(run_id):  # what else lies there is somebody else's
+                continue
+            dead = self._dead_of(run_id, (o for o in objects if o.key.startswith(paths.data_prefix(run_id))), later)
+            first = next(dead, None)
+            if first is None:
+                continue
+            if not self._leases.stopped(run_id):
+                report.waiting.append(run_id)
+                continue
+            report.runs.append(run_id)
+            counted = ""
+            for found, released in chain([first], dead):
+                report.objects += 1
+                report.bytes += found.size
+                folder = found.key.split("/")[4]
+                report.released += released and folder != counted
+                counted = folder if released else counted
+                yield found.key
+
+    def _dead_of(
+        self, run_id: str, objects: Iterable[ObjectInfo], later: _LaterStates
+    ) -> Iterator[tuple[ObjectInfo, bool]]:
+        """What is dead of a run's data, and whether it was released."""
+        outcome = self._outcomes.effective(run_id)
+        if outcome is None:
+            return
+        if outcome == "aborted":
+            self._fence(run_id)
+            yield from ((o, False) for o in objects)
+            return
+        unpublished = self._unpublished(run_id)
+        for suffix, files in groupby(objects, key=lambda o: o.key.split("/")[4]):
+            if suffix in unpublished:
+                yield from ((o, False) for o in files)
+            elif self._is_released(later.newest(f"ds_{run_id[4:]}_{suffix}")):
+                manifest = f"{paths.dataset_prefix(run_id, suffix)}_manifest-"  # is a record, not data: it stays
+                yield from ((o, True) for o in files if not o.key.startswith(manifest))
+
+    def _is_released(self, key: str | None) -> bool:
+        """Whether the newest visible generation of a dataset's cell says that its bytes may go."""
+        newest = self._store.peek(key, CellGeneration) if key is not None else None
+        visible = self._cells.visible_from(newest) if newest is not None else None
+        return visible is not None and visible.value.get("purged") is True
+
+    def _unpublished(self, run_id: str) -> set[str]:
+        """Suffixes of the datasets that a committed run does not publish; bytes of anything else are not judged."""
+        decision = self._store.decision(run_id)
+        assert decision is not None
+        members = self._store.members(decision).datasets
+        prefix = paths.run_prefix(run_id) + "datasets/"
+        begun = {o.key[len(prefix) :].partition("/")[0] for o in self._store.storage.list(prefix)}
+        return {s for s in begun if s not in members or not self._is_published(run_id, s, members[s])}
+
+    def _is_published(self, run_id: str, suffix: str, gen: int) -> bool:
+        document = self._store.peek(paths.dataset_key(run_id, suffix, gen), DatasetGeneration)
+        return document is None or document.step == "staged"
+
+    def _fence(self, run_id: str) -> None:
+        """A nested run is dead with the run around it: give it a decision of its own, so that its calls are refused."""
+        if self._store.decision(run_id) is None:
+            self._closing.abort(run_id, failure("ParentClosed", message="the run around it ended", kind="cancelled"))
+
+
+class _LaterStates:
+    """The newest generation of each dataset's cell, asked for in ascending order of ids, which are their own keys."""
+
+    def __init__(self, keys: Iterable[str]) -> None:
+        self._cells = groupby(keys, key=lambda key: key.split("/")[2])
+        self._name, self._newest = "", ""
+
+    def newest(self, dataset_id: str) -> str | None:
+        """The key of the newest generation; None when the dataset has no cell."""
+        while self._name < dataset_id:
+            found = next(self._cells, None)
+            if found is None:
+                self._name = "~"  # behind every id
+                return None
+            self._name = found[0]
+            if self._name >= dataset_id:
+                *_, self._newest = found[1]
+        return self._newest if self._name == dataset_id else None
+
+
+def _take(items: Iterator[str], count: int) -> list[str]:
+    return [item for _, item in zip(range(count), items, strict=False)]
