@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from sqlite3 import Row
 from typing import Any, Generic, TypeVar
 
-from pydantic import BaseModel
-
 import orjson
+from pydantic import BaseModel
 
 from prefect_registry.catalog.results import CellInfo, DatasetInfo, EventInfo, IncidentInfo, RunInfo
 from prefect_registry.catalog.schema import moment
