@@ -61,7 +61,14 @@ def _gap(checked: Checked, cell: CellRef, gens: range, behind: ObjectInfo) -> No
         key = paths.cell_key(cell, gen)
         if not checked.exists(key):
             checked.tell("generation-missing", key, f"Generation {behind.key[-15:-5]} stands on it", behind)
-            checked.scratch.add("skipped", [(owner_of_cell(*cell),)])
+            _skip(checked, cell)
+
+
+def _skip(checked: Checked, cell: CellRef) -> None:
+    """What the index must say of a cell is not known, nor of the dataset whose later states it holds."""
+    checked.scratch.add("skipped", [(owner_of_cell(*cell),)])
+    if cell.type == TOMBSTONES:
+        checked.scratch.add("skipped", [(f"run_{cell.key[3:29]}",)])
 
 
 # -- documents -----------------------------------------------------------------------------------------------------
@@ -84,9 +91,7 @@ def look_at_generations(checked: Checked, infos: list[ObjectInfo]) -> None:
             says = f"generation {found.gen} of {found.type} {found.name!r:.200} in {found.tx}"
             checked.tell("wrong-id", info.key, f"It says that it is {says}", info)
         checked.scratch.add("generations", [(cell.type, cell.key, gen, "?", None, iso(info.modified))])
-        checked.scratch.add("skipped", [(owner_of_cell(*cell),)])
-        if cell.type == TOMBSTONES:
-            checked.scratch.add("skipped", [(f"run_{cell.key[3:29]}",)])
+        _skip(checked, cell)
 
 
 def _fits(cell: CellRef, gen: int, document: CellGeneration) -> bool:
@@ -106,9 +111,12 @@ def _expect(checked: Checked, cell: CellRef, document: CellGeneration) -> None:
             return
         visible_at = document.at
     else:
+        standing = checked.standing(document.tx)
+        if standing is None or checked.scratch.has("skipped", "owner = ?", document.tx):
+            _skip(checked, cell)  # its run cannot be read
+            return
         if not checked.scratch.has("members", "type = ? AND key = ? AND gen = ? AND run = ?", *where, document.tx):
             return
-        standing = checked.standing(document.tx)
         if standing.outcome != "committed" or standing.settled_at is None:
             return
         visible_at = standing.settled_at
@@ -137,9 +145,7 @@ def _missing_members(checked: Checked) -> None:
             checked.tell("decision-contradicted", paths.end_key(row["run"]), what, row["since"])
         elif not checked.exists(key):
             checked.tell("generation-missing", key, f"The decision of {row['run']} lists it", row["since"])
-            checked.scratch.add("skipped", [(owner_of_cell(*cell),)])
-            if cell.type == TOMBSTONES:
-                checked.scratch.add("skipped", [(f"run_{cell.key[3:29]}",)])
+            _skip(checked, cell)
 
 
 def _untouched(checked: Checked) -> None:

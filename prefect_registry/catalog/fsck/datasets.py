@@ -82,6 +82,8 @@ class DatasetsCheck:
         shown = counts if counts is not None else newest
         expect_dataset(self.run, suffix, steps, shown, counts is not None if committed else None)
         folder = self._folders.pop(suffix, {})
+        if self.run.is_unknown:
+            return  # its bytes may be collected, or not
         document = steps.get(counts) if counts is not None else None
         if counts is not None and document is None and outcome != "aborted":
             return  # it is told already that its document is missing or damaged: who knows which files it had
@@ -167,8 +169,8 @@ class DatasetsCheck:
         """Folders of no dataset, and what waits for the collector."""
         aborted = self.run.standing.outcome == "aborted"
         for folder in self._folders.values():
-            if aborted:
-                self._waiting += folder.values()
+            if aborted or self.run.is_unknown:
+                self._waiting += folder.values() if aborted else ()
                 continue
             for info in folder.values():
                 what = f"{info.size:,} bytes in a folder of no dataset"

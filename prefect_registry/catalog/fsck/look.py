@@ -112,10 +112,10 @@ class Checked:
         """Many at once, in the order of ``keys``."""
         return self.store.together([partial(self.document, key, model) for key in keys]) if keys else []
 
-    def standing(self, run_id: str) -> Standing:
-        """How a run stands, the runs around it taken into account; open, where that cannot be read."""
+    def standing(self, run_id: str) -> Standing | None:
+        """How a run stands, the runs around it taken into account; None when a decision on the way cannot be read."""
         found = tolerant(lambda: self._reader.standing(run_id))
-        return found if isinstance(found, Standing) else Standing(None)
+        return found if isinstance(found, Standing) else None
 
     def exists(self, key: str) -> bool:
         """Whether an object is there now."""

@@ -28,7 +28,11 @@ _NEVER_BEGUN = ("reaped", "cancelled")
 
 
 class RunCheck:
-    """Looks at one run. ``looked`` has what was found; ``members`` is None unless the run's own decision commits it."""
+    """Looks at one run. ``looked`` has what was found; ``members`` is None unless the run's own decision commits it.
+
+    ``is_whole`` is False when a document of it is damaged: what the index must say of it is not known then.
+    ``is_unknown`` tells that not even its outcome is.
+    """
 
     def __init__(self, checked: Checked, home: Home) -> None:
         self.checked, self.home, self.run_id = checked, home, home.run_id
@@ -38,6 +42,7 @@ class RunCheck:
         self.end: Decision | None = None
         self.members: Members | None = None
         self.is_whole = True
+        self.is_unknown = False
         self.standing = Standing(None)
 
     def info(self, key: str) -> ObjectInfo | None:
@@ -58,11 +63,25 @@ class RunCheck:
             self._begin()
             self._heartbeat()
             self._end()
-            self.standing = self.checked.standing(self.run_id)
+            self._stand()
             self._lease()
             expect_run(self)
         self._touches()
         self._events()
+
+    def _stand(self) -> None:
+        standing = self.checked.standing(self.run_id)
+        self.is_unknown = (
+            standing is None
+            or (self.ended is not None and self.end is None)
+            or (self.end is not None and self.end.committed and self.members is None)
+        )
+        if standing is not None and not self.is_unknown:
+            self.standing = standing
+            return
+        self.is_whole = False
+        if self.end is not None and not self.end.committed:  # whatever the decisions around it say
+            self.is_unknown, self.standing = False, Standing("aborted", self.end.closed_at)
 
     def _unknown(self) -> None:
         size = sum(o.size for o in self.home.data.values())
