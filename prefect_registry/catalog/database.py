@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from prefect_registry.catalog.schema import DDL, INDEX_FORMAT
+from prefect_registry.clock import SystemClock
+from prefect_registry.errors import StorageUnavailable
 
 T = TypeVar("T")
 log = logging.getLogger("prefect_registry")
 
-BUSY_SECONDS = 60.0
-"""How long a process waits for another one that writes."""
+BUSY_SECONDS = 300.0
+"""How long a process waits for another one that writes: it may be filling the index from a checkpoint."""
 
 FILLING_KIB = 128 * 1024
 """Memory for pages while an index is filled."""
@@ -75,11 +77,13 @@ class Database:
         with self._locked() as connection:
             connection.execute("PRAGMA temp_store = FILE")
             connection.execute(f"PRAGMA cache_size = {-FILLING_KIB}")
+            connection.execute("PRAGMA threads = 1")  # beside this one, for sorting
             try:
                 with self.writing():
                     yield connection
             finally:
                 with contextlib.suppress(sqlite3.Error):
+                    connection.execute("PRAGMA threads = 0")
                     connection.execute("PRAGMA cache_size = -2000")
                     connection.execute("PRAGMA temp_store = MEMORY")
                     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -94,6 +98,12 @@ class Database:
         try:
             return call()
         except sqlite3.DatabaseError as error:
+            if _is_busy(error):
+                raise StorageUnavailable(
+                    f"The index {self.file} is in use by another process",
+                    why=f"It did not become free within {BUSY_SECONDS:.0f} seconds",
+                    todo="Try again; or point PREFECT_REGISTRY_CACHE to another folder",
+                ) from error
             code = (getattr(error, "sqlite_errorcode", None) or sqlite3.SQLITE_ERROR) & 0xFF
             incomplete = code == sqlite3.SQLITE_ERROR and str(error).startswith("no such ")
             if code not in _DAMAGED + _NO_PLACE and not incomplete:
@@ -117,11 +127,18 @@ class Database:
     def _opened(self) -> sqlite3.Connection:
         if self.file is None:
             return _prepared(":memory:")
-        try:
-            self.file.parent.mkdir(parents=True, exist_ok=True)
-            return _prepared(str(self.file))
-        except (OSError, sqlite3.Error) as error:
-            return self._opened_anew(error)
+        clock = SystemClock()
+        until = clock.monotonic() + BUSY_SECONDS
+        while True:
+            try:
+                self.file.parent.mkdir(parents=True, exist_ok=True)
+                return _prepared(str(self.file))
+            except (OSError, sqlite3.Error) as error:
+                if not _is_busy(error):
+                    return self._opened_anew(error)
+                if clock.monotonic() > until:
+                    raise
+                clock.sleep(0.05)  # another process makes or fills it: that is no damage, and SQLite does not wait
 
     def _opened_anew(self, error: Exception) -> sqlite3.Connection:
         """A new file in the place of one that is damaged; in memory, when there can be none."""
@@ -152,6 +169,11 @@ class Database:
                 with contextlib.suppress(sqlite3.Error):
                     self._connection.close()
                 self._connection = None
+
+
+def _is_busy(error: Exception) -> bool:
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 def _rolled_back(connection: sqlite3.Connection) -> None:

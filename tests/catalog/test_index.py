@@ -274,3 +274,41 @@ def test_a_fork_opens_the_index_for_itself(registry: Registry) -> None:
         os._exit(code)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert registry.catalog.count("datasets") == 2
+
+
+class Refusing(logging.Handler):
+    """Raises what is logged."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        raise AssertionError(record.getMessage())
+
+
+def look(place: str, ready: int) -> None:
+    """Wait for the others, then ask; no notice is expected."""
+    logging.getLogger("prefect_registry").addHandler(Refusing())
+    os.read(ready, 1)
+    assert Registry(place).catalog.count("datasets") == 1
+
+
+def test_processes_that_open_a_new_index_at_once_share_it(registry: Registry) -> None:
+    """Nobody takes a file that another one is making for a damaged one."""
+    file = index_file(registry.registry_id, registry.url)
+    assert file is not None
+    for _ in range(5):
+        for suffix in ("", "-wal", "-shm"):
+            file.with_name(file.name + suffix).unlink(missing_ok=True)
+        ready, go = os.pipe()
+        children = []
+        for _ in range(8):
+            child = os.fork()
+            if child == 0:
+                code = 1
+                with contextlib.suppress(BaseException):
+                    look(registry.url, ready)
+                    code = 0
+                os._exit(code)
+            children.append(child)
+        os.write(go, b"x" * len(children))
+        assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0] * 8
+        os.close(ready)
+        os.close(go)
