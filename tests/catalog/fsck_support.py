@@ -61,7 +61,9 @@ FLOW_CELL = flow_run_cell(FLOW_RUN)
 
 
 def tell(registry: Registry) -> Story:
-    """Runs that are committed, failed, nested, reverted and collected; documents, events, an external dataset."""
+    """Runs that are committed, failed, nested, reverted, released and collected; documents and events, a dataset that
+    lies elsewhere, a checkpoint.
+    """
     with registry.run("nightly", config={"a": 1}) as run:
         with run.dataset("orders", tags={"team": "sales"}) as orders:
             orders.write_table(pa.table({"month": [1, 1, 2], "n": [1, 2, 3]}), partition_by="month")
@@ -91,17 +93,23 @@ def tell(registry: Registry) -> Story:
             ds.write_table(pa.table({"month": [9], "n": [9]}))
         failed.register_documents([{"id": "urn:doc:two", "title": "never"}])
         raise ZeroDivisionError
-    registry.collect(dry_run=False)
-    with contextlib.suppress(ZeroDivisionError), registry.run("waits for collection") as waiting:
-        with waiting.dataset("orders") as ds:
-            ds.write_table(pa.table({"month": [9], "n": [9]}))
-        raise ZeroDivisionError
     with registry.run("bad") as bad, bad.dataset("orders", mode="append") as ds:
         ds.write_table(pa.table({"month": [13], "n": [99]}))
     revert = registry.revert(bad.id, "a month too many")
     with registry.run("external") as elsewhere:
         external = registry.begin_dataset("external", elsewhere.id)
         registry.commit_dataset(external, "s3://somebody-elses/bucket", 10)
+    for n in (1, 2):
+        with registry.run("released") as released, released.dataset("versions") as ds:
+            ds.write_table(pa.table({"n": [n]}))
+    registry.set_retention("versions", keep_last=1)
+    registry.release(dry_run=False)
+    registry.collect(dry_run=False)
+    with contextlib.suppress(ZeroDivisionError), registry.run("waits for collection") as waiting:
+        with waiting.dataset("orders") as ds:
+            ds.write_table(pa.table({"month": [9], "n": [9]}))
+        raise ZeroDivisionError
+    registry.checkpoint(unsealed=True)
     attempt = registry.begin_attempt("attempt", flow_run=FLOW_RUN).begin.run_id
     registry.begin_attempt("attempt", flow_run=FLOW_RUN)
     return Story(

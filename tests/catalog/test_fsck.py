@@ -66,9 +66,30 @@ def folder(originals: dict[str, tuple[Registry, Story]], tmp_path: Path) -> Plac
 
 
 def test_a_registry_that_is_whole_has_no_finding_but_notes(place: Place) -> None:
+    before = place.everything()
     report = place.registry.fsck(verify="all")
-    assert [f for f in report.findings if f.severity != "note"] == []
+    assert report.of("error", "warning") == []
     assert report.ok
+    assert [f.kind for f in report.findings] == ["bytes-waiting"]
+    assert report.looked_at["verified"] >= 4
+    assert report.looked_at["runs"] == sum(key.endswith("/begin.json") for key in before)
+    assert place.everything() == before
+
+
+def test_a_copy_is_whole_too(tmp_path: Path) -> None:
+    registry = Registry(MemoryStorage(), heartbeats=False)
+    with registry.run("outer") as run:
+        run.register_documents([{"id": "urn:doc:one"}, {"id": "urn:doc:two"}])
+        with registry.run("inner", parent=run.id) as inner, inner.dataset("k") as ds, ds.open("a.txt", "w") as file:
+            file.write("a")
+    running = registry.attach(registry.insert_run("running"))
+    running.register_documents([{"id": "urn:doc:one", "title": "not yet"}])
+    with registry.run("inside", parent=running.id):
+        pass
+    registry.copy_to(tmp_path / "copy")
+    report = Registry(tmp_path / "copy", heartbeats=False).fsck(verify="all")
+    assert report.findings == ()
+    assert report.looked_at["verified"] == 1
 
 
 # -- every damage is found -------------------------------------------------------------------------------------------
@@ -622,6 +643,7 @@ def test_an_index_that_cannot_be_built_from_a_damaged_store_is_told_and_the_old_
 
 
 def test_an_index_that_has_to_read_what_is_damaged_is_told_not_raised(memory: Place) -> None:
+    memory.storage.delete_many([i.key for i in memory.storage.list("catalog/")])
     memory.truncate(memory.story.dataset_key(memory.story.orders))
     found = memory.open().fsck().of("error")
     assert {f.kind for f in found} == {"document-damaged", "index-stuck"}

@@ -119,6 +119,9 @@ class DatasetsCheck:
             what = f"It says {says}; its list has {len(files):,} with {total:,}"
             self.run.looked.tell("manifest-contradicted", key, what, named_by)
         prefix = paths.dataset_prefix(self.run_id, suffix)
+        if any(f.path not in folder for f in files) and self.run.checked.is_released(document.dataset_id):
+            self._waiting += folder.values()
+            return
         for entry in files:
             if next(path_problems(entry.path), None) is not None:
                 what = f"It names {entry.path!r:.200}, which no dataset can have"

@@ -14,10 +14,12 @@ from prefect_registry.catalog.applying import Reader
 from prefect_registry.catalog.fsck.report import KINDS, Finding, Findings, Severity
 from prefect_registry.catalog.fsck.scratch import Scratch
 from prefect_registry.catalog.look import Look, View
-from prefect_registry.catalog.rows import Standing
+from prefect_registry.catalog.rows import TOMBSTONES, Standing
 from prefect_registry.clock import iso, parse_iso
 from prefect_registry.errors import AccessDenied, NotFound, RegistryError, StorageUnavailable
+from prefect_registry.ledger.ledger import Ledger
 from prefect_registry.ledger.store import D, Store
+from prefect_registry.records.cells import CellGeneration
 from prefect_registry.storage.base import ObjectInfo
 
 T = TypeVar("T")
@@ -96,6 +98,7 @@ class Checked:
         self.counts: Counter[str] = Counter()
         self.newest: datetime | None = None
         self._reader = Reader(View.of(self.store, Look()), Look())
+        self._cells = Ledger(self.store, heartbeats=False).cells
         self._progress = progress
 
     # -- reading -------------------------------------------------------------------------------------------------
@@ -116,6 +119,11 @@ class Checked:
         """How a run stands, the runs around it taken into account; None when a decision on the way cannot be read."""
         found = tolerant(lambda: self._reader.standing(run_id))
         return found if isinstance(found, Standing) else None
+
+    def is_released(self, dataset_id: str) -> bool:
+        """Whether retention has given the bytes of a dataset free: then they are gone, or will be (P8)."""
+        latest = tolerant(lambda: self._cells.latest(TOMBSTONES, dataset_id))
+        return isinstance(latest, CellGeneration) and latest.value.get("purged") is True
 
     def exists(self, key: str) -> bool:
         """Whether an object is there now."""

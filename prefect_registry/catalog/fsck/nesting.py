@@ -20,8 +20,8 @@ _NOT_LISTED = (
 _UNMARKED = (
     "SELECT c.id AS child, c.parent, c.since, c.outcome, p.id AS known, p.outcome AS above FROM runs c"
     " LEFT JOIN runs p ON p.id = c.parent"
-    " WHERE c.parent IS NOT NULL AND c.outcome IS NOT 'aborted' AND (p.id IS NULL OR NOT EXISTS"
-    " (SELECT 1 FROM markers m WHERE (m.parent, m.child) = (c.parent, c.id)))"
+    " WHERE c.parent IS NOT NULL AND c.outcome IS NOT 'aborted' AND (p.id IS NULL OR (p.outcome IS NULL AND NOT EXISTS"
+    " (SELECT 1 FROM markers m WHERE (m.parent, m.child) = (c.parent, c.id))))"
 )
 _ALONE = "SELECT m.* FROM markers m LEFT JOIN runs c ON c.id = m.child WHERE c.id IS NULL"
 
