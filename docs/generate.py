@@ -263,15 +263,20 @@ def settings() -> Iterator[str]:
 
 def cli() -> Iterator[str]:
     """The help of every command, as a user sees it."""
-    for command in ([], ["init"], ["doctor"]):
-        words = " ".join(["prefect-registry", *command])
-        environment = {**os.environ, "NO_COLOR": "1", "COLUMNS": "100", "TERM": "dumb", "PYTHONUTF8": "1"}
-        shown = subprocess.run(
-            [sys.executable, "-m", "prefect_registry", *command, "--help"],
-            capture_output=True, text=True, check=True, env=environment,
-        ).stdout  # fmt: skip
-        text = "\n".join(line.rstrip() for line in shown.strip("\n").split("\n"))
-        yield f"## {words}\n\n```text\n{text}\n```\n"
+    program = (
+        "from prefect_registry.cli.app import run; from prefect_registry.cli.commands import all_commands\n"
+        "for name in ['', *sorted(name for name, _, _ in all_commands())]:\n"
+        "    print(f'\\0{name}', flush=True)\n"
+        "    run([*([name] if name else []), '--help'])\n"
+    )
+    environment = {**os.environ, "NO_COLOR": "1", "COLUMNS": "100", "TERM": "dumb", "PYTHONUTF8": "1"}
+    shown = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment
+    ).stdout
+    for section in shown.split("\0")[1:]:
+        name, _, help_text = section.partition("\n")
+        text = "\n".join(line.rstrip() for line in help_text.strip("\n").split("\n"))
+        yield f"## {f'prefect-registry {name}'.strip()}\n\n```text\n{text}\n```\n"
 
 
 def _whole(name: str, page: Callable[[], Iterable[str]]) -> str:

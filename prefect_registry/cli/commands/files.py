@@ -30,7 +30,8 @@ _CHUNK = 1 << 20
 def cat(dataset: str, path: str, /, *, registry: RegistryName = None, json: Json = False) -> None:
     """Write a file of a dataset to stdout.
 
-    Its sha256 is compared on the way: bytes that are not those that were committed end it with exit code 7.
+    Its sha256 is compared on the way: bytes that are not those that were committed end it with exit code 7. With
+    --json it writes what is known of the file instead.
 
     Parameters
     ----------
@@ -38,8 +39,6 @@ def cat(dataset: str, path: str, /, *, registry: RegistryName = None, json: Json
         A dataset.
     path
         A file in it, as `show` lists them.
-    json
-        Write what is known of the file instead of its bytes.
     """
     found = open_registry(registry)
     whole = found.get_dataset(dataset)

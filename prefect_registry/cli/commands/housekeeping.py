@@ -46,9 +46,10 @@ def gc(
     registry: RegistryName = None,
     json: Json = False,
 ) -> None:
-    """Delete the bytes of runs that were rolled back, and of datasets that were dropped. Only tells, without --yes.
+    """Delete the bytes that nobody can see any more, of runs that were rolled back and of datasets that were dropped or
+    released by retention. Only tells, without --yes.
 
-    Nothing that is visible, was visible, or may still become visible is touched, nor is any record.
+    Nothing that is visible or may still become visible is touched, nor is any record.
     """
     found = open_registry(registry)
     report = found.collect(dry_run=not yes)
@@ -59,6 +60,8 @@ def gc(
         write(run_id)
     verb = "Deleted" if yes else "Would delete"
     say(f"{verb} {size(report.bytes)} in {report.objects:,} object(s) of {len(report.runs):,} run(s).")
+    if report.released:
+        say(f"{report.released:,} of the datasets were released by retention.")
     if report.waiting:
         say(f"{len(report.waiting):,} run(s) that were rolled back may still be writing; another time.")
     if report.objects and not yes:

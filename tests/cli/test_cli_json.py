@@ -1,0 +1,152 @@
+"""docs/reference/json.md against real documents: each field is there, of the type that the page says, and no other."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from prefect_registry.cli.commands import all_commands
+
+Command = Callable[..., Any]
+PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "json.md").read_text("utf-8")
+PLAIN: dict[str, Callable[[Any], bool]] = {
+    "string": lambda v: isinstance(v, str),
+    "integer": lambda v: isinstance(v, int) and not isinstance(v, bool),
+    "number": lambda v: isinstance(v, (int, float)) and not isinstance(v, bool),
+    "boolean": lambda v: isinstance(v, bool),
+    "null": lambda v: v is None,
+    "object": lambda v: isinstance(v, dict),
+    "time": lambda v: isinstance(v, str) and bool(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", v)),
+}
+NOT_JSON = {"--help", "-h", "--version", "--install-completion"}
+
+
+def shapes() -> dict[str, dict[str, str]]:
+    """The tables of the page by their headings: field and type."""
+    found = {}
+    for section in re.split(r"^### ", PAGE, flags=re.M)[1:]:
+        rows = re.findall(r"^\| `(\w+)` \| ([^|]+) \|", section, re.M)
+        found[section.partition("\n")[0].strip()] = {name: kind.strip() for name, kind in rows}
+    return found
+
+
+SHAPES = shapes()
+
+
+def misfits(value: Any, kind: str, where: str) -> list[str]:
+    """What in ``value`` is not as the page says; of several types one must fit."""
+    if kind.startswith("list of "):
+        inner, _, nothing = kind.removeprefix("list of ").partition(" or null")
+        if value is None and kind.endswith(" or null"):
+            return []
+        if not isinstance(value, list):
+            return [f"{where} is no list"]
+        return [m for i, item in enumerate(value) for m in misfits(item, inner + nothing, f"{where}[{i}]")]
+    choices = kind.split(" or ")
+    tried = [one(value, choice, where) for choice in choices]
+    return [] if any(not found for found in tried) else min(tried, key=len)
+
+
+def one(value: Any, kind: str, where: str) -> list[str]:
+    """The same for a single type."""
+    if kind in PLAIN:
+        return [] if PLAIN[kind](value) else [f"{where} is no {kind}: {value!r:.60}"]
+    if not isinstance(value, Mapping):
+        return [f"{where} is no {kind}: {value!r:.60}"]
+    fields = SHAPES[kind]
+    problems = [f"{where}.{name} is missing" for name in fields if name not in value]
+    problems += [f"{where}.{name} is not documented" for name in value if name not in fields]
+    return problems + [
+        m for name, inner in fields.items() if name in value for m in misfits(value[name], inner, f"{where}.{name}")
+    ]
+
+
+def documents(command: Command, history: Any, folder: Path) -> dict[str, list[list[str]]]:
+    """What to call to see the document of a command, on a registry of its own."""
+    run = ["run", "--kind", "notes", "--", "sh", "-c"]
+    return {
+        "ls": [["ls", what] for what in ("datasets", "runs", "kinds", "events", "incidents", "documents", "doctags")],
+        "log": [["log"], ["log", "--limit", "1"]],
+        "show": [["show", i] for i in (history.nightly, history.failed, history.flights, history.event,
+                                       history.incident, "flights")],
+        "events": [["events"]],
+        "incidents": [["incidents"]],
+        "lineage": [["lineage", history.report], ["lineage", history.reporting, "--upstream", "--format", "json"]],
+        "table": [["table", "flights"]],
+        "diff": [["diff", history.flights_before, history.flights]],
+        "cat": [["cat", history.flights, "a.parquet"]],
+        "get": [["get", "flights", "--to", str(folder / "got")]],
+        "stats": [["stats"], ["stats", "--quick"]],
+        "config": [["config"]],
+        "reap": [["reap"]],
+        "gc": [["gc"], ["gc", "--yes"]],
+        "close": [["close", history.open_run, "--failed"]],
+        "revert": [["revert", history.reporting, "--yes"]],
+        "run": [[*run, 'echo x > "$PREFECT_REGISTRY_FOLDER/x"'], [*run, "exit 1"]],
+        "fsck": [["fsck"]],
+        "copy": [["copy", str(folder / "copy")]],
+        "error": [["show", "nothing-of-this-kind"]],
+    }  # fmt: skip
+
+
+ELSEWHERE = {"init", "doctor"}
+"""They need Prefect: see below."""
+
+
+@pytest.fixture(scope="session")
+def names() -> list[str]:
+    return [name for name, _, _ in all_commands()]
+
+
+def test_every_command_has_a_section(names: list[str]) -> None:
+    """And each section of a command is that of a command."""
+    sections = PAGE.partition("## Shapes")[0]
+    written = re.findall(r"^### (\w+)", sections, re.M)
+    assert sorted(written) == sorted([*names, "error"])
+    assert all(f"prefect-registry/{name}/1" in sections for name in written)
+
+
+def test_documents_are_what_the_page_says(command: Command, own_history: Any, tmp_path: Path) -> None:
+    """Of every command, on stdout alone, in its good and its bad cases."""
+    calls = documents(command, own_history, tmp_path)
+    assert calls.keys() | ELSEWHERE == {name for name in SHAPES if name[0].islower()}
+    problems = []
+    for name, examples in calls.items():
+        for arguments in examples:
+            at = arguments.index("--") if "--" in arguments else len(arguments)
+            said = command(*arguments[:at], "--json", "-r", own_history.url, *arguments[at:])
+            document = json.loads(said.out)
+            problems += [f"{' '.join(arguments[:2])}: {m}" for m in misfits(document, name, name)]
+            if document.get("schema") != f"prefect-registry/{name}/1":
+                problems.append(f"{' '.join(arguments)}: schema {document.get('schema')}")
+    assert problems == []
+
+
+@pytest.mark.prefect
+def test_documents_of_setting_up(command: Command, tmp_path: Path, name: str, prefect_server: str) -> None:
+    """`init` and `doctor` have the same envelope."""
+    made = command("init", "local", "--path", str(tmp_path), "--name", name, "--json").data
+    looked = command("doctor", name, "--json").data
+    assert misfits(made, "init", "init") + misfits(looked, "doctor", "doctor") == []
+
+
+def test_the_comparison_sees_what_is_wrong() -> None:
+    """A field that is missing, one that nobody documents, and a wrong type."""
+    good = {"objects": 1, "bytes": 2, "runs": ["a"], "waiting": []}
+    assert misfits(good, "Collection", "it") == []
+    assert misfits(None, "Collection or null", "it") == []
+    for bad in ({**good, "more": 1}, {**good, "bytes": None}, {**good, "runs": [1]}, {"objects": 1}):
+        assert misfits(bad, "Collection", "it")
+
+
+def test_every_command_takes_json(names: list[str], command: Command) -> None:
+    """And, but for the one that makes a registry, --registry."""
+    for name in names:
+        said = command(name, "--help").out
+        assert "--json" in said, name
+        assert "--registry" in said or name == "init", name
