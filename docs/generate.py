@@ -134,6 +134,7 @@ def api() -> Iterator[str]:
     """Everything that ``prefect_registry`` exports, and what those things return."""
     import prefect_registry
     from prefect_registry.catalog.catalog import Catalog
+    from prefect_registry.catalog.fsck.report import Finding, FsckReport
     from prefect_registry.catalog.results import CellInfo, DatasetInfo, Edge, Page, Total
     from prefect_registry.catalog.sync import SyncReport
     from prefect_registry.datasets.reading import Dataset
@@ -161,8 +162,8 @@ def api() -> Iterator[str]:
         yield f"## {name}\n\n```text\n{_signature(thing, name)}\n```\n\n{where}{_doc(thing)}\n"
     for cls in (prefect_registry.Registry, prefect_registry.RegistryProtocol, Run, DatasetWriter, Dataset, Table,
                 Snapshot, Catalog, Page, RunInfo, DatasetInfo, EventInfo, IncidentInfo, CellInfo, Total, Edge,
-                SyncReport, Closed, ReapReport, CollectReport, RevertReport, CopyReport, ProbeReport, ProbeCheck,
-                LedgerSettings):  # fmt: skip
+                SyncReport, Closed, ReapReport, CollectReport, RevertReport, CopyReport, FsckReport, Finding,
+                ProbeReport, ProbeCheck, LedgerSettings):  # fmt: skip
         yield from _class(cls)
     for model in (FileEntry, Failure, Doc, DoctagsAsset):
         yield from _model(model, "From `prefect_registry.records`. " if model in (Doc, DoctagsAsset) else "")
@@ -279,6 +280,16 @@ def cli() -> Iterator[str]:
         yield f"## {f'prefect-registry {name}'.strip()}\n\n```text\n{text}\n```\n"
 
 
+def fsck() -> Iterator[str]:
+    """Every kind of finding."""
+    from prefect_registry.catalog.fsck.report import KINDS
+
+    yield "| finding | severity | meaning | what to do |\n|---|---|---|---|"
+    for name, kind in KINDS.items():
+        yield f"| `{name}` | {kind.severity} | {kind.meaning}. | {kind.todo}. |"
+    yield ""
+
+
 def _whole(name: str, page: Callable[[], Iterable[str]]) -> str:
     """The introduction that the page has, and below it what follows from the code."""
     introduction = (REFERENCE / name).read_text("utf-8").partition(NOTE)[0].rstrip("\n")
@@ -287,7 +298,7 @@ def _whole(name: str, page: Callable[[], Iterable[str]]) -> str:
 
 PAGES: dict[str, Callable[[], str]] = {
     f"{page.__name__}.md": functools.partial(_whole, f"{page.__name__}.md", page)
-    for page in (api, blocks, tasks, events, errors, settings, cli)
+    for page in (api, blocks, tasks, events, errors, settings, cli, fsck)
 }
 
 

@@ -47,7 +47,8 @@ def fsck(
     with _progress() as progress:
         report = found.fsck(verify=verify, sample=amount, repair=repair, progress=progress)
     if json:
-        write_json("fsck/1", **report.as_dict())
+        told = report.as_dict()
+        write_json("fsck/1", registry=told.pop("url"), **told)
         return 0 if report.ok else NOT_DONE
     for finding in report.findings if notes else report.of("error", "warning"):
         write("\n".join(_lines(finding)))
