@@ -21,7 +21,7 @@ log = logging.getLogger("prefect_registry")
 BUSY_SECONDS = 300.0
 """How long a process waits for another one that writes: it may be filling the index from a checkpoint."""
 
-FILLING_KIB = 128 * 1024
+FILLING_KIB = 64 * 1024
 """Memory for pages while an index is filled."""
 
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_SCHEMA)

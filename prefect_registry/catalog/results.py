@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import datetime
 from html import escape
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar, overload
 
 from prefect_registry.records.datasets import Mode, Partition
 from prefect_registry.records.runs import Failure
@@ -135,8 +135,7 @@ class Total:
     files: int
 
 
-@dataclass(frozen=True)
-class Edge:
+class Edge(NamedTuple):
     """One step of the lineage: ``source`` ``relation`` ``target``, in the words of W3C PROV (a run ``used`` a dataset,
     a dataset ``wasGeneratedBy`` a run). ``asserted_by`` is the run that says so; ``depth`` counts from what was asked.
     """

@@ -62,7 +62,7 @@ CREATE TABLE edges (
     source TEXT, relation TEXT, target TEXT, asserted_by TEXT, at INTEGER,
     PRIMARY KEY (source, relation, target)
 ) WITHOUT ROWID;
-CREATE INDEX edges_by_target ON edges (target, relation, source);
+CREATE INDEX edges_by_target ON edges (target, relation, source, asserted_by, at);
 """
 
 INDEXES = {

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 ROWS_AT_A_TIME = 20_000
 ROWS_PER_GROUP = 100_000
 _FLAGS = {"isolated", "implicit", "own_run", "external", "member", "deleted"}
+_REPEATED = {
+    "purpose", "model_id", "revision", "config", "publish", "prefect", "outcome", "state", "kind", "step", "mode",
+    "partition", "partitioning", "tags", "reason", "record", "name", "relation", "type",
+}  # fmt: skip
+"""Columns of texts of which many rows have the same."""
 
 
 @cache
@@ -100,19 +105,27 @@ def _batch(rows: list[Any], schema: pa.Schema) -> pa.RecordBatch:
 
 def rows_of(file: Path, table: str) -> Iterator[list[tuple[Any, ...]]]:
     """The rows of a file as the index has them, in batches. ``ValueError`` when it has other columns."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     schema = schema_of(table)
-    with pq.ParquetFile(file) as found:
-        if not found.schema_arrow.equals(schema):
-            raise ValueError(f"it has other columns than the table {table}")
+    if not pq.read_schema(file).equals(schema):
+        raise ValueError(f"it has other columns than the table {table}")
+    with pq.ParquetFile(file, read_dictionary=[name for name in schema.names if name in _REPEATED]) as found:
         for batch in found.iter_batches(ROWS_AT_A_TIME, use_threads=False):
-            columns = [
-                c.cast(pa.int64()) if pa.types.is_timestamp(c.type) or pa.types.is_boolean(c.type) else c
-                for c in batch.columns
-            ]
-            yield list(zip(*(c.to_pylist() for c in columns), strict=True))
+            yield list(zip(*(_values(column) for column in batch.columns), strict=True))
+
+
+def _values(column: Any) -> list[Any]:
+    """A column as SQLite takes it. Texts that come again and again are made once."""
+    import pyarrow as pa
+
+    if column.null_count == len(column):
+        return [None] * len(column)
+    if pa.types.is_dictionary(column.type):
+        texts = column.dictionary.to_pylist()
+        return [None if i is None else texts[i] for i in column.indices.to_pylist()]
+    whole = pa.types.is_timestamp(column.type) or pa.types.is_boolean(column.type)
+    return list((column.cast(pa.int64()) if whole else column).to_pylist())
 
 
 def insert(connection: sqlite3.Connection, table: str, file: Path) -> int:

@@ -55,7 +55,7 @@ def lineage(
         edges["downstream"] = found.catalog.downstream(id, depth=depth, as_of=at)
     names = _names(found, {id, *(n for es in edges.values() for e in es for n in (e.source, e.target))})
     if json or format == "json":
-        listed = [{"direction": way, **vars(edge)} for way, es in edges.items() for edge in es]
+        listed = [{"direction": way, **edge._asdict()} for way, es in edges.items() for edge in es]
         nodes = [{"id": node, "name": name} for node, name in sorted(names.items())]
         write_json("lineage/1", registry=found.url, id=id, depth=depth, nodes=nodes, edges=listed)
     elif format == "tree":
