@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import settings
 from hypothesis.stateful import (
     Bundle,
@@ -27,12 +28,14 @@ from prefect_registry.catalog.catalog import Catalog
 from prefect_registry.errors import (
     Conflict,
     InvalidState,
+    NotFound,
     RegistryError,
     RunAborted,
     RunAlreadyClosed,
     UndecidedConflict,
 )
 from prefect_registry.ids import random_token
+from prefect_registry.ledger.ledger import active_run, enter_run
 from prefect_registry.ledger.store import LedgerSettings
 from prefect_registry.records import Doc
 
@@ -52,6 +55,7 @@ class Run:
     listed: set[str] = field(default_factory=set)
     datasets: list[Dataset] = field(default_factory=list)
     events: list[str] = field(default_factory=list)
+    used: set[str] = field(default_factory=set)
     order: int = -1
 
     @property
@@ -91,6 +95,8 @@ class Model:
         self.outside: list[str] = []
         self.decisions = 0
         self.births = 0
+        self.rules: dict[str, tuple[int | None, bool, bool]] = {}
+        self.collected: set[str] = set()
 
     # -- outcomes ------------------------------------------------------------------------------------------------
 
@@ -176,27 +182,91 @@ class Model:
         later = self.latest(("dataset", dataset.id))
         return "READY" if later is None or later.value == "READY" else "DELETED"
 
-    def table(self, kind: str, run: Run | None = None) -> list[int]:
-        """The rows of a table, oldest first; inside ``run`` with what is staged there."""
+    def later(self, dataset: Dataset, changes: dict[str, str] | None = None) -> str:
+        """What became of a published dataset, with ``changes`` that are about to be made."""
+        found = self.latest(("dataset", dataset.id))
+        return (changes or {}).get(dataset.id) or (str(found.value) if found is not None else "READY")
+
+    def publications(self, kind: str, changes: dict[str, str] | None = None) -> list[list[Dataset]]:
+        """What counts of a kind, oldest publication first: what is visible, and what was released and hides."""
         groups: dict[int, list[Dataset]] = {}
         for each in self.runs:
             if self.outcome(each):
                 groups.setdefault(each.chain[0].order, []).extend(each.datasets)
-        published = [
-            [d for d in groups[order] if d.kind == kind and self.state_of(d) == "READY"] for order in sorted(groups)
+        counts = ("READY", "released")
+        return [
+            [d for d in groups[o] if d.kind == kind and self.is_published(d) and self.later(d, changes) in counts]
+            for o in sorted(groups)
         ]
+
+    def is_published(self, dataset: Dataset) -> bool:
+        """Whether a decision publishes it."""
+        return bool(self.outcome(dataset.run)) and dataset.values is not None and not dataset.rolled_back
+
+    def table(self, kind: str, run: Run | None = None) -> list[int]:
+        """The rows of a table, oldest first; inside ``run`` with what is staged there."""
+        published = self.publications(kind)
         if run is not None:
             mine = [d for r in self.runs if self.inside(r, run) for d in r.datasets]
             published.append([d for d in mine if d.kind == kind and self.state_of(d) == "STAGED"])
-        hidden: list[dict[str, Any]] = []
-        shown: list[Dataset] = []
-        for group in reversed(published):
-            kept = [d for d in group if d.partition not in hidden]
-            shown = sorted(kept, key=lambda d: d.born) + shown
-            hidden += [d.partition for d in group if d.mode == "replace_partitions" and d.partition]
-            if any(d.mode == "replace" for d in group):
-                break
+        shown = [d for d in fold(published) if self.state_of(d) != "DELETED"]
         return [value for d in shown for value in d.values or ()]
+
+    # -- retention -----------------------------------------------------------------------------------------------
+
+    def released_in_table(self, kind: str, changes: dict[str, str] | None = None) -> set[str]:
+        """What a table lacks, because it was released: never anything."""
+        return {d.id for d in fold(self.publications(kind, changes)) if self.later(d, changes) == "released"}
+
+    def visible_descendant(self, dataset: Dataset) -> bool:
+        """Whether something visible was made from it."""
+        reached, todo = {dataset.id}, [dataset.id]
+        committed = [r for r in self.runs if self.outcome(r)]
+        while todo:
+            found = todo.pop()
+            for run in [r for r in committed if found in r.used]:
+                for cell in self.cells:
+                    latest = self.latest(cell)
+                    if cell[0] == "document" and latest is not None and latest.run is run and latest.value is not None:
+                        return True
+                for made in [d for d in run.datasets if self.is_published(d)]:
+                    if self.state_of(made) == "READY":
+                        return True
+                    if made.id not in reached:
+                        reached.add(made.id)
+                        todo.append(made.id)
+        return False
+
+    def to_release(self) -> set[str]:
+        """What no table shows and no rule keeps: by looking at every state that the tables went through."""
+        found: set[str] = set()
+        for kind in KINDS:
+            rule = self.rules.get(kind, self.rules.get("*"))
+            if rule is None:
+                continue
+            keep_last, reverted_too, keep_used = rule
+            groups = [g for g in self.publications(kind) if g]
+            states = [{d.id for d in fold(groups[: i + 1])} for i in range(len(groups))]
+            kept = set[str]().union(*states[-(keep_last or 1) :]) if states else set[str]()
+            for dataset in [d for r in self.runs for d in r.datasets if d.kind == kind and self.is_published(d)]:
+                later = self.later(dataset)
+                free = (later == "READY" and dataset.id not in kept) or (later == "DELETED" and reverted_too)
+                if free and not (keep_used and self.visible_descendant(dataset)):
+                    found.add(dataset.id)
+        return found
+
+
+def fold(published: list[list[Dataset]]) -> list[Dataset]:
+    """A table: of its publications, oldest first, what newer ones have not replaced."""
+    hidden: list[dict[str, Any]] = []
+    shown: list[Dataset] = []
+    for group in reversed(published):
+        kept = [d for d in group if d.partition not in hidden]
+        shown = sorted(kept, key=lambda d: d.born) + shown
+        hidden += [d.partition for d in group if d.mode == "replace_partitions" and d.partition]
+        if any(d.mode == "replace" for d in group):
+            break
+    return shown
 
 
 def everything(view: Any) -> list[Any]:
@@ -311,34 +381,123 @@ class RegistryMachine(RuleBasedStateMachine):
         """Whether a run around an undecided one is decided already, without it."""
         return any(above.decided is not None for above in run.chain[:-1])
 
-    @rule(run=runs)
-    def revert(self, run: Run) -> None:
+    @rule(target=runs, run=runs)
+    def revert(self, run: Run) -> Any:
         """Take a published run back, by a run that can be taken back in its turn."""
-        if not self.model.outcome(run):
+        model = self.model
+        if not model.outcome(run):
             with self.expecting(InvalidState):
                 self.registry.revert(run.id)
-            return
-        tree = self.model.tree(run)
+            return multiple()
+        tree = model.tree(run)
         own = Run("")
-        written = [cell for cell, found in self.model.cells.items() if any(g.run in tree for g in found if g.run)]
-        changed = []
+        written = [cell for cell, found in model.cells.items() if any(g.run in tree for g in found if g.run)]
+        hidden = [d for r in tree for d in r.datasets if d.values is not None and not d.rolled_back]
+        changes = {d.id: "DELETED" if model.later(d) in ("READY", "DELETED") else "released reverted" for d in hidden}
+        changed, refused = [], False
         for cell in written:
-            latest = self.model.latest(cell)
-            if latest is not None and latest.run in tree:
-                before = self.model.latest(cell, but=tree)
+            latest = model.latest(cell)
+            if cell[0] == "dataset" and latest is not None and str(latest.value).startswith("released"):
+                refused = True
+            elif latest is not None and latest.run in tree:
+                before = model.latest(cell, but=tree)
                 fallback = "READY" if cell[0] == "dataset" else None
                 changed.append((cell, before.value if before is not None else fallback))
-        if any(self.model.held(cell, None) for cell, _ in changed):
-            with self.expecting(UndecidedConflict):
+        changes |= {cell[1]: str(value) for cell, value in changed if cell[0] == "dataset"}
+        refused = refused or any(model.released_in_table(kind, changes) for kind in KINDS)
+        held = any(model.held(cell, None) for cell, _ in changed)
+        if held or refused:
+            with self.expecting(*([UndecidedConflict] if held else []), *([InvalidState] if refused else [])):
                 self.registry.revert(run.id)
-            return
+            return multiple()
         own.id = self.registry.revert(run.id).run_id
-        self.model.runs.append(own)
-        for dataset in [d for r in tree for d in r.datasets if d.values is not None and not d.rolled_back]:
-            self.model.write(("dataset", dataset.id), own, "DELETED")
+        model.runs.append(own)
+        for dataset in hidden:
+            model.write(("dataset", dataset.id), own, changes[dataset.id])
         for cell, value in changed:
-            self.model.write(cell, own, value)
-        self.model.decide(own, True)
+            model.write(cell, own, value)
+        model.decide(own, True)
+        return own
+
+    @precondition(lambda self: any(self.model.outcome(r) for r in self.model.runs))
+    @rule(target=runs, choice=st.randoms(use_true_random=False))
+    def revert_something(self, choice: random.Random) -> Any:
+        """The same, for a run that has published; newer ones more often."""
+        committed = [r for r in self.model.runs if self.model.outcome(r)]
+        return self.revert(committed[max(choice.randrange(len(committed)), choice.randrange(len(committed)))])
+
+    # -- retention -----------------------------------------------------------------------------------------------
+
+    @rule(
+        target=runs,
+        kind=st.sampled_from(KINDS),
+        how=st.sampled_from(["replace", "replace", "append", "replace_partitions", "replace_partitions"]),
+        partition=st.none() | st.integers(1, 2),
+        reads=st.none() | st.sampled_from(KINDS),
+        document=st.none() | st.sampled_from(DOCS),
+    )
+    def publish(self, kind: str, how: Any, partition: Any, reads: Any, document: Any) -> Run:
+        """A whole run at once."""
+        run = self.insert_run("on_close")
+        if reads is not None:
+            self.use_table(run, reads)
+        spec = {"p": partition or 1} if how == "replace_partitions" or partition else 0
+        dataset = self.begin_dataset(run, kind, how, spec)
+        self.commit_dataset(dataset, 1)
+        if document is not None:
+            self.register_document(run, document)
+        self.close_run(run, True)
+        return run
+
+    @rule(
+        kind=st.sampled_from([*KINDS, "*"]),
+        keep_last=st.none() | st.integers(1, 3),
+        reverted_too=st.booleans(),
+        keep_used=st.booleans(),
+        gone=st.sampled_from([False, False, True]),
+    )
+    def set_retention(self, kind: str, keep_last: Any, reverted_too: bool, keep_used: bool, gone: bool) -> None:
+        """Make, change or remove a rule."""
+        if gone:
+            with self.expecting(*(() if kind in self.model.rules else (NotFound,))):
+                self.registry.remove_retention(kind)
+            self.model.rules.pop(kind, None)
+            return
+        days = 1e-9 if reverted_too or keep_last is None else None  # all of the past is longer ago
+        self.registry.set_retention(kind, keep_last=keep_last, keep_days=days, keep_used=keep_used)
+        self.model.rules[kind] = (keep_last, days is not None, keep_used)
+
+    @precondition(lambda self: self.model.rules)
+    @rule(target=runs, collect=st.booleans())
+    def release(self, collect: bool) -> Any:
+        """Exactly what no table shows and no rule keeps is released; what was is gone from the disk, once collected."""
+        model, expected = self.model, self.model.to_release()
+        assert {d.id for d in self.registry.release().datasets} == expected
+        report = self.registry.release(dry_run=False)
+        assert {d.id for d in report.datasets} == expected
+        assert (report.run_id is not None) == bool(expected)
+        own = Run(report.run_id or "", publish="on_close")
+        if expected:
+            model.runs.append(own)
+            for dataset in [d for r in model.runs for d in r.datasets if d.id in expected]:
+                what = "released" if model.later(dataset) == "READY" else "released reverted"
+                model.write(("dataset", dataset.id), own, what)
+            model.decide(own, True)
+        if collect:
+            self.keep_house()
+        return own if expected else multiple()
+
+    @rule(run=runs, kind=st.sampled_from(KINDS))
+    def use_table(self, run: Run, kind: str) -> None:
+        """Read a table inside a run: lineage."""
+        token = enter_run(self.registry.url, run.id)
+        try:
+            table = self.registry.table(kind)
+            table.files()
+        finally:
+            active_run.reset(token)
+        if run.decided is None:
+            run.used |= {d.id for d in table.datasets() if d.run_id != run.id}
 
     # -- datasets ------------------------------------------------------------------------------------------------
 
@@ -349,9 +508,10 @@ class RegistryMachine(RuleBasedStateMachine):
         how=st.sampled_from([None, "replace", "append", "append", "replace_partitions"]),
         partition=st.integers(1, 2),
     )
-    def begin_dataset(self, run: Run, kind: str, how: Any, partition: int) -> Any:
-        """Begin a dataset."""
-        spec = {"p": partition} if how == "replace_partitions" else None
+    def begin_dataset(self, run: Run, kind: str, how: Any, partition: Any) -> Any:
+        """Begin a dataset, in a partition that is given whole or by its number."""
+        given = {"p": partition} if how == "replace_partitions" else None
+        spec = partition if isinstance(partition, dict) else given
         found = ""
         with self.expecting(*self.refusal(run)):
             found = self.registry.begin_dataset(kind, run.id, mode=how, partition=spec)
@@ -455,7 +615,8 @@ class RegistryMachine(RuleBasedStateMachine):
     def register_both_documents(self, run: Run) -> None:
         """Register two at once: both or none, whatever becomes of the run."""
         title = str(self.number())
-        expected = self.refusal(run)
+        decided = [r for r in reversed(run.chain) if r.decided is not None]  # it opens a run nested in this one
+        expected = self.refusal(decided[0]) if decided else ()
         if not expected and any(self.model.held(("document", name), run) for name in DOCS):
             expected = (UndecidedConflict,)
         with self.expecting(*expected):
@@ -480,7 +641,20 @@ class RegistryMachine(RuleBasedStateMachine):
     def keep_house(self) -> None:
         """Reaping leaves runs of a living process alone; collecting deletes nothing that can be seen."""
         assert self.registry.reap().reaped == []
-        self.registry.collect(dry_run=False)
+        there = {info.key: info.size for info in self.registry.storage.list("data/")}
+        preview, report = self.registry.collect(), self.registry.collect(dry_run=False)
+        assert (preview.objects, preview.bytes, preview.released) == (report.objects, report.bytes, report.released)
+        left = {info.key for info in self.registry.storage.list("data/")}
+        assert report.bytes == sum(size for key, size in there.items() if key not in left)
+        for dataset in [d for r in self.model.runs for d in r.datasets if self.model.is_published(d)]:
+            found = self.registry.get_dataset(dataset.id)
+            if self.model.later(dataset).startswith("released"):
+                self.model.collected.add(dataset.id)
+                assert not any(key.startswith(found.prefix) for key in left)
+            elif found.state == "READY":
+                found.verify()
+            else:
+                assert all(f"{found.prefix}{f.path}" in left for f in found.files)
 
     @rule(target=snapshots)
     def take_snapshot(self) -> tuple[Any, list[Any]]:
@@ -491,7 +665,11 @@ class RegistryMachine(RuleBasedStateMachine):
     @rule(snapshot=consumes(snapshots))
     def look_at_snapshot(self, snapshot: tuple[Any, list[Any]]) -> None:
         """It is what it was, but for data that was collected since."""
-        assert everything(snapshot[0]) == snapshot[1]
+        collected = pytest.raises(InvalidState, match="retention has released it")
+        with collected if self.model.collected else contextlib.nullcontext():
+            assert everything(snapshot[0]) == snapshot[1]
+            if self.model.collected:  # nothing that this very snapshot shows
+                raise InvalidState("retention has released it")
 
     @precondition(lambda self: self.model.runs)
     @rule(run=runs, fresh=st.booleans())
@@ -530,6 +708,7 @@ class RegistryMachine(RuleBasedStateMachine):
         """Tables, documents, events and states."""
         registry, model = self.registry, self.model
         for kind in KINDS:
+            assert not model.released_in_table(kind)
             assert rows_of(registry.table(kind)) == model.table(kind)
         wanted = {name: found.value for name in DOCS if (found := model.latest(("document", name)))}
         assert {d.id: d.title for d in registry.documents()} == {n: t for n, t in wanted.items() if t is not None}
