@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 from prefect_registry.catalog.fsck.cells import check_cells
@@ -20,6 +21,9 @@ from prefect_registry.records.store import FORMAT, KNOWN_FEATURES, RegistryDocum
 
 if TYPE_CHECKING:
     from prefect_registry.catalog.catalog import Catalog
+
+MOST_RUNS, MOST_OBJECTS = 64, 4_000
+"""How many runs are looked at at the same time, and how many objects they may have together."""
 
 _ABOUT_BYTES = ("file-missing", "file-changed", "foreign-file")
 """What is wrong with bytes does not change what the index must say."""
@@ -42,14 +46,10 @@ def fsck(
         _check_identity(checked, registry_id)
         check_root(checked)
         checked.stage("journal")
-        for home in homes(checked):
-            looked = look_at_run(checked, home)
-            if not looked.is_fine:  # something may have been written while the listings passed by
-                home = again(checked, home.run_id)
-                looked = look_at_run(checked, home) if home.objects or home.data else Looked()
-            checked.take(looked)
-            checked.counts["runs"] += home.run_id.startswith("run_")
-            verification.offer(looked.files)
+        for some in _together(homes(checked)):
+            for looked in store.together([partial(_settled, checked, home) for home in some]):
+                checked.take(looked)
+                verification.offer(looked.files)
         check_cells(checked)
         check_nesting(checked)
         verification.finish()
@@ -57,6 +57,30 @@ def fsck(
         return checked.findings.report(store.storage.url, checked.counts, mended)
     finally:
         checked.scratch.close()
+
+
+def _together(found: Iterable[Home]) -> Iterator[list[Home]]:
+    """Runs to be looked at at the same time: some small ones, or one that is large."""
+    batch: list[Home] = []
+    size = 0
+    for home in found:
+        batch.append(home)
+        size += len(home.objects) + len(home.data)
+        if len(batch) == MOST_RUNS or size >= MOST_OBJECTS:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _settled(checked: Checked, home: Home) -> Looked:
+    """What there is to say of a run; looked at twice, where something may have been written meanwhile."""
+    looked = look_at_run(checked, home)
+    if not looked.is_fine:
+        home = again(checked, home.run_id)
+        looked = look_at_run(checked, home) if home.objects or home.data else Looked()
+    looked.counts["runs"] += home.run_id.startswith("run_")
+    return looked
 
 
 def look_at_run(checked: Checked, home: Home) -> Looked:
