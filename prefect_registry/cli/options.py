@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
@@ -33,6 +34,7 @@ Cursor = Annotated[str | None, Parameter(help="Where the page before has ended, 
 AsOf = Annotated[str | None, Parameter(name="--as-of", help="As it was at this time.")]
 
 _AGE = re.compile(r"(\d{1,9})\s*(s|m|h|d|w)(?:\s+ago)?")
+_BEHIND = "~"
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
 
@@ -58,6 +60,47 @@ def moment(option: str, text: str | None) -> datetime | None:
             [f"{text!r:.60} is no time"],
             todo="Write it like 2026-07-01, 2026-07-01T12:00:00Z, or as an age: 30m, 12h, 7d",
         ) from error
+
+
+@dataclass(frozen=True)
+class Window:
+    """The times of a query, and where its page starts.
+
+    An age such as ``7d`` means another moment with every call. So the cursor of a page carries the moments that its
+    ages stood for, and the next page is one of the very same query.
+
+    Attributes:
+        moments: ``since``, ``until`` and ``as_of``.
+        ages: Which of them were given as ages.
+        cursor: What the catalog takes; None for the first page.
+    """
+
+    moments: Mapping[str, Any]
+    ages: tuple[str, ...] = ()
+    cursor: str | None = None
+
+    @classmethod
+    def of(cls, since: str | None, until: str | None, as_of: str | None, cursor: str | None = None) -> Window:
+        """What the options say.
+
+        Raises:
+            InvalidInput: One of them is no time, or the cursor is none.
+        """
+        given = {"since": since, "until": until, "as_of": as_of}
+        ages = tuple(name for name, text in given.items() if text is not None and _AGE.fullmatch(text.strip().lower()))
+        inner, *fixed = cursor.split(_BEHIND) if cursor is not None else [None]
+        if fixed and len(fixed) != len(ages):
+            raise InvalidInput.of("--cursor", ["it belongs to a query with other times"])
+        texts = {**given, **dict(zip(ages, fixed, strict=False))}
+        moments = {name: moment(f"--{name.replace('_', '-')}", text) for name, text in texts.items()}
+        return cls(moments, ages, inner)
+
+    def following(self, cursor: str | None) -> str | None:
+        """The catalog's ``cursor`` for the next page, as ``--cursor`` takes it."""
+        if cursor is None:
+            return None
+        fixed = [found.strftime("%Y%m%dT%H%M%S.%fZ") for name in self.ages if (found := self.moments[name])]
+        return _BEHIND.join([cursor, *fixed])
 
 
 def labels(option: str, given: Iterable[str] | None) -> dict[str, str] | None:

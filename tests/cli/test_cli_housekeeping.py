@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -43,6 +47,17 @@ def test_close_tells_what_was_left_out(command: Command, tmp_path: Path) -> None
     assert dataset in command("close", run, "--success", "-r", str(tmp_path)).err
 
 
+def test_checkpoint_names_its_manifest(command: Command, own_history: Any) -> None:
+    """On stdout; when nothing is new it says why it wrote none, and names the one there is."""
+    url = own_history.url
+    said = command("checkpoint", "--unsealed", "-r", url)
+    assert said.out == "catalog/checkpoints/0000000000.json\n"
+    assert "datasets" in said.err
+    again = command("checkpoint", "-r", url)
+    assert (again.code, again.out) == (0, said.out)
+    assert "nothing has changed" in again.err
+
+
 def test_revert_asks(command: Command, own_history: Any) -> None:
     """Where nobody can be asked it wants --yes, and changes nothing without it."""
     url = own_history.url
@@ -50,6 +65,27 @@ def test_revert_asks(command: Command, own_history: Any) -> None:
     assert said.code == 6
     assert "--yes" in said.err
     assert Registry(url).latest("flights").id == own_history.flights
+
+
+@pytest.mark.parametrize(("answer", "code", "state"), [("n", 1, "READY"), ("y", 0, "DELETED")])
+def test_revert_asks_in_a_terminal(answer: str, code: int, state: str, own_history: Any, tmp_path: Path) -> None:
+    """And does what it is told; no is the default, and changes nothing."""
+    terminal, inside = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "prefect_registry", "revert", own_history.nightly, "-r", own_history.url],
+        cwd=tmp_path, stdin=inside, stdout=inside, stderr=inside,
+    )  # fmt: skip
+    os.close(inside)
+    shown = b""
+    while b"Take it back?" not in shown:
+        shown += os.read(terminal, 1024)
+    os.write(terminal, f"{answer}\n".encode())
+    with contextlib.suppress(OSError):  # the other side is closed
+        while os.read(terminal, 1024):
+            pass
+    os.close(terminal)
+    assert process.wait(30) == code
+    assert Registry(own_history.url).get_dataset(own_history.flights).state == state
 
 
 def test_revert_takes_back_and_restores(command: Command, own_history: Any) -> None:

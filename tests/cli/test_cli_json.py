@@ -88,6 +88,7 @@ def documents(command: Command, history: Any, folder: Path) -> dict[str, list[li
         "close": [["close", history.open_run, "--failed"]],
         "revert": [["revert", history.reporting, "--yes"]],
         "run": [[*run, 'echo x > "$PREFECT_REGISTRY_FOLDER/x"'], [*run, "exit 1"]],
+        "checkpoint": [["checkpoint"], ["checkpoint", "--unsealed"]],
         "fsck": [["fsck"]],
         "copy": [["copy", str(folder / "copy")]],
         "error": [["show", "nothing-of-this-kind"]],

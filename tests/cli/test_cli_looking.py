@@ -65,6 +65,30 @@ def test_pages_follow_each_other(command: Command, history: Any) -> None:
     assert first.data["next"] in command("ls", "-r", history.url, "--limit", "3").err
 
 
+def test_pages_of_an_age_are_pages_of_one_query(command: Command, history: Any) -> None:
+    """`7d` is another moment when the next page is asked for: the cursor remembers which it was."""
+    for arguments in (["ls", "--since", "7d"], ["log", "--since", "1h"], ["ls", "runs", "--as-of", "0s"]):
+        call = [*arguments, "--limit", "2", "-r", history.url, "--json"]
+        first = command(*call).data
+        said = command(*call, "--cursor", first["next"])
+        assert said.code == 0, said.out
+        assert len(said.data["items"]) >= 1
+        assert not [item for item in said.data["items"] if item in first["items"]]
+    assert command("ls", "-r", history.url, "--cursor", first["next"]).code == 6
+
+
+def test_what_a_run_published_by_itself_is_shown(command: Command, tmp_path: Path) -> None:
+    """With publish="on_commit" each dataset has a run of its own; `show` of the outer one has them."""
+    registry = Registry(tmp_path)
+    with registry.run("bit by bit", publish="on_commit") as run:
+        with run.dataset("notes") as first, first.open("x.txt", "w") as file:
+            file.write("x")
+        with run.dataset("notes") as second, second.open("x.txt", "w") as file:
+            file.write("y")
+    data = command("show", run.id, "-r", str(tmp_path), "--json").data
+    assert [d["id"] for d in data["datasets"]] == sorted([first.id, second.id])
+
+
 def test_ls_lists_other_things(command: Command, history: Any) -> None:
     """Runs, kinds with their sums, events, incidents, documents."""
     runs = command("ls", "runs", "--purpose", "reporting", "-r", history.url, "--json")
@@ -109,6 +133,41 @@ def test_show_tells_all_of_one_thing(command: Command, history: Any) -> None:
     text = command("show", history.flights, "-r", history.url).out
     assert "tags.by" in text
     assert "a.parquet" in text
+
+
+def test_lineage_is_a_tree_for_people(command: Command, history: Any) -> None:
+    """What it came from and what it led to, by name and id; one direction alone, so many steps."""
+    both = command("lineage", history.reporting, "-r", history.url).out
+    assert both.index("came from") < both.index(f"flights  {history.flights}") < both.index("led to")
+    assert both.index("led to") < both.index(f"report  {history.report}")
+    assert history.report not in command("lineage", history.reporting, "--upstream", "-r", history.url).out
+    near = command("lineage", history.report, "--depth", "1", "-r", history.url).out
+    assert history.reporting in near
+    assert history.flights not in near
+
+
+def test_lineage_for_other_programs(command: Command, history: Any) -> None:
+    """As Mermaid and Graphviz draw it, from what came first to what came of it; as JSON in the words of PROV."""
+    call = ["lineage", history.report, "-r", history.url, "--format"]
+    mermaid = command(*call, "mermaid").out
+    assert mermaid.startswith("flowchart LR\n")
+    assert f"{history.flights} -->|used by| {history.reporting}" in mermaid
+    assert f"{history.reporting} -->|generated| {history.report}" in mermaid
+    dot = command(*call, "dot").out
+    assert dot.startswith("digraph")
+    assert f'"{history.flights}" -> "{history.reporting}" [label="used by"]' in dot
+    edges = command(*call, "json").data["edges"]
+    assert [(e["source"], e["relation"], e["target"]) for e in edges if e["depth"] == 2] == [
+        (history.reporting, "used", history.flights)
+    ]
+    assert command(*call[:-1], "--json").data["edges"] == edges
+
+
+def test_lineage_is_of_what_exists(command: Command, history: Any) -> None:
+    """Neither a kind nor an id that nobody has; and a depth of at least one."""
+    assert command("lineage", "flights", "-r", history.url).code == 6
+    assert command("lineage", "run_00000000000000000000000000", "-r", history.url).code == 3
+    assert command("lineage", history.report, "--depth", "0", "-r", history.url).code == 6
 
 
 @pytest.mark.parametrize("wanted", ["flihgts", "run_00000000000000000000000000", "ds_what", "ev_what", "inc_what"])

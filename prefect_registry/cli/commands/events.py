@@ -19,7 +19,7 @@ from prefect_registry.cli.options import (
     Several,
     Since,
     Until,
-    moment,
+    Window,
 )
 from prefect_registry.cli.output import plain, write_json, write_table
 
@@ -43,9 +43,10 @@ def events(
     json: Json = False,
 ) -> None:
     """Show the events that runs and others have emitted. Those of a run that was rolled back are not among them."""
-    query = {"event_name": name, **_query(subject, run, since, until, text, limit, cursor, as_of)}
+    query = {"event_name": name, "subject_id": subject, "run_id": run, "text": text, "limit": limit}
+    window = Window.of(since, until, as_of, cursor)
     row = lambda e: (e.created_at, e.event_name, e.subject_id, _compact(e.payload), e.id)  # noqa: E731
-    _show("events", query, registry, json, ("TIME (UTC)", "NAME", "SUBJECT", "PAYLOAD", "EVENT"), row)
+    _show("events", query, window, registry, json, ("TIME (UTC)", "NAME", "SUBJECT", "PAYLOAD", "EVENT"), row)
 
 
 def incidents(
@@ -64,53 +65,33 @@ def incidents(
     json: Json = False,
 ) -> None:
     """Show what went wrong, also in runs that were rolled back."""
-    query = {"event": name, "error_class": error, **_query(subject, run, since, until, text, limit, cursor, as_of)}
+    query = {"event": name, "error_class": error, "subject_id": subject, "run_id": run, "text": text, "limit": limit}
+    window = Window.of(since, until, as_of, cursor)
     row = lambda i: (i.created_at, i.event, i.subject_id, i.error_class, i.message.partition("\n")[0], i.id)  # noqa: E731
     columns = ("TIME (UTC)", "NAME", "SUBJECT", "ERROR", "MESSAGE", "INCIDENT")
-    _show("incidents", query, registry, json, columns, row)
+    _show("incidents", query, window, registry, json, columns, row)
 
 
 GROUP = "Looking"
 COMMANDS = {"events": events, "incidents": incidents}
 
 
-def _query(
-    subject: str | None,
-    run: str | None,
-    since: str | None,
-    until: str | None,
-    text: str | None,
-    limit: int,
-    cursor: str | None,
-    as_of: str | None,
-) -> dict[str, Any]:
-    return {
-        "subject_id": subject,
-        "run_id": run,
-        "since": moment("--since", since),
-        "until": moment("--until", until),
-        "text": text,
-        "limit": limit,
-        "cursor": cursor,
-        "as_of": moment("--as-of", as_of),
-    }
-
-
 def _show(
     what: str,
     query: dict[str, Any],
+    window: Window,
     wanted: str | None,
     as_json: bool,
     columns: Sequence[str],
     row: Callable[[Any], Sequence[object]],
 ) -> None:
     registry = open_registry(wanted)
-    page = getattr(registry.catalog, what)(order="-created_at", **query)
+    page = getattr(registry.catalog, what)(order="-created_at", cursor=window.cursor, **window.moments, **query)
     if as_json:
-        write_json(f"{what}/1", registry=registry.url, items=page.to_dicts(), next=page.next)
+        write_json(f"{what}/1", registry=registry.url, items=page.to_dicts(), next=window.following(page.next))
         return
     write_table(columns, [row(item) for item in page])
-    say_more(page)
+    say_more(window.following(page.next))
 
 
 def _compact(payload: Any) -> str:

@@ -20,7 +20,7 @@ from prefect_registry.cli.options import (
     Since,
     States,
     Until,
-    moment,
+    Window,
     one_of,
 )
 from prefect_registry.cli.output import clean, size, when, write_json, write_shape
@@ -46,25 +46,25 @@ def log(
 ) -> None:
     """Show runs, newest first: what each was for, how it ended, and what it made."""
     found = open_registry(registry)
-    at = moment("--as-of", as_of)
+    window = Window.of(since, until, as_of, cursor)
     page = found.catalog.runs(
         purpose=purpose,
         state=one_of("--state", state, ("RUNNING", "COMMITTED", "ABORTED")),
-        since=moment("--since", since),
-        until=moment("--until", until),
         text=text,
         limit=limit,
-        cursor=cursor,
-        as_of=at,
+        cursor=window.cursor,
+        **window.moments,
     )
-    made = {run.id: found.catalog.totals(run_id=run.id, as_of=at, max_age=math.inf) for run in page}
+    made = {
+        run.id: found.catalog.totals(run_id=run.id, as_of=window.moments["as_of"], max_age=math.inf) for run in page
+    }
     if json:
         items = [{"run": run, "made": [sums(total) for total in made[run.id]]} for run in page]
-        write_json("log/1", registry=found.url, items=items, next=page.next)
+        write_json("log/1", registry=found.url, items=items, next=window.following(page.next))
         return
     for run in page:
         write_shape(_lines(run, made[run.id]))
-    say_more(page)
+    say_more(window.following(page.next))
 
 
 GROUP = "Looking"

@@ -19,8 +19,8 @@ from prefect_registry.cli.options import (
     Since,
     States,
     Until,
+    Window,
     labels,
-    moment,
     one_of,
 )
 from prefect_registry.cli.output import clean, say, size, write_json, write_table
@@ -63,30 +63,31 @@ def ls(
     what
         What to list.
     """
+    window = Window.of(since, until, as_of, cursor)
     filters = {
         "kind": kind,
         "state": one_of("--state", state, _states(what)),
         "run_id": run,
         "purpose": purpose,
         "tags": labels("--tag", tag),
-        "since": moment("--since", since),
-        "until": moment("--until", until),
+        "since": window.moments["since"],
+        "until": window.moments["until"],
     }
     filters = {name: value for name, value in filters.items() if value is not None}
-    query = {"text": text, "as_of": moment("--as-of", as_of)}
+    query = {"text": text, "as_of": window.moments["as_of"]}
     _check_words(what, filters, order, cursor)
     found = open_registry(registry)
     if what == "kinds":
         _kinds(found.catalog, found.url, filters | query, json)
         return
-    paging: dict[str, Any] = {"limit": limit, "cursor": cursor, **({"order": order} if order else {})}
+    paging: dict[str, Any] = {"limit": limit, "cursor": window.cursor, **({"order": order} if order else {})}
     page = _page(found.catalog, what, filters | query | paging)
     if json:
-        write_json("ls/1", registry=found.url, of=what, items=page.to_dicts(), next=page.next)
+        write_json("ls/1", registry=found.url, of=what, items=page.to_dicts(), next=window.following(page.next))
         return
     columns, right = _COLUMNS[what]
     write_table(columns, [_row(what, item) for item in page], right)
-    say_more(page)
+    say_more(window.following(page.next))
 
 
 GROUP = "Looking"
@@ -104,10 +105,10 @@ _COLUMNS: dict[str, tuple[Sequence[str], Sequence[str]]] = {
 _CELLS = {"documents": "document", "doctags": "doctags"}
 
 
-def say_more(page: Page[Any]) -> None:
+def say_more(cursor: str | None) -> None:
     """How to see the next page, if there is one."""
-    if page.next is not None:
-        say(f"There are more: --cursor {page.next}")
+    if cursor is not None:
+        say(f"There are more: --cursor {cursor}")
 
 
 def sums(total: Total) -> dict[str, Any]:

@@ -67,9 +67,11 @@ def run(
     with Signals() as signals, tempfile.TemporaryDirectory(prefix="prefect-registry-run-") as name:
         folder = Path(name).resolve()
         ended = _Ended(found)
+        signals.wait()  # a run that is being begun has an end only when its id is known
         try:
             with found.run(purpose or Path(command[0]).name, revision=revision, config=told) as own:
                 ended.run_id = own.id
+                signals.check()
                 say(f"Run {own.id} in {found.url}")
                 ended.status = _execute(command, _environment(own, folder), signals, quiet=json)
                 signals.check()

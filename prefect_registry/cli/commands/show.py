@@ -13,7 +13,7 @@ from prefect_registry.errors import NotFound
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from prefect_registry.catalog.results import DatasetInfo
+    from prefect_registry.catalog.results import DatasetInfo, RunInfo
     from prefect_registry.datasets.reading import Dataset
     from prefect_registry.datasets.tables import Table
     from prefect_registry.records.datasets import FileEntry
@@ -76,8 +76,8 @@ def _looked_up(registry: Registry, wanted: str) -> dict[str, Any]:
     """What it is of, the item, and the datasets or files that belong to it, if such a thing has any."""
     datasets = files = None
     if wanted.startswith("run_"):
-        of, item = "run", plain(registry.get_run(wanted))
-        datasets = _made(registry, wanted)
+        run = registry.get_run(wanted)
+        of, item, datasets = "run", plain(run), _made(registry, run)
     elif wanted.startswith("ds_"):
         dataset = registry.get_dataset(wanted)
         (info,) = registry.catalog.datasets(id=wanted)
@@ -92,14 +92,18 @@ def _looked_up(registry: Registry, wanted: str) -> dict[str, Any]:
     return {"of": of, "item": item, "datasets": datasets, "files": files}
 
 
-def _made(registry: Registry, run_id: str) -> list[dict[str, Any]]:
+def _made(registry: Registry, run: RunInfo) -> list[dict[str, Any]]:
     """The datasets of a run; also those that had runs of their own, because they were published by themselves."""
-    catalog = registry.catalog
-    found = [
-        *catalog.datasets(run_id=run_id, limit=_MOST),
-        *catalog.datasets(parent_run=run_id, limit=_MOST, max_age=60),
-    ]
-    return [dataset_fields(d) for d in {d.id: d for d in sorted(found, key=lambda d: d.id)}.values()]
+    found: dict[str, DatasetInfo] = {}
+    for by in ("run_id", "parent_run") if run.publish == "on_commit" else ("run_id",):
+        query: dict[str, Any] = {by: run.id, "order": "id", "limit": _MOST}
+        cursor = None
+        while page := registry.catalog.datasets(cursor=cursor, **query):
+            found |= {d.id: d for d in page}
+            cursor = page.next
+            if cursor is None:
+                break
+    return [dataset_fields(found[id]) for id in sorted(found)]
 
 
 def dataset_fields(dataset: Dataset | DatasetInfo) -> dict[str, Any]:
