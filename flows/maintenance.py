@@ -27,7 +27,7 @@ _CLOCKS_MAY_DIFFER_BY = timedelta(seconds=10)
 
 @flow(name="maintenance")
 def maintenance(
-    registry: str = "", wait: bool = True, collect: bool = True, dry_run: bool = False
+    registry: str = "", wait: bool = True, collect: bool = True, dry_run: bool = False, checkpoint: bool = True
 ) -> dict[str, list[str] | int]:
     """Reap dead runs, end their flow runs in Prefect, and collect dead bytes.
 
@@ -37,6 +37,7 @@ def maintenance(
             reaped whose process is known to be gone.
         collect: Delete the bytes of aborted runs.
         dry_run: Only tell what collecting would delete. (Reaping has no such thing: an aborted run stays aborted.)
+        checkpoint: Write the catalog as Parquet tables, if anything is new. Not with ``dry_run``.
     """
     log = get_run_logger()
     store = resolve_registry(registry or None)
@@ -63,6 +64,11 @@ def maintenance(
             f"; {len(swept.waiting)} aborted run(s) may still be writing" if swept.waiting else "",
         )  # fmt: skip
         told |= {"collected": swept.runs, "objects": swept.objects, "bytes": swept.bytes, "waiting": swept.waiting}
+    if checkpoint and not dry_run:
+        written = store.checkpoint()
+        if written.written:
+            log.info("Checkpoint %s: %s datasets", written.manifest, f"{written.rows['datasets']:,}")
+        told["checkpoint"] = written.generation if written.generation is not None else -1
     return told
 
 

@@ -4,7 +4,7 @@ An edge points from what is later to what it came from: a run ``used`` a dataset
 (W3C PROV). So upstream follows edges, and downstream goes against them. A cycle ends where it began.
 
 A layer at a time, and not by one recursive query: SQLite's recursion cannot tell how deep a node lies without visiting
-it once for every depth at which it is met, and without that it takes as long as this (decision 0018).
+it once for every depth at which it is met, and without that it takes as long as this (decision 0020).
 """
 
 from __future__ import annotations

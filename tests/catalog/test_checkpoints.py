@@ -563,6 +563,28 @@ def test_a_generation_that_was_waited_for_is_found_after_a_checkpoint(world: Wor
     assert [c.value for c in fresh(world.process()).cells("document")] == [{"id": "x"}]
 
 
+def test_a_generation_that_is_newer_than_its_touch_is_in_every_checkpoint(world: World) -> None:
+    """Its touch lies in a sealed hour, which nobody lists again; its own time in one that is not sealed yet."""
+    registry = world.process()
+    store = registry.ledger.store
+    world.clock.hours(0.9)
+    cell = CellRef("document", "x")
+    world.storage.put(paths.touch_key(store.ids.typeid("op", world.clock.now()), cell, 0), b"")
+    world.clock.hours(0.2)
+    document = CellGeneration(
+        write_id=store.ids.write_id(), type="document", name="x", gen=0, tx=None, base=None, at=world.clock.now(),
+        value={"id": "x"},
+    )  # fmt: skip
+    store.create(paths.cell_key(cell, 0), document)
+    world.clock.hours(0.4)
+    for _ in range(3):
+        publish(registry, "k", 1)
+        assert registry.checkpoint().written
+        assert [c.value for c in fresh(world.process()).cells("document")] == [{"id": "x"}]
+        assert tables(world)["cells"].num_rows == 1
+        world.clock.hours(1)
+
+
 async def test_the_asynchronous_twin_does_the_same(world: World) -> None:
     registry = world.process()
     publish(registry, "k", 1)

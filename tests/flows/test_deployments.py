@@ -314,6 +314,7 @@ def test_maintenance(prefect: Deployed, place: Path, store: Registry, flights_ru
     silent.close_run(slow, False)
     swept = store.collect(dry_run=True)
     assert (swept.runs, swept.waiting) == ([], [dead])  # its process lives: its bytes are deleted when it has stopped
+    assert [o.key for o in store.storage.list("catalog/checkpoints/")] == ["catalog/checkpoints/0000000000.json"]
     for kind, datasets in tables.items():
         table = store.table(kind)
         assert [d.id for d in table.datasets()] == datasets

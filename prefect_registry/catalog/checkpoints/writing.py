@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from prefect_registry.catalog.checkpoints.tables import save, save_empty
 from prefect_registry.catalog.database import Database
 from prefect_registry.catalog.schema import INDEX_FORMAT, moment
 from prefect_registry.catalog.sync import Sync
-from prefect_registry.errors import AlreadyExists, FormatError, NotFound
+from prefect_registry.errors import AccessDenied, AlreadyExists, FormatError, NotFound
 from prefect_registry.ledger.store import Store
 from prefect_registry.records.checkpoints import Checkpoint, Part, TableFile
 from prefect_registry.storage.base import Upload
@@ -42,6 +42,7 @@ class CheckpointReport:
     Attributes:
         written: Whether this call wrote the checkpoint ``generation``; if not, ``reason`` says why.
         generation: The newest checkpoint that this call knows of; None when there is none.
+        manifest: The key of its manifest, which names the tables.
         sealed: The newest hour that it holds (``2026-11-21/07``, UTC); empty for none.
         rows: Rows per table.
         parts_written, parts_kept: Ranges of hours that were written, and those whose files an older one has.
@@ -58,6 +59,7 @@ class CheckpointReport:
     parts_kept: int = 0
     bytes_written: int = 0
     collected: int = 0
+    manifest: str | None = None
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,8 @@ class Checkpoints:
         self._sync.run()
         self._sync.run()  # what the first listing showed seals hours for the second
         report = self._attempt(there[-1] if there else None, newest, full, unsealed)
-        return CheckpointReport(**{**vars(report), "collected": self._collect()})
+        manifest = manifest_key(report.generation) if report.generation is not None else None
+        return replace(report, collected=self._collect(), manifest=manifest)
 
     def _attempt(self, before: int | None, newest: Checkpoint | None, full: bool, unsealed: bool) -> CheckpointReport:
         generation = before + 1 if before is not None else 0
@@ -220,10 +223,13 @@ class Checkpoints:
             if o.key not in named and 0 <= generation_of_name(o.key.split("/")[2]) <= max(kept, default=-1)
         ]
         old = [manifest_key(generation) for generation in there[:-KEPT]]
-        if old:
-            self._store.storage.delete_many(old)  # first: a manifest without its tables would be of no use
-        if dead:
-            self._store.storage.delete_many(dead)
+        try:
+            for keys in (old, dead):  # manifests first: without its tables one would be of no use
+                if keys:
+                    self._store.storage.delete_many(keys)
+        except AccessDenied as error:
+            log.warning("Old checkpoints stay, as these credentials may not delete below catalog/: %s", error)
+            return 0
         return len(old) + len(dead)
 
 
