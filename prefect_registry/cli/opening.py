@@ -64,6 +64,7 @@ def open_registry(wanted: str | None, *, create: bool = False) -> Registry:
         registry = Registry(found.url, storage_options=found.options, create=create)
     except RegistryError as error:
         if isinstance(error, NotFound):
+            error.why = "Nobody has made one there yet, or it is another place"
             error.todo = "Correct --registry; the first run makes a registry, or `prefect-registry init`"
         error.context.setdefault("said_by", found.said_by)
         error.todo = f"{error.todo.rstrip('.')} ({found.said_by})"

@@ -153,6 +153,42 @@ def test_a_signal_reaches_the_command_and_rolls_back(number: signal.Signals, tmp
     assert f"Rolled back {run.id}: {number.name}" in err
 
 
+WHILE_DECIDING = """
+import sys, time
+from prefect_registry.cli import main
+from prefect_registry.storage.local import LocalStorage
+whole = LocalStorage.create
+def slowly(self, key, *arguments, **options):
+    made = whole(self, key, *arguments, **options)
+    if key.endswith(sys.argv[1]):
+        print("ready", flush=True)
+        time.sleep(1)
+    return made
+LocalStorage.create = slowly
+main(sys.argv[2:])
+"""
+
+
+@pytest.mark.parametrize(("key", "status", "state"), [("/begin.json", 130, "ABORTED"), ("/end.json", 0, "COMMITTED")])
+def test_ctrl_c_in_the_middle_of_a_decision_leaves_nothing_half_done(
+    key: str, status: int, state: str, tmp_path: Path
+) -> None:
+    """A run that is being begun is rolled back; one that is being committed is committed, and said to be."""
+    url = str(tmp_path / "registry")
+    program = [sys.executable, "-c", WHILE_DECIDING, key, "run", "-r", url, "--", "true"]
+    with subprocess.Popen(
+        program, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == status
+    (run,) = Registry(url).runs()
+    assert run.state == state
+    assert f"{'Committed' if status == 0 else 'Rolled back'} {run.id}" in err
+
+
 def test_a_command_that_is_killed_rolls_back(tmp_path: Path) -> None:
     """Its signal is in the exit status."""
     url = str(tmp_path / "registry")

@@ -19,7 +19,8 @@ _SIGNS = {"added": "+", "removed": "-", "changed": "~"}
 def diff(before: str, after: str, /, *, registry: RegistryName = None, json: Json = False) -> None:
     """Compare two datasets: their files, their rows, and the columns of their Parquet files.
 
-    Files are compared by path, size and sha256, as recorded; nothing but a Parquet footer is read.
+    Files are compared by path, size and sha256, as recorded; nothing but a Parquet footer is read. The exit code
+    is 0 whether they differ or not.
 
     Parameters
     ----------
