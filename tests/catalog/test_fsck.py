@@ -25,6 +25,7 @@ from prefect_registry.records.cells import CellRef
 from prefect_registry.records.runs import Members, MembersDocument
 from prefect_registry.storage.memory import MemoryStorage
 from prefect_registry.storage.resolving import ResolvingStorage
+from prefect_registry.testing.counting import CountingStorage
 from prefect_registry.testing.faults import FaultyStorage, error_before
 
 T = TypeVar("T")
@@ -733,6 +734,23 @@ def test_a_report_tells_everything_as_text_html_and_json(memory: Place) -> None:
     assert listed["since"].endswith("Z")
 
 
+def test_it_costs_one_request_for_each_document_and_two_listings_of_the_runs() -> None:
+    counting = CountingStorage(MemoryStorage())
+    registry = Registry(ResolvingStorage(counting), heartbeats=False)
+    for _ in range(30):
+        with registry.run("k") as run:
+            run.emit_event("E", "k", {})
+            for _ in range(3):
+                with run.dataset("k", mode="append") as ds, ds.open("a.txt", "w") as file:
+                    file.write("a")
+    registry.catalog.refresh()
+    documents = sum(i.key.endswith(".json") for i in registry.storage.list(""))
+    with counting.measure() as measure:
+        assert registry.fsck(verify="none").findings == ()
+    assert measure.by_method["get"] <= documents
+    assert measure.by_method["list"] <= 14
+
+
 def test_a_report_does_not_grow_with_the_damage() -> None:
     """It keeps the first thousand of a kind, and counts them all."""
     registry = Registry(MemoryStorage(), heartbeats=False)
@@ -747,7 +765,7 @@ def test_a_report_does_not_grow_with_the_damage() -> None:
 VALUES = [None, -1, 2**60, "", "x", "run_x", [], [[1]], {}, {"x": [None]}, True, "9999-12-31T23:59:59.999999Z"]
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(data=st.data())
 def test_whatever_a_document_says_it_is_told_and_not_raised(data: st.DataObject, memory: Place) -> None:
     """Any field of any document may hold anything."""
