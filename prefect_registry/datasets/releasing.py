@@ -140,7 +140,7 @@ class _Release:
     def _of_kind(
         self, kind: str, rule: RetentionRule, now: datetime, kept: Counter[str]
     ) -> Iterator[tuple[Published, Released]]:
-        with self._catalog.current() as connection:
+        with self._catalog.current(max_age=60) as connection:  # no older than the turns, which is all it needs
             published = list(history(connection, kind))
         candidates: list[Place] = []
         for place in self._places(published):
