@@ -91,9 +91,14 @@ def documents(command: Command, history: Any, folder: Path) -> dict[str, list[li
         "checkpoint": [["checkpoint"], ["checkpoint", "--unsealed"]],
         "fsck": [["fsck"]],
         "copy": [["copy", str(folder / "copy")]],
+        "retention": [["retention", "set", "flights", "--last", "1", "--unused-too"], ["retention"]],
+        "release": [["retention", "preview"], ["retention", "release", "--yes"]],
         "error": [["show", "nothing-of-this-kind"]],
     }  # fmt: skip
 
+
+OTHERWISE = {"error", "release"}
+"""Documents of no command of that name."""
 
 ELSEWHERE = {"init", "doctor"}
 """They need Prefect: see below."""
@@ -108,7 +113,7 @@ def test_every_command_has_a_section(names: list[str]) -> None:
     """And each section of a command is that of a command."""
     sections = PAGE.partition("## Shapes")[0]
     written = re.findall(r"^### (\w+)", sections, re.M)
-    assert sorted(written) == sorted([*names, "error"])
+    assert sorted(written) == sorted([*names, *OTHERWISE])
     assert all(f"prefect-registry/{name}/1" in sections for name in written)
 
 
