@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from catalog_support import World, publish
 from fsck_support import DOCUMENT, FLOW_CELL, LONG, LaterClock, Place, Story, copied, publish_many, tell
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -614,6 +615,24 @@ def index_rows(catalog: Catalog) -> dict[str, list[tuple[object, ...]]]:
     """Everything that the index answers from."""
     tables = ("runs", "datasets", "events", "cells", "edges")
     return {table: [tuple(row) for row in catalog._database.rows(f"SELECT * FROM {table}")] for table in tables}
+
+
+def test_what_landed_too_late_for_the_index_is_no_difference() -> None:
+    """An hour that is sealed is not listed again; what lands there for a run that is decided is dead."""
+    world = World()
+    registry = world.process()
+    run = publish(registry, "k", 1)
+    for _ in range(3):
+        world.clock.hours(2)
+        publish(registry, "later", 1)
+        registry.catalog.refresh()
+    late = f"ds_{run[4:]}_{'0' * 16}"
+    (dataset,) = registry.datasets(run_id=run)
+    for gen in (0, 1):
+        found = json.loads(world.storage.get(paths.dataset_key(run, dataset.id[-16:], gen)))
+        data = json.dumps({**found, "dataset_id": late}).encode()
+        world.storage.put(paths.dataset_key(run, "0" * 16, gen), data)
+    assert {f.kind for f in registry.fsck().findings} == {"late-member"}
 
 
 def test_a_file_that_is_no_index_is_replaced_by_one_that_is_right(folder: Place) -> None:

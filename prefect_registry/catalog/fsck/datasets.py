@@ -104,6 +104,8 @@ class DatasetsCheck:
             key = paths.dataset_key(self.run_id, suffix, newest)
             what = f"The decision lists generation {listed}" if listed is not None else "The decision does not list it"
             self.run.looked.tell("late-member", key, what, self.run.info(key))
+            if listed is None:  # the index may have sealed the hour before it landed: it is dead either way
+                self.run.looked.remember("hidden", "datasets", f"ds_{self.run_id[4:]}_{suffix}")
 
     # -- files ---------------------------------------------------------------------------------------------------
 

@@ -34,6 +34,7 @@ SELECT e.tbl, e.id, e.owner, CASE WHEN i.id IS NULL THEN 'is missing' ELSE 'diff
 FROM expected e LEFT JOIN indexed i USING (tbl, id)
 WHERE (i.id IS NULL OR e.digest != i.digest OR e.state IS NOT i.state)
     AND e.owner NOT IN (SELECT owner FROM skipped)
+    AND NOT EXISTS (SELECT 1 FROM hidden h WHERE (h.tbl, h.id) = (e.tbl, e.id))
 UNION ALL
 SELECT i.tbl, i.id, i.owner, 'is not in the store' FROM indexed i LEFT JOIN expected e USING (tbl, id)
 WHERE e.id IS NULL AND i.owner NOT IN (SELECT owner FROM skipped)

@@ -20,6 +20,7 @@ CREATE TABLE generations (type TEXT, key TEXT, gen INTEGER, tx TEXT, at TEXT, si
 CREATE TABLE sample (place INTEGER PRIMARY KEY, key TEXT, size INTEGER, sha256 TEXT, since TEXT);
 CREATE TABLE expected (tbl TEXT, id TEXT, owner TEXT, digest BLOB, state TEXT, PRIMARY KEY (tbl, id)) WITHOUT ROWID;
 CREATE TABLE indexed (tbl TEXT, id TEXT, owner TEXT, digest BLOB, state TEXT, PRIMARY KEY (tbl, id)) WITHOUT ROWID;
+CREATE TABLE hidden (tbl TEXT, id TEXT, PRIMARY KEY (tbl, id)) WITHOUT ROWID;
 CREATE TABLE later (id TEXT PRIMARY KEY, gen INTEGER, state TEXT) WITHOUT ROWID;
 CREATE TABLE skipped (owner TEXT PRIMARY KEY) WITHOUT ROWID;
 """
