@@ -1,23 +1,29 @@
-"""Keep a registry tidy: abort the runs that nobody will finish, tell Prefect of their flow runs, and delete the bytes
-that decisions have made dead.
+"""Keep a registry tidy: abort the runs that nobody will finish, tell Prefect of their flow runs, release what the rules
+of retention let go, and delete the bytes that decisions have made dead.
 
-It may run at any time, anywhere, beside everything else: nothing is deleted by its age (DESIGN.md P7, P8).
+It may run at any time, anywhere, beside everything else: nothing is deleted but by a decision (DESIGN.md P7, P8).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
+from typing import Any, cast
 from uuid import UUID
 
 from prefect import flow, get_run_logger
+from prefect.artifacts import create_markdown_artifact
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.client.schemas.responses import SetStateStatus
 from prefect.client.schemas.sorting import FlowRunSort
+from prefect.concurrency.sync import concurrency
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelled, Crashed
 
+from prefect_registry.errors import Conflict
 from prefect_registry.registry import Registry
 from prefect_registry.resolve import resolve_registry
 
@@ -27,49 +33,144 @@ _CLOCKS_MAY_DIFFER_BY = timedelta(seconds=10)
 
 @flow(name="maintenance")
 def maintenance(
-    registry: str = "", wait: bool = True, collect: bool = True, dry_run: bool = False, checkpoint: bool = True
+    registry: str = "",
+    wait: bool = True,
+    collect: bool = True,
+    dry_run: bool = False,
+    checkpoint: bool = True,
+    release: bool = False,
 ) -> dict[str, list[str] | int]:
-    """Reap dead runs, end their flow runs in Prefect, and collect dead bytes.
+    """Reap dead runs, end their flow runs in Prefect, release what the rules of retention let go, collect dead bytes,
+    and leave an artifact that says what was done.
+
+    Of several at the same time, in whichever deployments, one works; the others end at once.
 
     Args:
         registry: Name of a registry block, or URL of a registry. Empty for the default one.
         wait: Watch runs that seem dead until it is certain, for up to half their lease. Without it, only runs are
             reaped whose process is known to be gone.
-        collect: Delete the bytes of aborted runs.
-        dry_run: Only tell what collecting would delete. (Reaping has no such thing: an aborted run stays aborted.)
+        collect: Delete the bytes of aborted runs, and of what was released.
+        dry_run: Only tell what would be released and deleted. (Reaping has no such thing: what is aborted stays so.)
         checkpoint: Write the catalog as Parquet tables, if anything is new. Not with ``dry_run``.
+        release: Give up the datasets that no table shows and no rule of retention keeps. That cannot be taken back.
     """
     log = get_run_logger()
     store = resolve_registry(registry or None)
-    with get_client(sync_client=True) as client:
-        reaped = store.reap(EndedFlowRuns(client), wait=wait)
-        for run_id in reaped.reaped:
-            failure = store.get_run(run_id).failure
-            log.warning("Reaped run %s: %s", run_id, failure.message if failure is not None else "")
-        ended = end_dead_flow_runs(client, store)
+    told: dict[str, list[str] | int] = {}
+    with get_client(sync_client=True) as client, _alone(client, store) as alone:
+        if not alone:
+            log.info("Another maintenance of %s is at work: it does what there is to do", store.url)
+            return told
+        told |= _reap(client, store, wait)
+        if release:
+            told |= _release(store, dry_run)
+        if collect:
+            told |= _collect(store, dry_run)
+        if checkpoint and not dry_run:
+            written = store.checkpoint()
+            if written.written:
+                log.info("Checkpoint %s: %s datasets", written.manifest, f"{written.rows['datasets']:,}")
+            told["checkpoint"] = written.generation if written.generation is not None else -1
+    leave = cast(Any, create_markdown_artifact)
+    leave(
+        _page(store.url, told, dry_run),
+        key="registry-maintenance",
+        description=f"What was done in {store.url}",
+        _sync=True,
+    )
+    return told
+
+
+@contextmanager
+def _alone(client: SyncPrefectClient, store: Registry) -> Iterator[bool]:
+    """Whether this is the only maintenance of the registry, by a concurrency limit in Prefect that is made here.
+
+    Nothing depends on it but time: without Prefect's word, it works as if it were alone.
+    """
+    name = f"registry-maintenance-{store.registry_id}"
+    with ExitStack() as held:
+        try:
+            client.upsert_global_concurrency_limit_by_name(name, 1)
+            held.enter_context(concurrency(name, timeout_seconds=1, raise_on_lease_renewal_failure=False))
+        except TimeoutError:
+            yield False
+            return
+        except Exception as error:  # the server is away, or does not allow it
+            get_run_logger().debug("Prefect does not tell whether another maintenance is at work: %s", error)
+        yield True
+
+
+def _reap(client: SyncPrefectClient, store: Registry, wait: bool) -> dict[str, list[str] | int]:
+    log = get_run_logger()
+    reaped = store.reap(EndedFlowRuns(client), wait=wait)
+    for run_id in reaped.reaped:
+        failure = store.get_run(run_id).failure
+        log.warning("Reaped run %s: %s", run_id, failure.message if failure is not None else "")
+    ended = end_dead_flow_runs(client, store)
     for run_id in reaped.suspects:
         log.info("Run %s seems dead, and was not watched for long enough to be sure", run_id)
     log.info(
         "%s: %d run(s) reaped, %d to be watched, %d alive",
         store.url, len(reaped.reaped), len(reaped.suspects), len(reaped.alive),
     )  # fmt: skip
-    told: dict[str, list[str] | int] = {
-        "reaped": reaped.reaped, "suspects": reaped.suspects, "alive": reaped.alive, "flow_runs_ended": ended,
-    }  # fmt: skip
-    if collect:
-        swept = store.collect(dry_run=dry_run)
-        log.info(
-            "%s %s byte(s) in %d object(s) of %d run(s)%s",
-            "Would delete" if dry_run else "Deleted", f"{swept.bytes:,}", swept.objects, len(swept.runs),
-            f"; {len(swept.waiting)} aborted run(s) may still be writing" if swept.waiting else "",
-        )  # fmt: skip
-        told |= {"collected": swept.runs, "objects": swept.objects, "bytes": swept.bytes, "waiting": swept.waiting}
-    if checkpoint and not dry_run:
-        written = store.checkpoint()
-        if written.written:
-            log.info("Checkpoint %s: %s datasets", written.manifest, f"{written.rows['datasets']:,}")
-        told["checkpoint"] = written.generation if written.generation is not None else -1
-    return told
+    return {"reaped": reaped.reaped, "suspects": reaped.suspects, "alive": reaped.alive, "flow_runs_ended": ended}
+
+
+def _release(store: Registry, dry_run: bool) -> dict[str, list[str] | int]:
+    """What the rules let go. When somebody reverts a run or changes a rule meanwhile, nothing is; another time."""
+    log = get_run_logger()
+    try:
+        report = store.release(dry_run=dry_run)
+    except Conflict as error:
+        log.warning("Nothing was released, this time: %s", error)
+        return {"released": [], "released_bytes": 0}
+    kept = ", ".join(f"{name}: {count}" for name, count in report.kept.items())
+    log.info(
+        "%s %d dataset(s), %s byte(s); kept %s",
+        "Would release" if dry_run else "Released", len(report.datasets), f"{report.bytes:,}", kept or "nothing else",
+    )  # fmt: skip
+    return {"released": [d.id for d in report.datasets], "released_bytes": report.bytes}
+
+
+def _collect(store: Registry, dry_run: bool) -> dict[str, list[str] | int]:
+    swept = store.collect(dry_run=dry_run)
+    get_run_logger().info(
+        "%s %s byte(s) in %d object(s) of %d run(s)%s",
+        "Would delete" if dry_run else "Deleted", f"{swept.bytes:,}", swept.objects, len(swept.runs),
+        f"; {len(swept.waiting)} aborted run(s) may still be writing" if swept.waiting else "",
+    )  # fmt: skip
+    return {"collected": swept.runs, "objects": swept.objects, "bytes": swept.bytes, "waiting": swept.waiting}
+
+
+_LINES = {
+    "reaped": "Runs rolled back because nobody will finish them",
+    "suspects": "Runs that seem dead, to be watched",
+    "alive": "Runs that are alive",
+    "flow_runs_ended": "Flow runs ended in Prefect",
+    "released": "Datasets released by the rules of retention",
+    "released_bytes": "Their bytes",
+    "collected": "Runs whose dead bytes were deleted",
+    "objects": "Objects deleted",
+    "bytes": "Bytes deleted",
+    "waiting": "Runs that may still write what is dead",
+    "checkpoint": "Checkpoint of the catalog",
+}
+_MOST_IDS = 20
+
+
+def _page(url: str, told: dict[str, list[str] | int], dry_run: bool) -> str:
+    """What was done, as Markdown: a line for each thing, and the first ids of each."""
+    lines = [f"# Maintenance of `{url}`", ""]
+    if dry_run:
+        lines += ["Nothing was released or deleted (`dry_run`): this is what would be.", ""]
+    lines += ["| | |", "|---|---:|"]
+    for name, value in told.items():
+        lines.append(f"| {_LINES.get(name, name)} | {len(value) if isinstance(value, list) else value:,} |")
+    for name, value in told.items():
+        if isinstance(value, list) and value and name != "alive":
+            more = f"- and {len(value) - _MOST_IDS:,} more" if len(value) > _MOST_IDS else ""
+            lines += ["", f"**{_LINES.get(name, name)}**", "", *(f"- `{item}`" for item in value[:_MOST_IDS]), more]
+    return "\n".join(lines)
 
 
 class EndedFlowRuns:
