@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 
-from benchmarks import startup, storage_share, transfer
+from benchmarks import catalog, startup, storage_share, transfer
 from benchmarks.measure import OtherWork, Result
 from prefect_registry.storage.local import LocalStorage
 from prefect_registry.storage.memory import MemoryStorage
@@ -45,12 +45,17 @@ def _gcs() -> Iterator[Result]:
         yield from transfer.large_file(server.storage("large"), "gcs")
 
 
+def _catalog() -> Iterator[Result]:
+    yield from catalog.large()
+
+
 PLACES: dict[str, Callable[[], Iterator[Result]]] = {
     "memory": _memory,
     "local": _local,
     "s3": _s3,
     "gcs": _gcs,
     "startup": _startup,
+    "catalog": _catalog,
 }
 
 

@@ -11,6 +11,9 @@ from typing import Any
 
 import pytest
 
+from prefect_registry.catalog.checkpoints.ranges import TABLES
+from prefect_registry.catalog.checkpoints.tables import key_of, schema_of
+
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 FENCE = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.M | re.S)
@@ -20,6 +23,7 @@ NOT_RUN = {
     "docs/how-to/test-your-flows.md": 1,  # a test of the reader's project
     "docs/how-to/move-an-existing-flow.md": 2,  # Spark and dbt
     "docs/how-to/read-what-was-published.md": 2,  # a bucket and a block of the reader's, DuckDB and Spark
+    "docs/how-to/query-with-duckdb.md": 3,  # a bucket of the reader's, Spark, Athena
     "docs/how-to/s3.md": 1,  # clouds and other people's servers
     "docs/how-to/gcs.md": 1,
     "docs/how-to/azure.md": 1,
@@ -87,6 +91,19 @@ def test_every_command_in_the_documentation_exists() -> None:
                 words = line.split()
                 assert f"## prefect-registry {words[0]}" in known, f"{name_of(page)}: {line}"
                 assert all(w in known for w in words if w.startswith("--")), f"{name_of(page)}: {line}"
+
+
+def test_the_tables_of_the_catalog_are_what_the_page_says() -> None:
+    """Every table with its columns, their Parquet types, and which are its key."""
+    page = (ROOT / "docs" / "reference" / "catalog-tables.md").read_text("utf-8")
+    written = {}
+    for section in re.split(r"^## ", page, flags=re.M)[1:]:
+        rows = re.findall(r"^\| (\*{0,2})`(\w+)`\*{0,2} \| ([^|]+) \|", section, re.M)
+        written[section.partition("\n")[0]] = [(name, kind, bool(bold)) for bold, name, kind in rows]
+    assert written == {
+        table: [(f.name, str(f.type), f.name in key_of(table)) for f in schema_of(table)]
+        for table in (*TABLES, "unsettled", "watched")
+    }
 
 
 def test_every_page_is_in_the_index() -> None:
