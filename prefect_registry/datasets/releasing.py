@@ -47,8 +47,8 @@ class ReleaseReport:
         run_id: The run that did it; None for a dry run, and when there was nothing.
         kept: How many datasets were kept, by the first reason that was found: ``current`` (part of the table),
             ``no_rule``, ``keep_last``, ``keep_days``, ``keep_used``, ``reverted`` (can be restored, and the rule has no
-            ``keep_days``), ``external`` (their bytes are not the registry's), ``archived``, ``unproved`` (the index
-            says what the store does not: see fsck).
+            ``keep_days``), ``external`` (their bytes are not the registry's), ``archived``, ``unproved`` (the store
+            does not say that they are hidden: a revert came between, or the index is wrong, which fsck finds).
     """
 
     dry_run: bool
@@ -151,7 +151,7 @@ class _Release:
                 kept[reason] += 1
         for place in self._unused(candidates, rule, kept):
             if not self._proofs.is_hidden(kind, place):
-                log.warning("%s is not released: the index says what the store does not. Run fsck.", place.dataset.id)
+                log.info("%s is not released, since the store does not say that it is hidden.", place.dataset.id)
                 kept["unproved"] += 1
                 continue
             yield place.dataset, Released(place.dataset.id, kind, place.dataset.bytes, _why(place, rule))

@@ -26,7 +26,7 @@ _MEANING = {
     "reverted": "reverted, and can be restored",
     "external": "elsewhere",
     "archived": "archived",
-    "unproved": "where the index is wrong: see fsck",
+    "unproved": "not proved to be hidden",
 }
 
 
