@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from prefect_registry.cli.opening import open_registry
 from prefect_registry.cli.options import Json, RegistryName
 from prefect_registry.cli.output import clean, plain, size, write, write_json, write_table
-from prefect_registry.errors import NotFound
+from prefect_registry.errors import IntegrityError, NotFound
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -80,8 +80,14 @@ def _looked_up(registry: Registry, wanted: str) -> dict[str, Any]:
         of, item, datasets = "run", plain(run), _made(registry, run)
     elif wanted.startswith("ds_"):
         dataset = registry.get_dataset(wanted)
-        (info,) = registry.catalog.datasets(id=wanted)
-        of, item, files = "dataset", plain(info), [file_fields(f) for f in dataset.files]
+        known = registry.catalog.datasets(id=wanted)
+        if not known:
+            raise IntegrityError(
+                f"The index of this machine does not know dataset {wanted}, which the store has",
+                why="The index is damaged",
+                todo="Build it anew: prefect-registry fsck --repair",
+            )
+        of, item, files = "dataset", plain(known[0]), [file_fields(f) for f in dataset.files]
     elif wanted.startswith("ev_"):
         of, item = "event", plain(registry.get_event(wanted))
     elif wanted.startswith("inc_"):
