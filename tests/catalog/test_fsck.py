@@ -360,6 +360,14 @@ def a_generation_of_a_run_without_its_touch(place: Place) -> Expected:
 
 
 @damage
+def a_generation_of_a_run_that_goes_on_without_its_touch(place: Place) -> Expected:
+    run = place.registry.insert_run("goes on")
+    key = paths.cell_key(DOCUMENT, 2)
+    place.copy(paths.cell_key(DOCUMENT, 1), key, gen=2, base=1, tx=run)
+    return "generation-without-touch", key, "note"
+
+
+@damage
 def a_generation_of_no_run_without_its_touch(place: Place) -> Expected:
     key = paths.cell_key(DOCUMENT, 2)
     place.copy(paths.cell_key(DOCUMENT, 1), key, gen=2, base=1, tx=None)
@@ -441,14 +449,6 @@ def an_inner_run_that_was_dropped_and_says_committed(place: Place) -> Expected:
     key = paths.end_key(place.story.handled)
     place.change(key, outcome="committed", success=True)
     return "nested-contradicted", key, "error"
-
-
-@damage
-def an_inner_run_that_committed_and_is_not_listed(place: Place) -> Expected:
-    decision = json.loads(place.storage.get(paths.end_key(place.story.nightly)))
-    decision["members"]["runs"].remove(place.story.inner)
-    place.change(paths.end_key(place.story.nightly), members=decision["members"])
-    return "nested-contradicted", paths.end_key(place.story.inner), "warning"
 
 
 @damage
@@ -561,6 +561,25 @@ def test_members_in_objects_of_their_own_are_checked(memory: Place) -> None:
     assert [(f.kind, f.key) for f in memory.registry.fsck().of("error")] == [("document-damaged", key)]
     memory.remove(key)
     assert ("document-missing", key) in [(f.kind, f.key) for f in memory.registry.fsck().of("error")]
+
+
+@pytest.mark.parametrize(("seconds", "severity"), [(0, "note"), (60, "warning")])
+def test_an_inner_run_that_committed_long_before_must_be_listed(seconds: float, severity: str) -> None:
+    """Only one that is decided while the run around it closes is left out by design."""
+    world = World()
+    registry = world.process()
+    outer = registry.insert_run("outer")
+    inner = registry.insert_run("inner", parent=outer)
+    registry.close_run(inner, True)
+    world.clock.sleep(seconds)
+    registry.close_run(outer, True)
+    assert registry.fsck().findings == ()
+    key = paths.end_key(outer)
+    decision = json.loads(world.storage.get(key))
+    decision["members"]["runs"] = []
+    world.storage.put(key, json.dumps(decision).encode())
+    found = [(f.kind, f.key, f.severity) for f in world.process().fsck().findings]
+    assert found == [("nested-contradicted", paths.end_key(inner), severity)]
 
 
 # -- leases ----------------------------------------------------------------------------------------------------------

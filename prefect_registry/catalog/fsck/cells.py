@@ -150,7 +150,7 @@ def _missing_members(checked: Checked) -> None:
 
 def _untouched(checked: Checked) -> None:
     sql = (
-        "SELECT g.*, r.outcome AS outcome, m.run AS listed FROM generations g"
+        "SELECT g.*, r.id AS known, m.run AS listed FROM generations g"
         " LEFT JOIN runs r ON r.id = g.tx LEFT JOIN members m ON (m.type, m.key, m.gen, m.run)"
         " = (g.type, g.key, g.gen, g.tx) WHERE g.tx IS NOT '?' AND NOT EXISTS (SELECT 1 FROM touched t WHERE"
         " (t.type, t.key, t.gen) = (g.type, g.key, g.gen) AND (t.owner = g.tx OR (g.tx IS NULL AND"
@@ -167,8 +167,9 @@ def _untouched(checked: Checked) -> None:
         if alone:
             what = "It belongs to no run, is visible at once, and no touch tells of it"
             checked.tell("generation-without-touch", key, what, row["since"], "error")
-        elif row["outcome"] == "aborted" or (row["outcome"] == "committed" and row["listed"] is None):
-            checked.tell("generation-without-touch", key, f"It is dead with its run {owner}", row["since"], "note")
+        elif row["listed"] is None and cell.type != FLOW_RUN and row["known"] is not None:
+            what = f"{owner} wrote it and does not publish it, or will not"
+            checked.tell("generation-without-touch", key, what, row["since"], "note")
         else:
             checked.tell("generation-without-touch", key, f"{owner} wrote it, and no touch tells of it", row["since"])
 

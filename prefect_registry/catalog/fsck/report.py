@@ -55,7 +55,7 @@ KINDS: Mapping[str, Kind] = {
     "nested-contradicted": Kind(
         "error",
         "A run and the run around it do not agree on what became of the inner one. It is visible only if both "
-        "decisions say so",
+        "decisions say so. One that was decided while the run around it closed was told that it is left out (note)",
         "Compare both decisions with a backup. If they are genuine, do the work of the inner run again",
     ),
     "file-missing": Kind(
@@ -81,8 +81,9 @@ KINDS: Mapping[str, Kind] = {
     ),
     "generation-without-touch": Kind(
         "warning",
-        "The journal does not show this generation of a named cell. One that belongs to no run is visible and the "
-        "catalog does not know it (error); a run that is not decided yet will leave it out when it closes",
+        "The journal does not show this generation of a named cell: its writer was interrupted, or the touch is gone. "
+        "One that belongs to no run is visible, and the catalog does not know it (error); one that its run does not "
+        "publish, or will leave out when it closes, is harmless (note)",
         "Write it again",
     ),
     "unknown-run": Kind(
