@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 
-from benchmarks import catalog, startup, storage_share, transfer
+from benchmarks import catalog, collection, following, startup, storage_share, transfer
 from benchmarks.measure import OtherWork, Result
 from prefect_registry.storage.local import LocalStorage
 from prefect_registry.storage.memory import MemoryStorage
@@ -49,6 +49,17 @@ def _catalog() -> Iterator[Result]:
     yield from catalog.large()
 
 
+def _collection() -> Iterator[Result]:
+    with tempfile.TemporaryDirectory() as folder, seaweedfs() as server:
+        yield from collection.rate(LocalStorage(f"{folder}/rate"), "local")
+        yield from collection.rate(server.storage("rate"), "s3")
+        yield from collection.memory(LocalStorage(f"{folder}/memory"), "local")
+
+
+def _following() -> Iterator[Result]:
+    yield from following.following()
+
+
 PLACES: dict[str, Callable[[], Iterator[Result]]] = {
     "memory": _memory,
     "local": _local,
@@ -56,6 +67,8 @@ PLACES: dict[str, Callable[[], Iterator[Result]]] = {
     "gcs": _gcs,
     "startup": _startup,
     "catalog": _catalog,
+    "collection": _collection,
+    "following": _following,
 }
 
 
