@@ -90,7 +90,8 @@ class Generator:
         rest = self._store(f"{0:010d}-{'r' * 16}", {table: schema_of(table).empty_table() for table in REST})
         end = BEGIN + timedelta(hours=HOURS)
         checkpoint = Checkpoint(
-            write_id="generated", generation=0, created_at=end, form=INDEX_FORMAT, sealed=hours[-1], newest=end,
+            write_id="generated", registry_id=self.registry.registry_id, generation=0, created_at=end,
+            form=INDEX_FORMAT, sealed=hours[-1], newest=end,
             parts=parts, rest=rest,
         )  # fmt: skip
         self.registry.storage.create(manifest_key(0), checkpoint.encode())

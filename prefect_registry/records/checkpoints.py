@@ -41,6 +41,7 @@ class Checkpoint(Document):
 
     SCHEMA: ClassVar[str] = "checkpoint/1"
 
+    registry_id: str
     generation: int
     previous: int | None = None
     created_at: Moment

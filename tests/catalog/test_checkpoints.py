@@ -8,6 +8,7 @@ import logging
 import random
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -502,6 +503,17 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_notice_and_mended_by_the_nex
     assert caplog.text == ""
 
 
+def test_what_another_registry_has_left_at_the_same_root_is_passed_over(world: World) -> None:
+    """Somebody has deleted the registry, but for what lies below catalog/, and made a new one."""
+    grown(world)
+    world.storage.delete_many([o.key for o in world.storage.list("") if not o.key.startswith("catalog/")])
+    registry = world.process()
+    run = publish(registry, "new", 1)
+    assert [r.id for r in fresh(registry).runs()] == [run]
+    assert fresh(registry).checkpoint(unsealed=True).parts_kept == 0
+    assert tables(world)["datasets"]["kind"].to_pylist() == ["new"]
+
+
 def test_the_older_checkpoint_is_used_when_the_newest_is_damaged(world: World) -> None:
     registry = world.process()
     for _ in range(2):
@@ -610,3 +622,27 @@ def test_ranges_and_stamps_agree(world: World) -> None:
         assert all(stamp_of(table, row) < end for row in everything)
         newer = [row for row in everything if stamp_of(table, row) >= values["high"]]
         assert len(newer) <= len(behind)
+
+
+def test_two_processes_that_start_at_once_share_one_load(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second waits for the first, and both answer from the same file."""
+    monkeypatch.setenv("PREFECT_REGISTRY_CACHE", str(tmp_path / "cache"))
+    writer = Registry(tmp_path / "store", clock=world.clock, heartbeats=False)
+    for _ in range(3):
+        publish(writer, "k", 1, count=20)
+    assert writer.checkpoint(unsealed=True).written
+    writer.catalog.close()
+    for file in (tmp_path / "cache").iterdir():
+        file.unlink()
+    answers: list[int] = []
+    registries = [Registry(tmp_path / "store", clock=world.clock, heartbeats=False) for _ in range(2)]
+    threads = [threading.Thread(target=lambda r=r: answers.append(r.catalog.count("datasets"))) for r in registries]  # type: ignore[misc]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers == [60, 60]
+    assert len(list((tmp_path / "cache").glob("*.sqlite"))) == 1
+    assert asked(registries[0].catalog) == walked(registries[1])

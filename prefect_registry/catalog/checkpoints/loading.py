@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from prefect_registry.catalog.checkpoints.manifests import generations, read_checkpoint
+from prefect_registry.catalog.checkpoints.manifests import generations, read_checkpoint, registry_id
 from prefect_registry.catalog.checkpoints.parts import note_parts
 from prefect_registry.catalog.checkpoints.tables import insert
 from prefect_registry.catalog.database import Database
@@ -39,7 +39,8 @@ def load_newest(store: Store, database: Database) -> Checkpoint | None:
         tried.add(generation)
         try:
             checkpoint = read_checkpoint(store, generation)
-            if checkpoint.form == INDEX_FORMAT and checkpoint.sealed:
+            own = checkpoint.registry_id == registry_id(store)
+            if own and checkpoint.form == INDEX_FORMAT and checkpoint.sealed:
                 _load(store, database, checkpoint)
                 return checkpoint
         except StorageUnavailable:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from prefect_registry.ledger import paths
 from prefect_registry.ledger.store import Store
 from prefect_registry.records.checkpoints import Checkpoint
+from prefect_registry.records.store import RegistryDocument
 
 CHECKPOINTS = "catalog/checkpoints/"
 TABLES = "catalog/tables/"
@@ -37,3 +38,8 @@ def read_checkpoint(store: Store, generation: int) -> Checkpoint:
     """One manifest. Raises ``NotFound``, ``FormatError``."""
     key = manifest_key(generation)
     return Checkpoint.decode(store.storage.get(key), key)
+
+
+def registry_id(store: Store) -> str:
+    """The registry that lies here now: its root may once have been that of another one."""
+    return store.read(paths.REGISTRY, RegistryDocument).registry_id

@@ -16,6 +16,7 @@ from prefect_registry.catalog.checkpoints.manifests import (
     generations,
     manifest_key,
     read_checkpoint,
+    registry_id,
     table_key,
 )
 from prefect_registry.catalog.checkpoints.parts import equal_parts, forget_parts, keep_parts, note_parts
@@ -174,9 +175,9 @@ class Checkpoints:
                 name, tables = written[span]
                 parts.append(Part(name=name, after=span.after, through=span.through, tables=tables))
         checkpoint = Checkpoint(
-            write_id=self._store.ids.write_id(), generation=generation, previous=before,
-            created_at=self._store.clock.now(), form=INDEX_FORMAT, sealed=sealed, newest=self._newest(),
-            parts=parts, rest=written[None][1],
+            write_id=self._store.ids.write_id(), registry_id=registry_id(self._store), generation=generation,
+            previous=before, created_at=self._store.clock.now(), form=INDEX_FORMAT, sealed=sealed,
+            newest=self._newest(), parts=parts, rest=written[None][1],
         )  # fmt: skip
         key = manifest_key(generation)
         try:
@@ -200,12 +201,13 @@ class Checkpoints:
 
     def _read(self, generation: int) -> Checkpoint | None:
         try:
-            return read_checkpoint(self._store, generation)
+            found = read_checkpoint(self._store, generation)
         except NotFound:
             return None
         except FormatError as error:
             log.warning("Checkpoint %d cannot be read (%s): the next one is written in full.", generation, error)
             return None
+        return found if found.registry_id == registry_id(self._store) else None
 
     # -- collecting ----------------------------------------------------------------------------------------------
 
