@@ -11,10 +11,12 @@ from typing import Any, BinaryIO, TypeVar
 
 from prefect_registry.clock import StoreClock, SystemClock
 from prefect_registry.datasets import manifest
+from prefect_registry.datasets.usage import LATER_STATES
 from prefect_registry.errors import IntegrityError, InvalidState, NotFound
 from prefect_registry.ledger import paths
 from prefect_registry.ledger.frozen import FrozenStore
 from prefect_registry.ledger.journal import RunEntry
+from prefect_registry.ledger.ledger import Ledger
 from prefect_registry.ledger.opening import open_registry
 from prefect_registry.ledger.outcomes import Outcomes
 from prefect_registry.ledger.store import Store
@@ -82,10 +84,10 @@ class Copy:
             )
         decided = [run_id for run_id, entry in entries.items() if entry.decided]
         frozen = FrozenStore.of(self._source, decided, None)
-        outcomes = Outcomes(frozen)
+        outcomes, released = Outcomes(frozen), self._released(frozen)
         for run_id in decided:
             if outcomes.effective(run_id) == "committed":
-                self._copy_data(run_id, frozen)
+                self._copy_data(run_id, frozen, released)
         self._report.unfinished = [r for r, e in entries.items() if r.startswith("run_") and not e.decided and e.begun]
         self._copy_journal(entries)
         self._copy_cells(frozenset(decided))
@@ -95,19 +97,29 @@ class Copy:
 
     # -- data ----------------------------------------------------------------------------------------------------
 
-    def _copy_data(self, run_id: str, store: Store) -> None:
+    def _released(self, store: Store) -> set[str]:
+        """Ids of the datasets whose bytes are gone, or about to be: retention has released them."""
+        cells = Ledger(store, heartbeats=False).cells
+        newest = {k.rpartition("/")[0]: k for k in paths.generations(store.storage.list(f"cells/{LATER_STATES}/"))}
+        found: set[str] = set()
+        for batch in _batches(newest.values(), _AT_A_TIME):
+            visible = [cells.visible_from(d) for d in store.read_many(batch, CellGeneration) if d is not None]
+            found |= {d.name for d in visible if d is not None and d.value.get("purged") is True}
+        return found
+
+    def _copy_data(self, run_id: str, store: Store, released: set[str]) -> None:
         end = store.decision(run_id)
         members = store.members(end).datasets if end is not None else {}
         keys = [paths.dataset_key(run_id, suffix, gen) for suffix, gen in sorted(members.items())]
         for document in store.read_many(keys, DatasetGeneration) if keys else []:
             if document is not None and document.step == "staged" and not document.external:
-                self._copy_dataset(document)
+                self._copy_dataset(document, document.dataset_id in released)
 
-    def _copy_dataset(self, document: DatasetGeneration) -> None:
+    def _copy_dataset(self, document: DatasetGeneration, released: bool) -> None:
         prefix = paths.dataset_prefix(document.run_id, document.dataset_id[-16:])
-        files = document.files
+        files = [] if released else document.files
         if document.manifest is not None:
-            files = manifest.load_manifest(self._source, document.manifest)
+            files = [] if released else manifest.load_manifest(self._source, document.manifest)
             reference = document.manifest
             whole = FileEntry(path=reference.key.removeprefix(prefix), size=reference.size, sha256=reference.sha256)
             files = [*files, whole]
