@@ -167,7 +167,10 @@ def _untouched(checked: Checked) -> None:
         if alone:
             what = "It belongs to no run, is visible at once, and no touch tells of it"
             checked.tell("generation-without-touch", key, what, row["since"], "error")
-        elif row["listed"] is None and cell.type != FLOW_RUN and row["known"] is not None:
+        elif cell.type == FLOW_RUN:  # attempts are found by the cell itself
+            what = f"{owner} was interrupted when it began"
+            checked.tell("generation-without-touch", key, what, row["since"], "note")
+        elif row["listed"] is None and row["known"] is not None:
             what = f"{owner} wrote it and does not publish it, or will not"
             checked.tell("generation-without-touch", key, what, row["since"], "note")
         else:

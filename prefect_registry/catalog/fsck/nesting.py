@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from datetime import timedelta
 
 from prefect_registry.catalog.fsck.look import Checked
@@ -49,7 +50,7 @@ def check_nesting(checked: Checked) -> None:
             crossed = parse_iso(row["since"]) > parse_iso(row["above"]) - CROSSING
             checked.tell("nested-contradicted", key, what, row["since"], "note" if crossed else "warning")
     for row in checked.scratch.rows(_UNMARKED).fetchall():
-        _unmarked(checked, row["child"], row["parent"], row["known"] is not None, row["since"])
+        _unmarked(checked, row)
     for row in checked.scratch.rows(_ALONE).fetchall():
         if not checked.exists(paths.begin_key(row["child"])):
             key = paths.nested_key(row["parent"], row["child"])
@@ -71,12 +72,14 @@ def _listed(checked: Checked, parent: str, child: str, outcome: str | None, insi
     checked.tell("nested-contradicted", key, what, since)
 
 
-def _unmarked(checked: Checked, child: str, parent: str, known: bool, since: str | None) -> None:
+def _unmarked(checked: Checked, row: sqlite3.Row) -> None:
+    child, parent, since = row["child"], row["parent"], row["since"]
     key = paths.begin_key(child)
-    if not known:
+    if row["known"] is None:
         if not (checked.exists(paths.begin_key(parent)) or checked.exists(paths.end_key(parent))):
             what = f"It is inside {parent}, which is not there: it will never be visible"
             checked.tell("unknown-run", key, what, since)
     elif not checked.exists(paths.nested_key(parent, child)):
         what = f"{parent} around it has no marker of it, and will close without it"
-        checked.tell("nested-contradicted", key, what, since, "warning")
+        interrupted = row["outcome"] is None  # a run does nothing before its marker has landed (P11)
+        checked.tell("nested-contradicted", key, what, since, "note" if interrupted else "warning")
