@@ -12,12 +12,23 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from prefect_registry import Registry
 from prefect_registry.catalog.catalog import Catalog
 
 ROUNDS = 20
+
+
+def peak_mib() -> float:
+    """The most memory that this process has had. ``getrusage`` would tell that of the parent, if it had more."""
+    try:
+        status = Path("/proc/self/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+    except (OSError, IndexError, ValueError):
+        unit = 1 << 20 if sys.platform == "darwin" else 1 << 10
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
 def seconds_of(call: Callable[[], Any], rounds: int = ROUNDS) -> float:
@@ -47,7 +58,7 @@ def main(url: str, end: str, some: list[str]) -> dict[str, float]:
     found["datasets"] = len(catalog.datasets(limit=1)) and catalog._database.rows("SELECT count(*) FROM datasets")[0][0]
     found["cold start"] = time.perf_counter() - start
     found["cold start of the processor"] = time.process_time()
-    found["peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    found["peak"] = peak_mib()
     age: dict[str, Any] = {"max_age": 3600}
     found["page"] = seconds_of(lambda: catalog.datasets(limit=50, **age))
     filters: list[dict[str, Any]] = [
@@ -78,7 +89,7 @@ def main(url: str, end: str, some: list[str]) -> dict[str, float]:
     found["ready"] = sum(t.datasets for t in totals)
     found["ready rows"] = sum(t.rows for t in totals)
     found["deep page"] = deep_page(catalog)
-    found["whole peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    found["whole peak"] = peak_mib()
     return found
 
 

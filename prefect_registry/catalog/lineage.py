@@ -12,6 +12,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
+from operator import itemgetter
 from sqlite3 import Connection
 from typing import Literal
 
@@ -28,7 +29,7 @@ def edges_from(
     connection: Connection, start: str, direction: Direction, depth: int, as_of: int | None = None
 ) -> list[Edge]:
     """Every edge within ``depth`` steps of ``start``, nearest first."""
-    here, there = ("source", 2) if direction == "upstream" else ("target", 0)
+    here, there = ("source", itemgetter(2)) if direction == "upstream" else ("target", itemgetter(0))
     sql = (
         "SELECT source, relation, target, asserted_by, :level FROM json_each(:nodes) AS node"
         f" CROSS JOIN edges ON {here} = node.value {'WHERE at <= :as_of' if as_of is not None else ''}"
@@ -40,17 +41,14 @@ def edges_from(
     with _no_collection():
         while layer and level < depth:
             level += 1
-            following: list[str] = []
+            met: set[str] = set()
             for part in (layer[i : i + NODES_AT_A_TIME] for i in range(0, len(layer), NODES_AT_A_TIME)):
                 values = {"nodes": orjson.dumps(part).decode(), "level": level, "as_of": as_of}
                 rows = cursor.execute(sql, values).fetchall()
                 found += map(Edge._make, rows)
-                for row in rows:
-                    node = row[there]
-                    if node not in reached:
-                        reached.add(node)
-                        following.append(node)
-            layer = following
+                met.update(map(there, rows))
+            layer = sorted(met - reached)  # in the order in which they lie in the index
+            reached |= met
     return found
 
 
