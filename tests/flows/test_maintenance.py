@@ -1,0 +1,61 @@
+"""The maintenance flow releases only when asked, works alone, and leaves a page that says what it did."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.concurrency.sync import concurrency
+
+from flows.maintenance import maintenance
+from prefect_registry import Registry
+
+pytestmark = [pytest.mark.prefect, pytest.mark.usefixtures("prefect_server")]
+
+
+@pytest.fixture
+def orders(tmp_path: Path) -> Registry:
+    """Three states of a table, of which a rule keeps one."""
+    registry = Registry(tmp_path / "store")
+    for value in range(3):
+        with registry.run("load") as run, run.dataset("orders") as ds:
+            ds.write_table(pa.table({"n": [value]}))
+    registry.set_retention("orders", keep_last=1)
+    return registry
+
+
+def pages(registry: Registry) -> list[str]:
+    """The artifacts about a registry, oldest first."""
+    with get_client(sync_client=True) as client:
+        found = sorted(client.read_artifacts(limit=200), key=lambda a: a.created or 0)  # type: ignore[arg-type,return-value]
+    return [str(a.data) for a in found if a.key == "registry-maintenance" and registry.url in str(a.data)]
+
+
+def test_rules_act_only_when_asked(orders: Registry) -> None:
+    told = maintenance(orders.url, checkpoint=False)
+    assert "released" not in told
+    assert told["objects"] == 0
+    previewed = maintenance(orders.url, release=True, dry_run=True)
+    assert len(previewed["released"]) == 2  # type: ignore[arg-type]
+    assert [d.state for d in orders.datasets()] == ["READY"] * 3
+    told = maintenance(orders.url, release=True, checkpoint=False)
+    assert (told["released"], told["bytes"]) == (previewed["released"], told["released_bytes"])
+    assert sorted(d.state for d in orders.datasets()) == ["DELETED", "DELETED", "READY"]
+    assert orders.table("orders").to_table().to_pydict() == {"n": [2]}
+    first, preview, last = pages(orders)
+    assert "Datasets released" not in first
+    assert "Nothing was released or deleted" in preview
+    assert "| Datasets released by the rules of retention | 2 |" in last
+    assert all(str(d) in last for d in told["released"])  # type: ignore[union-attr]
+
+
+def test_one_works_at_a_time(orders: Registry) -> None:
+    """While one is at work, in whichever deployment, another one ends at once and does nothing."""
+    maintenance(orders.url, checkpoint=False)
+    with concurrency(f"registry-maintenance-{orders.registry_id}"):
+        assert maintenance(orders.url, release=True) == {}
+    assert [d.state for d in orders.datasets()] == ["READY"] * 3
+    assert len(pages(orders)) == 1
+    assert len(maintenance(orders.url, release=True)["released"]) == 2  # type: ignore[arg-type]
