@@ -70,6 +70,8 @@ class Collector:
             first = next(dead, None)
             if first is None:
                 continue
+            if not report.dry_run:
+                self._fence(run_id)
             if not self._leases.stopped(run_id):
                 report.waiting.append(run_id)
                 continue
@@ -91,7 +93,6 @@ class Collector:
         if outcome is None:
             return
         if outcome == "aborted":
-            self._fence(run_id)
             yield from ((o, False) for o in objects)
             return
         unpublished = self._unpublished(run_id)

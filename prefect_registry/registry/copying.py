@@ -82,16 +82,19 @@ class Copy:
                 todo="Copy to an empty folder or prefix",
                 committed="no",
             )
-        decided = [run_id for run_id, entry in entries.items() if entry.decided]
-        frozen = FrozenStore.of(self._source, decided, None)
-        outcomes, released = Outcomes(frozen), self._released(frozen)
-        for run_id in decided:
-            if outcomes.effective(run_id) == "committed":
+        frozen = FrozenStore.of(self._source, [r for r, e in entries.items() if e.decided], None)
+        begun = [run_id for run_id, entry in entries.items() if run_id.startswith("run_") and entry.begun]
+        outcomes = Outcomes(frozen)
+        effective, released = {r: outcomes.effective(r) for r in begun}, self._released(frozen)
+        for run_id in begun:
+            if effective[run_id] == "committed":
                 self._copy_data(run_id, frozen, released)
-        self._report.unfinished = [r for r, e in entries.items() if r.startswith("run_") and not e.decided and e.begun]
-        self._copy_journal(entries)
-        self._copy_cells(frozenset(decided))
-        self._copy_decisions(decided)
+        # With a run that is not settled go those nested in it, also when they have decided for themselves.
+        self._report.unfinished = [run_id for run_id in begun if effective[run_id] is None]
+        settled = frozenset(run_id for run_id in begun if effective[run_id] is not None)
+        self._copy_journal(entries, settled)
+        self._copy_cells(settled)
+        self._copy_decisions([run_id for run_id in begun if run_id in settled and entries[run_id].decided])
         self._report.registry_id = open_registry(self._target, create=True).registry_id
         return self._report
 
@@ -151,16 +154,17 @@ class Copy:
 
     # -- small objects -------------------------------------------------------------------------------------------
 
-    def _copy_journal(self, entries: dict[str, RunEntry]) -> None:
-        """Of runs that are not decided only their begin and what was visible at once; their end says why."""
-        self._copy_documents(info for info in self._source.storage.list(paths.RUNS) if _belongs(info, entries))
+    def _copy_journal(self, entries: dict[str, RunEntry], settled: frozenset[str]) -> None:
+        """Of runs that are not settled only their begin and what was visible at once; their end says why."""
+        listing = self._source.storage.list(paths.RUNS)
+        self._copy_documents(info for info in listing if _belongs(info, entries, settled))
 
-    def _copy_cells(self, decided: frozenset[str]) -> None:
+    def _copy_cells(self, settled: frozenset[str]) -> None:
         listing = self._source.storage.list("cells/")
         for batch in _batches(listing, _AT_A_TIME):
             keys = paths.generations(batch)
             documents = self._source.read_many(keys, CellGeneration) if keys else []
-            wanted = {k for k, d in zip(keys, documents, strict=True) if d and (d.tx is None or d.tx in decided)}
+            wanted = {k for k, d in zip(keys, documents, strict=True) if d and (d.tx is None or d.tx in settled)}
             self._copy_documents(info for info in batch if info.key in wanted)
 
     def _copy_documents(self, objects: Iterable[ObjectInfo]) -> None:
@@ -198,12 +202,11 @@ class Copy:
             self._report.runs += 1
 
 
-def _belongs(info: ObjectInfo, entries: dict[str, RunEntry]) -> bool:
+def _belongs(info: ObjectInfo, entries: dict[str, RunEntry], settled: frozenset[str]) -> bool:
     parsed = paths.parse_run_object(info.key)
-    entry = entries.get(parsed.run_id) if parsed is not None else None
-    if parsed is None or entry is None or parsed.kind in _OF_THE_OWNER:
+    if parsed is None or parsed.run_id not in entries or parsed.kind in _OF_THE_OWNER:
         return False
-    if entry.decided or parsed.run_id.startswith("op_"):
+    if parsed.run_id in settled or parsed.run_id.startswith("op_"):
         return True
     return parsed.kind == "begin.json" or (parsed.kind == "events" and parsed.rest[0].startswith("i"))
 
