@@ -29,7 +29,7 @@ def orders(tmp_path: Path) -> Registry:
 def pages(registry: Registry) -> list[str]:
     """The artifacts about a registry, oldest first."""
     with get_client(sync_client=True) as client:
-        found = sorted(client.read_artifacts(limit=200), key=lambda a: a.created or 0)  # type: ignore[arg-type,return-value]
+        found = sorted(client.read_artifacts(limit=200), key=lambda a: a.created or 0)
     return [str(a.data) for a in found if a.key == "registry-maintenance" and registry.url in str(a.data)]
 
 

@@ -23,6 +23,7 @@ from typing import Any
 from prefect_registry.clock import SystemClock
 from prefect_registry.errors import NotFound, RegistryError
 from prefect_registry.ledger.store import LedgerSettings
+from prefect_registry.records.datasets import Mode
 from prefect_registry.registry import Registry
 from prefect_registry.storage.local import LocalStorage
 from prefect_registry.storage.resolving import ResolvingStorage
@@ -99,9 +100,9 @@ def watch_system_calls(killer: Killer) -> None:
 # caller was told: the run or dataset that it is about comes second.
 
 
-def _dataset(registry: Registry, run_id: str, text: str, tell: Tell) -> str:
+def _dataset(registry: Registry, run_id: str, text: str, tell: Tell, mode: Mode = "append") -> str:
     tell("doing begin")
-    with registry.attach(run_id).dataset("table", mode="append") as dataset:
+    with registry.attach(run_id).dataset("table", mode=mode) as dataset:
         tell("doing write")
         with dataset.open("f.txt") as file:
             file.write(text.encode())
@@ -207,6 +208,22 @@ def reap_and_collect(registry: Registry, tell: Tell) -> None:
     tell("collected")
 
 
+def let_go(registry: Registry, tell: Tell) -> None:
+    """Replace the table of the prepared store, release what it was, and collect it."""
+    tell("doing begin")
+    run = registry.insert_run("replace")
+    _dataset(registry, run, "new", tell, "replace")
+    tell("doing close")
+    registry.close_run(run, True)
+    tell(f"committed {run}")
+    tell("doing release")
+    registry.set_retention("table", keep_last=1)
+    registry.release(dry_run=False)
+    tell("released")
+    tell("doing collect")
+    registry.collect(dry_run=False)
+
+
 def attempts(registry: Registry, tell: Tell) -> None:
     """Three attempts of one flow run: superseded, published, and told that it is published (P14)."""
     tell("doing begin")
@@ -259,6 +276,7 @@ OPERATIONS: dict[Operation, tuple[Content, ...]] = {
     documents: (BEFORE, replace(BEFORE, documents=("alone", "alone"))),
     revert: (BEFORE, Content((), ready=0, deleted=2, documents=())),
     reap_and_collect: (BEFORE,),
+    let_go: (BEFORE, replace(BEFORE, files=("new",), ready=3), replace(BEFORE, files=("new",), ready=1, deleted=2)),
     attempts: (BEFORE, BEFORE.and_("second 0", text="second")),
 }
 """What a reader may see after each operation was killed, in the order in which it comes about: nothing in between."""
@@ -305,7 +323,9 @@ def run_killed(folder: Path, operation: Operation, at: int, system: bool) -> Kil
             killer = Killer(at)
             calls = Killer(0) if system else killer
             storage = ResolvingStorage(KillingStorage(LocalStorage(folder), calls), attempts=1)
-            registry = Registry(storage, settings=SETTINGS, heartbeats=False)
+            registry = Registry(
+                storage, settings=SETTINGS, heartbeats=False, use_cache=False
+            )  # each kill has a store anew
             os_write = os.write
             if system:
                 watch_system_calls(killer)
@@ -331,7 +351,7 @@ def run_killed(folder: Path, operation: Operation, at: int, system: bool) -> Kil
 def verify(folder: Path, told: list[str], allowed: Sequence[Content]) -> list[str]:
     """What is wrong after the kill; an empty list when everything is as promised."""
     clock = Patient()
-    reader = Registry(LocalStorage(folder), settings=SETTINGS, heartbeats=False, clock=clock)
+    reader = Registry(LocalStorage(folder), settings=SETTINGS, heartbeats=False, clock=clock, use_cache=False)
     wrong = list(_wrong_words(reader, told))
     before = see(reader)
     # What the caller was told is there is there: each such word is about one more of the states it comes through.
@@ -398,6 +418,8 @@ def _half_runs(registry: Registry) -> Iterator[str]:
 def _dead_bytes(registry: Registry) -> list[str]:
     committed = {run.id for run in registry.runs(state="COMMITTED")}
     dropped = {d.prefix for d in registry.datasets(kind="dropped")}
+    deleted = [(d.prefix, registry.ledger.cells.latest("dataset", d.id)) for d in registry.datasets(state="DELETED")]
+    dropped |= {prefix for prefix, cell in deleted if cell is not None and cell.value.get("purged")}
     keys = [info.key for info in registry.storage.list("data/")]
     return [k for k in keys if k.split("/")[3] not in committed or any(k.startswith(p) for p in dropped)]
 
@@ -425,9 +447,10 @@ WORDS: dict[str, Callable[..., bool]] = {
     "reaped": lambda registry: (
         [(r.state, r.failure.kind) for r in registry.runs(purpose="dead")] == [("ABORTED", "reaped")]
     ),
+    "released": lambda registry: sum(d.state == "DELETED" for d in registry.datasets()) == 2,
     "collected": lambda registry: _dead_bytes(registry) == [],
 }
-PUBLISHING = ("committed", "ready", "registered", "reverted")
+PUBLISHING = ("committed", "ready", "registered", "reverted", "released")
 
 
 def _wrong_words(registry: Registry, told: list[str]) -> Iterator[str]:

@@ -22,9 +22,10 @@ OPERATIONS = (
     "documents",
     "revert",
     "reap_and_collect",
+    "let_go",
     "attempts",
 )
-PHASES = ("begin", "write", "commit", "close", "rollback", "reap", "collect", "revert")
+PHASES = ("begin", "write", "commit", "close", "rollback", "reap", "collect", "revert", "release")
 
 
 def kill_everywhere() -> tuple[Counter[str], Counter[str]]:
@@ -43,7 +44,7 @@ def kill_everywhere() -> tuple[Counter[str], Counter[str]]:
 
 
 def test_a_kill_at_each_of_two_thousand_storage_and_system_calls() -> None:
-    """Killed before or after any call of begin, write, commit, close, rollback, reap, collect or revert: no harm."""
+    """Killed at any call of begin, write, commit, close, rollback, reap, collect, revert or release: no harm."""
     operations, phases = kill_everywhere()
     assert set(operations) == {f"{operation} {level}" for operation in OPERATIONS for level in LEVELS}
     assert set(phases) == {f"{phase} {level}" for phase in PHASES for level in LEVELS}

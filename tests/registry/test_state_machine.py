@@ -436,7 +436,7 @@ class RegistryMachine(RuleBasedStateMachine):
         reads=st.none() | st.sampled_from(KINDS),
         document=st.none() | st.sampled_from(DOCS),
     )
-    def publish(self, kind: str, how: Any, partition: Any, reads: Any, document: Any) -> Run:
+    def publish(self, kind: str, how: Any, partition: Any, reads: Any, document: Any) -> Any:
         """A whole run at once."""
         run = self.insert_run("on_close")
         if reads is not None:
