@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
+import pyarrow as pa
 import pytest
 from registry_support import FAST, numbers, publish, refused, rows, write
 
 from prefect_registry import Registry
+from prefect_registry.datasets import releasing
 from prefect_registry.datasets.releasing import ReleaseReport
-from prefect_registry.errors import InvalidInput, InvalidState, NotFound
+from prefect_registry.errors import Conflict, InvalidInput, InvalidState, NotFound
 from prefect_registry.ids import random_token
 
 
@@ -292,6 +296,72 @@ def test_a_revert_that_was_taken_back_hides_again_from_then_on(store: Registry, 
     store.set_retention("orders", keep_days=7)
     clock.ahead = timedelta(days=26)
     assert store.release().kept == {"current": 1, "keep_days": 1}
+
+
+def months(registry: Registry, mode: str, *found: int, **options: Any) -> str:
+    """Publish a dataset whose files lie in a folder for each month; returns the run's id."""
+    with registry.run("months") as run, run.dataset("orders", mode=mode, **options) as ds:
+        ds.write_table(pa.table({"m": found, "n": [m * 10 for m in found]}), partition_by=["m"])
+    return run.id
+
+
+def test_a_dataset_whose_folders_were_replaced_one_by_one(store: Registry, clock: Later) -> None:
+    """It goes when nothing of it is left, and counts as hidden since then; it still ends the table."""
+    oldest = publish(store, "orders", 1)
+    with store.run("derive") as derive:
+        store.table("orders").to_table()
+        write(derive, "report", 1)
+    year = months(store, "replace", 1, 2, 3)
+    newer = []
+    for month in (3, 1, 2):
+        clock.ahead += timedelta(days=1)
+        store.set_retention("orders", keep_days=0.5)
+        assert made(store, year) not in ids(store.release())
+        newer.append(months(store, "replace_partitions", month, partition={"m": month}))
+    clock.ahead += timedelta(days=0.4)
+    assert store.release().kept == {"current": 3, "keep_days": 1, "keep_used": 1, "no_rule": 1}
+    clock.ahead += timedelta(days=0.2)
+    assert ids(store.release(dry_run=False)) == {made(store, year)}
+    store.collect(dry_run=False)
+    assert files_left(store) >= {oldest, *newer}
+    assert year not in files_left(store)
+    for view in (store, store.snapshot()):
+        found = view.table("orders").to_table()
+        assert sorted(found["n"].to_pylist()) == [10, 20, 30]
+    with pytest.raises(InvalidState, match="released by retention"):
+        store.revert(newer[1])
+    again = months(store, "replace_partitions", 1, partition={"m": 1})
+    store.revert(newer[1])
+    with pytest.raises(InvalidState, match="released by retention"):
+        store.revert(again)
+
+
+def test_overlapping_releases_and_reverts_conflict(store: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was computed from a state that is no more is not done: a rule, or a revert, that came between."""
+    publish(store, "orders", 1)
+    newest = publish(store, "orders", 2)
+    store.set_retention("*", keep_last=1)
+    plan = releasing._Release.plan
+
+    def meanwhile(what: Callable[[], object]) -> None:
+        def planned(self: Any) -> Any:
+            found = plan(self)
+            what()
+            return found
+
+        monkeypatch.setattr(releasing._Release, "plan", planned)
+        with pytest.raises(Conflict) as caught:
+            store.release(dry_run=False)
+        assert caught.value.committed == "no"
+        monkeypatch.undo()
+
+    meanwhile(lambda: store.set_retention("orders", keep_last=5))
+    store.remove_retention("orders")
+    meanwhile(lambda: store.set_retention("*", keep_last=2))
+    store.set_retention("*", keep_last=1)
+    meanwhile(lambda: store.revert(newest))
+    assert rows(store, "orders") == [1]
+    assert [r.id for r in store.runs(state="RUNNING")] == []
 
 
 # -- readers ---------------------------------------------------------------------------------------------------------
