@@ -15,6 +15,7 @@ from prefect_registry.datasets import releasing
 from prefect_registry.datasets.releasing import ReleaseReport
 from prefect_registry.errors import Conflict, InvalidInput, InvalidState, NotFound
 from prefect_registry.ids import random_token
+from prefect_registry.records.datasets import Mode
 
 
 class Later:
@@ -298,7 +299,7 @@ def test_a_revert_that_was_taken_back_hides_again_from_then_on(store: Registry, 
     assert store.release().kept == {"current": 1, "keep_days": 1}
 
 
-def months(registry: Registry, mode: str, *found: int, **options: Any) -> str:
+def months(registry: Registry, mode: Mode, *found: int, **options: Any) -> str:
     """Publish a dataset whose files lie in a folder for each month; returns the run's id."""
     with registry.run("months") as run, run.dataset("orders", mode=mode, **options) as ds:
         ds.write_table(pa.table({"m": found, "n": [m * 10 for m in found]}), partition_by=["m"])
@@ -327,7 +328,7 @@ def test_a_dataset_whose_folders_were_replaced_one_by_one(store: Registry, clock
     assert year not in files_left(store)
     for view in (store, store.snapshot()):
         found = view.table("orders").to_table()
-        assert sorted(found["n"].to_pylist()) == [10, 20, 30]
+        assert found.sort_by("n")["n"].to_pylist() == [10, 20, 30]
     with pytest.raises(InvalidState, match="released by retention"):
         store.revert(newer[1])
     again = months(store, "replace_partitions", 1, partition={"m": 1})
