@@ -26,6 +26,7 @@ NOT_FOR_USERS = {
     "DatasetWriter": {"closed", "opened", "store_file"},
     "Dataset": {"prefix"},
     "Registry": {"begin_attempt", "ledger"},
+    "RetentionRule": {"as_value"},
 }
 """What has no underscore because other modules of the package call it, and is no promise to users."""
 IMPORTED_BY_USERS = {"LedgerSettings"}
@@ -138,6 +139,8 @@ def api() -> Iterator[str]:
     from prefect_registry.catalog.results import CellInfo, DatasetInfo, Edge, Page, Total
     from prefect_registry.catalog.sync import SyncReport
     from prefect_registry.datasets.reading import Dataset
+    from prefect_registry.datasets.releasing import Released, ReleaseReport
+    from prefect_registry.datasets.retention import RetentionRule
     from prefect_registry.datasets.revert import RevertReport
     from prefect_registry.datasets.tables import Table
     from prefect_registry.datasets.writing import DatasetWriter
@@ -162,7 +165,8 @@ def api() -> Iterator[str]:
         yield f"## {name}\n\n```text\n{_signature(thing, name)}\n```\n\n{where}{_doc(thing)}\n"
     for cls in (prefect_registry.Registry, prefect_registry.RegistryProtocol, Run, DatasetWriter, Dataset, Table,
                 Snapshot, Catalog, Page, RunInfo, DatasetInfo, EventInfo, IncidentInfo, CellInfo, Total, Edge,
-                SyncReport, Closed, ReapReport, CollectReport, RevertReport, CopyReport, FsckReport, Finding,
+                SyncReport, Closed, ReapReport, CollectReport, RetentionRule, ReleaseReport, Released,
+                RevertReport, CopyReport, FsckReport, Finding,
                 ProbeReport, ProbeCheck, LedgerSettings):  # fmt: skip
         yield from _class(cls)
     for model in (FileEntry, Failure, Doc, DoctagsAsset):
