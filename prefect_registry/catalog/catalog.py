@@ -7,11 +7,10 @@ from contextlib import contextmanager
 from datetime import datetime
 from functools import cached_property
 from sqlite3 import Connection
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from prefect_registry.asynchronous import twin
 from prefect_registry.catalog import subjects
-from prefect_registry.catalog.checkpoints.writing import CheckpointReport, Checkpoints
 from prefect_registry.catalog.database import Database
 from prefect_registry.catalog.lineage import Direction, edges_from
 from prefect_registry.catalog.place import index_file
@@ -33,6 +32,9 @@ from prefect_registry.ledger import paths
 from prefect_registry.ledger.store import Store
 from prefect_registry.records.documents import Doc, DoctagsAsset
 from prefect_registry.records.store import RegistryDocument
+
+if TYPE_CHECKING:  # what few programs do need not be loaded by all
+    from prefect_registry.catalog.checkpoints.writing import CheckpointReport, Checkpoints
 
 T = TypeVar("T")
 By = Literal["kind", "day"]
@@ -81,6 +83,8 @@ class Catalog:
 
     @cached_property
     def _checkpoints(self) -> Checkpoints:
+        from prefect_registry.catalog.checkpoints.writing import Checkpoints
+
         return Checkpoints(self._store, self._database, self._sync)
 
     # -- keeping up ----------------------------------------------------------------------------------------------

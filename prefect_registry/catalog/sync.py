@@ -11,7 +11,6 @@ from typing import Any
 import orjson
 
 from prefect_registry.catalog.applying import Change, Reader
-from prefect_registry.catalog.checkpoints.loading import load_newest
 from prefect_registry.catalog.checkpoints.parts import note_changes, note_dataset
 from prefect_registry.catalog.database import Database
 from prefect_registry.catalog.look import Look, View, whole_look
@@ -62,8 +61,11 @@ class Sync:
 
     def _run(self) -> SyncReport:
         state = self._state()
-        if not state and load_newest(self._store, self._database) is not None:
-            state = self._state()
+        if not state:
+            from prefect_registry.catalog.checkpoints.loading import load_newest
+
+            if load_newest(self._store, self._database) is not None:
+                state = self._state()
         sealed = str(state.get("sealed") or "")
         seen = {row["key"] for row in self._database.rows("SELECT key FROM seen")}
         unsettled = [row["run_id"] for row in self._database.rows("SELECT run_id FROM unsettled")]

@@ -5,15 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prefect_registry.asynchronous import iterator_twin, twin
 from prefect_registry.catalog.catalog import Catalog
-from prefect_registry.catalog.checkpoints.writing import CheckpointReport
-from prefect_registry.catalog.fsck.checking import fsck
-from prefect_registry.catalog.fsck.files import DEFAULT_SAMPLE, Verify
-from prefect_registry.catalog.fsck.look import Progress
-from prefect_registry.catalog.fsck.report import FsckReport
 from prefect_registry.catalog.results import EventInfo, IncidentInfo, RunInfo
 from prefect_registry.datasets.reading import Dataset
 from prefect_registry.datasets.tables import Table
@@ -25,6 +20,12 @@ from prefect_registry.records.documents import Doc, DoctagsAsset
 from prefect_registry.registry.copying import Copy, CopyReport, open_target
 from prefect_registry.registry.snapshot import Parts, Snapshot
 from prefect_registry.registry.views import event_info, incident_info, run_info
+
+if TYPE_CHECKING:  # what few programs do need not be loaded by all
+    from prefect_registry.catalog.checkpoints.writing import CheckpointReport
+    from prefect_registry.catalog.fsck.files import Verify
+    from prefect_registry.catalog.fsck.look import Progress
+    from prefect_registry.catalog.fsck.report import FsckReport
 
 
 class RegistryReads:
@@ -156,7 +157,7 @@ class RegistryReads:
         self,
         *,
         verify: Verify = "sample",
-        sample: int | float = DEFAULT_SAMPLE,
+        sample: int | float = 100,
         repair: bool = False,
         progress: Progress | None = None,
     ) -> FsckReport:
@@ -173,6 +174,8 @@ class RegistryReads:
         Raises:
             StorageUnavailable, AccessDenied: The store cannot be read, which tells nothing of what is in it.
         """
+        from prefect_registry.catalog.fsck.checking import fsck
+
         store = self.parts.ledger.store
         return fsck(
             store, self.registry_id, self.catalog, verify=verify, sample=sample, repair=repair, progress=progress
