@@ -23,10 +23,11 @@ def _remove_home() -> None:
 
 atexit.register(_remove_home)
 
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    # A shell starts what it puts into the background with interrupts ignored, and every child would inherit that: the
-    # flows and commands that tests interrupt.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# A shell starts what it puts into the background with interrupts ignored, nohup with hang-ups, and every child would
+# inherit that: the flows and commands that tests interrupt.
+for _number, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, _handler)
 
 for _name in [
     *(name for name in os.environ if name.startswith(("AWS_", "AZURE_", "GOOGLE_", "PREFECT_"))),

@@ -297,7 +297,7 @@ def test_a_trigger_on_a_committed_dataset_starts_a_deployment(lab: Lab, store: R
 
     said = tmp_path / "said"
     ingest()
-    until(said.exists, "the deployment that the event starts")
+    until(lambda: said.exists() and said.read_text(), "the deployment that the event starts")
     assert said.read_text() == "prefect-registry.dataset.triggering 5"
 
 

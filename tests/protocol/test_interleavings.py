@@ -82,7 +82,7 @@ def _overwrite_decision(ledger: Ledger) -> None:
 
 
 def _collect_without_a_decision(ledger: Ledger) -> None:
-    ledger.housekeeping._dead = lambda run_id, objects: objects  # type: ignore
+    ledger.housekeeping._collector._dead_of = lambda run_id, objects, later: ((o, False) for o in objects)  # type: ignore
     ledger.leases.stopped = lambda run_id: True  # type: ignore
 
 
@@ -135,7 +135,7 @@ def _collect_what_a_committed_run_has_begun(ledger: Ledger) -> None:
     def unpublished(run_id: str) -> set[str]:
         return {o.key.split("/")[5] for o in ledger.store.storage.list(paths.run_prefix(run_id) + "datasets/")}
 
-    ledger.housekeeping._unpublished = unpublished  # type: ignore[method-assign]
+    ledger.housekeeping._collector._unpublished = unpublished  # type: ignore[method-assign]
 
 
 class _NeverTakesOver(Datasets):
