@@ -14,7 +14,7 @@ from prefect_registry.blocks.base import RegistryBlock
 from prefect_registry.errors import ConfigurationError
 
 NAME_VARIABLE = "REGISTRY_BLOCK_NAME"
-_TODO = "Correct it, and run this again"
+_MEND = "Correct it, and run this again"
 _YES, _NO = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 _Problem = tuple[str, str]
@@ -59,7 +59,7 @@ def block_of(cls: type[RegistryBlock], given: Mapping[str, str], called: Callabl
     try:
         return cls.model_validate(data)
     except ConfigurationError as error:
-        error.todo = _TODO
+        error.todo = _MEND
         raise
 
 
@@ -91,7 +91,7 @@ def _refuse(problems: list[_Problem]) -> None:
     if problems:
         whats = [what for what, _ in problems]
         why = "; ".join(dict.fromkeys(why for _, why in problems))
-        raise ConfigurationError("; ".join(whats), why=why, todo=_TODO, committed="no", problems=whats)
+        raise ConfigurationError("; ".join(whats), why=why, todo=_MEND, committed="no", problems=whats)
 
 
 def save_from_environment(cls: type[RegistryBlock]) -> None:

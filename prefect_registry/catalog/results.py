@@ -8,7 +8,7 @@ from datetime import datetime
 from html import escape
 from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar, overload
 
-from prefect_registry.records.datasets import Mode, Partition
+from prefect_registry.records.datasets import DatasetState, Mode, Partition
 from prefect_registry.records.runs import Failure
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 RunState = Literal["RUNNING", "COMMITTED", "ABORTED"]
-DatasetState = Literal["PENDING", "STAGED", "READY", "ROLLED_BACK", "ARCHIVED", "DELETED"]
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -16,9 +16,6 @@ from prefect_registry.records.events import Event
 from prefect_registry.records.runs import Begin, Decision, Outcome
 
 Row = dict[str, Any]
-
-TOMBSTONES = "dataset"
-"""The type of the cells that hold later states of datasets."""
 
 
 @dataclass(frozen=True)
@@ -149,12 +146,6 @@ def cell_row(key: str, cell: CellGeneration, visible_at: datetime) -> Row:
         "value": json_text(cell.value),
         "visible_at": micros(visible_at),
     }
-
-
-def later_state(value: Mapping[str, Any]) -> str:
-    """What a tombstone says of its dataset."""
-    state = value.get("state")
-    return str(state) if state in ("READY", "ARCHIVED") else "DELETED"
 
 
 def edge_row(source: str, relation: str, target: str, asserted_by: str, at: datetime) -> Row:

@@ -14,12 +14,13 @@ from prefect_registry.catalog.applying import Change, Reader
 from prefect_registry.catalog.checkpoints.parts import note_changes, note_dataset
 from prefect_registry.catalog.database import Database
 from prefect_registry.catalog.look import Look, View, whole_look
-from prefect_registry.catalog.rows import TOMBSTONES, Row, later_state
+from prefect_registry.catalog.rows import Row
 from prefect_registry.catalog.schema import micros, moment
 from prefect_registry.ledger import paths
 from prefect_registry.ledger.store import Store
 from prefect_registry.locks import ForkSafeLock
 from prefect_registry.records.cells import CellRef
+from prefect_registry.records.datasets import LATER_STATES, later_state
 
 MOST_AT_A_TIME = 2_000
 """How many datasets, events and cells are read before they are applied."""
@@ -185,7 +186,7 @@ def write(connection: sqlite3.Connection, change: Change) -> None:
     upsert(connection, "cells", change.rows["cells"], "type, key, gen")
     earlier = "(excluded.at, excluded.asserted_by) <= (edges.at, edges.asserted_by)"
     upsert(connection, "edges", change.rows["edges"], "source, relation, target", earlier)
-    tombstones = [row["name"] for row in change.rows["cells"] if row["type"] == TOMBSTONES]
+    tombstones = [row["name"] for row in change.rows["cells"] if row["type"] == LATER_STATES]
     tombstones += [row["id"] for row in change.rows["datasets"] if row["outcome"] == "committed"]
     show_later_states(connection, tombstones)
     connection.executemany(
@@ -212,7 +213,7 @@ def show_later_states(connection: sqlite3.Connection, dataset_ids: Sequence[str]
     """Give datasets the state that their newest tombstone says."""
     for dataset_id in dataset_ids:
         found = connection.execute(
-            "SELECT value FROM cells WHERE type = ? AND name = ? ORDER BY gen DESC LIMIT 1", (TOMBSTONES, dataset_id)
+            "SELECT value FROM cells WHERE type = ? AND name = ? ORDER BY gen DESC LIMIT 1", (LATER_STATES, dataset_id)
         ).fetchone()
         if found is not None:
             state = later_state(orjson.loads(found["value"] or "{}"))

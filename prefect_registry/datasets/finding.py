@@ -7,18 +7,15 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 
 from prefect_registry.datasets import manifest
-from prefect_registry.datasets.reading import Dataset, DatasetState
-from prefect_registry.datasets.usage import LATER_STATES, Usage
+from prefect_registry.datasets.reading import Dataset
+from prefect_registry.datasets.usage import Usage
 from prefect_registry.errors import IntegrityError, NotFound
 from prefect_registry.ids import is_run_id, parse_inner_id
 from prefect_registry.ledger import paths
 from prefect_registry.ledger.journal import RunEntry
 from prefect_registry.ledger.ledger import Ledger
 from prefect_registry.names import key_of
-from prefect_registry.records.datasets import DatasetGeneration
-
-TOMBSTONES = LATER_STATES
-"""The type of the cells that hold later states of datasets: a tombstone un-publishes one (``revert``)."""
+from prefect_registry.records.datasets import LATER_STATES, DatasetGeneration, DatasetState, later_state
 
 
 class Finding:
@@ -110,14 +107,12 @@ class Finding:
 
     def later_state(self, dataset_id: str, as_of: datetime | None = None) -> DatasetState:
         """READY, or what a tombstone made of it."""
-        latest = self.ledger.cells.latest(TOMBSTONES, dataset_id, as_of=as_of)
-        if latest is None or latest.value.get("state") == "READY":
-            return "READY"
-        return "ARCHIVED" if latest.value.get("state") == "ARCHIVED" else "DELETED"
+        latest = self.ledger.cells.latest(LATER_STATES, dataset_id, as_of=as_of)
+        return later_state(latest.value) if latest is not None else "READY"
 
     def all(self, entries: Mapping[str, RunEntry], until: datetime | None = None) -> Iterator[Dataset]:
         """Every dataset in these entries, in their order; with ``until``, only steps that were taken by then."""
-        later = {key.split("/")[2] for key in paths.generations(self.store.storage.list(f"cells/{TOMBSTONES}/"))}
+        later = {key.split("/")[2] for key in paths.generations(self.store.storage.list(f"cells/{LATER_STATES}/"))}
         wanted = [(r, s, g) for r, e in entries.items() for s, g in sorted(e.datasets.items())]
         for start in range(0, len(wanted), 200):
             batch = wanted[start : start + 200]

@@ -6,14 +6,13 @@ from typing import NamedTuple
 
 from prefect_registry.catalog.histories import Published
 from prefect_registry.clock import iso
-from prefect_registry.datasets.finding import TOMBSTONES
 from prefect_registry.datasets.placing import Place
 from prefect_registry.datasets.reading import Dataset
 from prefect_registry.datasets.service import Datasets
 from prefect_registry.datasets.tables import without
 from prefect_registry.ledger import paths
 from prefect_registry.records.cells import CellGeneration
-from prefect_registry.records.datasets import DatasetGeneration
+from prefect_registry.records.datasets import LATER_STATES, DatasetGeneration
 
 
 class _Standing(NamedTuple):
@@ -77,7 +76,7 @@ class Proofs:
         listed = store.members(end).datasets.get(suffix) == dataset.gen
         if not listed or document.step != "staged" or document.kind != kind or document.dataset_id != dataset.id:
             return None
-        later = ledger.cells.latest(TOMBSTONES, dataset.id)
+        later = ledger.cells.latest(LATER_STATES, dataset.id)
         return _Standing((iso(root.closed_at), root.run_id), document, later)
 
 

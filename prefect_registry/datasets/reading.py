@@ -8,21 +8,20 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from prefect_registry.asynchronous import twin
 from prefect_registry.datasets.usage import Usage
 from prefect_registry.errors import IntegrityError, InvalidInput, InvalidState, NotFound, RegistryError
 from prefect_registry.ledger import paths
 from prefect_registry.ledger.store import Store
-from prefect_registry.records.datasets import FileEntry, Mode, Partition
+from prefect_registry.records.datasets import DatasetState, FileEntry, Mode, Partition
 from prefect_registry.storage.base import Download, Progress
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.dataset as pads
 
-DatasetState = Literal["PENDING", "STAGED", "READY", "ROLLED_BACK", "ARCHIVED", "DELETED"]
 _READABLE = ("READY", "STAGED", "ARCHIVED")
 
 

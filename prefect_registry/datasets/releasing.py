@@ -15,17 +15,17 @@ from prefect_registry.catalog.catalog import Catalog
 from prefect_registry.catalog.histories import Published, history, newest_cells, visible_descendant
 from prefect_registry.catalog.published import published_kinds
 from prefect_registry.clock import iso
-from prefect_registry.datasets.finding import TOMBSTONES
 from prefect_registry.datasets.placing import Place, places
 from prefect_registry.datasets.proving import Proofs, files_of
 from prefect_registry.datasets.retention import DEFAULT, RETENTION, RetentionRule, rules_of
 from prefect_registry.datasets.service import Datasets
 from prefect_registry.datasets.turns import TURN, take_turn
 from prefect_registry.ledger.runs import FLOW_RUN
+from prefect_registry.records.datasets import LATER_STATES
 
 log = logging.getLogger("prefect_registry")
 _AT_A_TIME = 200
-_NO_DESCENDANTS = (TOMBSTONES, RETENTION, TURN, FLOW_RUN)
+_NO_DESCENDANTS = (LATER_STATES, RETENTION, TURN, FLOW_RUN)
 """Types of cells that nobody makes from data."""
 
 
@@ -95,7 +95,7 @@ def release(datasets: Datasets, catalog: Catalog, dry_run: bool) -> ReleaseRepor
 
 def _tombstone(datasets: Datasets, run_id: str, dataset: Published, released: Released) -> None:
     datasets.ledger.cells.write(
-        TOMBSTONES,
+        LATER_STATES,
         dataset.id,
         {"state": "DELETED", "purged": True, "was": dataset.state, "kind": released.kind, "bytes": dataset.bytes},
         run_id=run_id,

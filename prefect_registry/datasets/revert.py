@@ -12,7 +12,6 @@ from typing import Any
 
 from prefect_registry.catalog.catalog import Catalog
 from prefect_registry.catalog.histories import history
-from prefect_registry.datasets.finding import TOMBSTONES
 from prefect_registry.datasets.placing import places
 from prefect_registry.datasets.proving import files_of
 from prefect_registry.datasets.service import LONGEST_REASON_CHARACTERS, Datasets
@@ -23,7 +22,7 @@ from prefect_registry.ledger import paths
 from prefect_registry.ledger.runs import FLOW_RUN
 from prefect_registry.records.base import printable
 from prefect_registry.records.cells import CellGeneration, CellRef
-from prefect_registry.records.datasets import DatasetGeneration
+from prefect_registry.records.datasets import LATER_STATES, DatasetGeneration
 
 
 @dataclass
@@ -118,7 +117,7 @@ def _published(datasets: Datasets, tree: list[str]) -> list[DatasetGeneration]:
 def _kinds_restored(datasets: Datasets, tree: list[str]) -> set[str]:
     """The kinds of the datasets whose later states the runs wrote."""
     cells = [CellRef(type_, key) for _, m in _members(datasets, tree) for type_, key, _ in m.cells]
-    ids = [cell.key for cell in cells if cell.type == TOMBSTONES]  # ids are their own keys
+    ids = [cell.key for cell in cells if cell.type == LATER_STATES]  # ids are their own keys
     firsts = [paths.dataset_key(run, suffix, 0) for run, suffix in (parse_inner_id(i, "ds", "dataset") for i in ids)]
     return {d.kind for d in (datasets.store.read_many(firsts, DatasetGeneration) if firsts else []) if d is not None}
 
@@ -133,11 +132,11 @@ def _hide_datasets(work: _Work) -> None:
 def _hide(work: _Work, dataset: DatasetGeneration) -> None:
     """Write a tombstone; one that was released stays so, and no longer hides what it had replaced."""
     cells, own = work.datasets.ledger.cells, work.report.run_id
-    found = cells.latest(TOMBSTONES, dataset.dataset_id, own) if work.releases.get(dataset.kind) else None
+    found = cells.latest(LATER_STATES, dataset.dataset_id, own) if work.releases.get(dataset.kind) else None
     released = found is not None and found.value.get("purged") is True
     kept = {**found.value, "was": "DELETED"} if found is not None and released else {}
     value = {**kept, "state": "DELETED", "reverted_run": work.report.reverted_run}
-    cells.write(TOMBSTONES, dataset.dataset_id, value, run_id=own, deleted=True, reason=work.reason)
+    cells.write(LATER_STATES, dataset.dataset_id, value, run_id=own, deleted=True, reason=work.reason)
     work.states[dataset.dataset_id] = "DELETED"
 
 
@@ -152,13 +151,13 @@ def _restore_cells(work: _Work) -> None:
             continue
         written = datasets.store.read(paths.cell_key(cell, gen), CellGeneration)
         latest = datasets.ledger.cells.latest(cell.type, written.name, report.run_id)
-        if cell.type == TOMBSTONES and latest is not None and latest.value.get("purged") is True:
+        if cell.type == LATER_STATES and latest is not None and latest.value.get("purged") is True:
             raise _released(report.reverted_run, f"dataset {written.name}")
         if latest is None or latest.tx not in tree:
             report.kept.append((cell.type, written.name))
             continue
         before = _before(datasets, cell, latest, tree)
-        restored_dataset = cell.type == TOMBSTONES and before is None
+        restored_dataset = cell.type == LATER_STATES and before is None
         value = {"state": "READY"} if restored_dataset else (dict(before.value) if before is not None else {})
         datasets.ledger.cells.write(
             cell.type,
@@ -169,7 +168,7 @@ def _restore_cells(work: _Work) -> None:
             deleted=False if restored_dataset else (before is None or before.deleted),
             reason=work.reason,
         )
-        if cell.type == TOMBSTONES:
+        if cell.type == LATER_STATES:
             work.states[written.name] = str(value.get("state"))
         report.cells.append((cell.type, written.name))
 

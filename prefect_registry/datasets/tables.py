@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING, Any
 from prefect_registry.asynchronous import twin
 from prefect_registry.catalog.catalog import Catalog
 from prefect_registry.catalog.published import Generation, publications, published_kinds, staged
-from prefect_registry.datasets.finding import TOMBSTONES
-from prefect_registry.datasets.reading import Dataset, DatasetState
+from prefect_registry.datasets.reading import Dataset
 from prefect_registry.datasets.service import Datasets
 from prefect_registry.errors import InvalidInput, NotFound
 from prefect_registry.ledger import paths
 from prefect_registry.ledger.journal import PublishedRun
 from prefect_registry.names import folder_values, spelled_in_folder
 from prefect_registry.records.cells import CellGeneration, CellRef
-from prefect_registry.records.datasets import DatasetGeneration, Partition
+from prefect_registry.records.datasets import LATER_STATES, DatasetGeneration, DatasetState, Partition
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -192,9 +191,9 @@ class Tables:
         newest: dict[str, int] = {}
         for run in published:
             for type_, key, gen in self._store.members(run.decision).cells:
-                if type_ == TOMBSTONES:
+                if type_ == LATER_STATES:
                     newest[key] = max(gen, newest.get(key, -1))
-        keys = [paths.cell_key(CellRef(TOMBSTONES, key), gen) for key, gen in newest.items()]
+        keys = [paths.cell_key(CellRef(LATER_STATES, key), gen) for key, gen in newest.items()]
         found = self._store.read_many(keys, CellGeneration) if keys else []
         gone = [d for d in found if d is not None and d.value.get("state") not in ("READY", "ARCHIVED")]
         released = {d.name for d in gone if d.value.get("purged") is True and d.value.get("was") == "READY"}

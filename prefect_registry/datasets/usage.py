@@ -8,9 +8,8 @@ from typing import Any, Protocol
 
 from prefect_registry.errors import InvalidState, StorageError
 from prefect_registry.ledger.ledger import Ledger
+from prefect_registry.records.datasets import LATER_STATES
 
-LATER_STATES = "dataset"
-"""The type of the cells that hold later states of datasets."""
 MOST_PER_RECORD = 10_000
 """How many ids fit one document."""
 

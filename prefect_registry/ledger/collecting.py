@@ -14,12 +14,11 @@ from prefect_registry.ledger.leases import Leases
 from prefect_registry.ledger.outcomes import Outcomes
 from prefect_registry.ledger.store import Store
 from prefect_registry.records.cells import CellGeneration
-from prefect_registry.records.datasets import DatasetGeneration
+from prefect_registry.records.datasets import LATER_STATES, DatasetGeneration
 from prefect_registry.records.runs import failure
 from prefect_registry.storage.base import ObjectInfo
 
 _AT_A_TIME = 1_000
-_LATER_STATES = "cells/dataset/"
 
 
 @dataclass
@@ -60,7 +59,9 @@ class Collector:
 
     def _dead(self, report: CollectReport) -> Iterator[str]:
         """The keys that can be deleted; the report counts each as it is yielded."""
-        generations = (o.key for o in self._store.storage.list(_LATER_STATES) if paths.gen_of_key(o.key) >= 0)
+        generations = (
+            o.key for o in self._store.storage.list(f"cells/{LATER_STATES}/") if paths.gen_of_key(o.key) >= 0
+        )
         later = _LaterStates(generations)
         listing = (o for o in self._store.storage.list(paths.DATA) if o.key.count("/") >= 4)
         for run_id, objects in groupby(listing, key=lambda o: o.key.split("/")[3]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
@@ -11,7 +12,20 @@ from prefect_registry.records.runs import Reference
 
 Mode = Literal["replace", "append", "replace_partitions"]
 DatasetStep = Literal["begun", "staged", "rolled_back"]
+DatasetState = Literal["PENDING", "STAGED", "READY", "ROLLED_BACK", "ARCHIVED", "DELETED"]
 Partition = dict[str, Any]
+
+
+LATER_STATES = "dataset"
+"""The type of the cells, named by dataset ids, that hold what became of datasets after they were published."""
+
+
+def later_state(value: Mapping[str, Any]) -> DatasetState:
+    """What the value of such a cell makes of its dataset: READY again, ARCHIVED, or DELETED."""
+    state = value.get("state")
+    if state == "READY":
+        return "READY"
+    return "ARCHIVED" if state == "ARCHIVED" else "DELETED"
 
 
 class FileEntry(Record):

@@ -11,7 +11,6 @@ from typing import Any, BinaryIO, TypeVar
 
 from prefect_registry.clock import StoreClock, SystemClock
 from prefect_registry.datasets import manifest
-from prefect_registry.datasets.usage import LATER_STATES
 from prefect_registry.errors import IntegrityError, InvalidState, NotFound
 from prefect_registry.ledger import paths
 from prefect_registry.ledger.frozen import FrozenStore
@@ -21,7 +20,7 @@ from prefect_registry.ledger.opening import open_registry
 from prefect_registry.ledger.outcomes import Outcomes
 from prefect_registry.ledger.store import Store
 from prefect_registry.records.cells import CellGeneration
-from prefect_registry.records.datasets import DatasetGeneration, FileEntry
+from prefect_registry.records.datasets import LATER_STATES, DatasetGeneration, FileEntry
 from prefect_registry.records.runs import Decision, failure
 from prefect_registry.records.store import RegistryDocument
 from prefect_registry.storage.base import ObjectInfo, Progress, Upload

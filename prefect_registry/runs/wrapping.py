@@ -271,5 +271,5 @@ def _evaluated_one(annotation: Any, names: dict[str, Any]) -> Any:
         return annotation
     try:
         return eval(annotation, names)  # as inspect.signature(eval_str=True) does, one by one
-    except Exception:
+    except Exception:  # the user's code: most often a name that is not defined yet, and then it stays text
         return annotation

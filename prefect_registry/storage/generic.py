@@ -226,6 +226,7 @@ class GenericStorage(Storage):
 
     @staticmethod
     def _make_folder(fs: Any, path: str) -> None:
+        # Another writer was first, or it has no folders; if it needs one and has none, the write itself says so.
         with contextlib.suppress(FileExistsError, NotImplementedError):
             fs.makedirs(path.rpartition("/")[0], exist_ok=True)
 

@@ -10,13 +10,13 @@ from itertools import takewhile
 from prefect_registry.catalog.fsck.expected import cell_entry, owner_of_cell
 from prefect_registry.catalog.fsck.look import Checked, Damage, batches
 from prefect_registry.catalog.fsck.walking import CELLS, foreign
-from prefect_registry.catalog.rows import TOMBSTONES, later_state
 from prefect_registry.clock import iso, parse_iso
 from prefect_registry.ids import is_run_id
 from prefect_registry.ledger import paths
 from prefect_registry.ledger.runs import FLOW_RUN
 from prefect_registry.names import key_of
 from prefect_registry.records.cells import CellGeneration, CellRef
+from prefect_registry.records.datasets import LATER_STATES, later_state
 from prefect_registry.storage.base import ObjectInfo
 
 _GENERATION = re.compile(r"cells/[^/]+/[^/]+/[0-9]{10}\.json")
@@ -67,7 +67,7 @@ def _gap(checked: Checked, cell: CellRef, gens: range, behind: ObjectInfo) -> No
 def _skip(checked: Checked, cell: CellRef) -> None:
     """What the index must say of a cell is not known, nor of the dataset whose later states it holds."""
     checked.scratch.add("skipped", [(owner_of_cell(*cell),)])
-    if cell.type == TOMBSTONES:
+    if cell.type == LATER_STATES:
         checked.scratch.add("skipped", [(f"run_{cell.key[3:29]}",)])
 
 
@@ -121,7 +121,7 @@ def _expect(checked: Checked, cell: CellRef, document: CellGeneration) -> None:
             return
         visible_at = standing.settled_at
     checked.scratch.add("expected", [cell_entry(cell.key, document, visible_at)])
-    if cell.type == TOMBSTONES:
+    if cell.type == LATER_STATES:
         checked.scratch.run(
             "INSERT INTO later VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE SET gen = excluded.gen,"
             " state = excluded.state WHERE excluded.gen >= later.gen",

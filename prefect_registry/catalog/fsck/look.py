@@ -14,12 +14,13 @@ from prefect_registry.catalog.applying import Reader
 from prefect_registry.catalog.fsck.report import KINDS, Finding, Findings, Severity
 from prefect_registry.catalog.fsck.scratch import Scratch
 from prefect_registry.catalog.look import Look, View
-from prefect_registry.catalog.rows import TOMBSTONES, Standing
+from prefect_registry.catalog.rows import Standing
 from prefect_registry.clock import iso, parse_iso
 from prefect_registry.errors import AccessDenied, NotFound, RegistryError, StorageUnavailable
 from prefect_registry.ledger.ledger import Ledger
 from prefect_registry.ledger.store import D, Store
 from prefect_registry.records.cells import CellGeneration
+from prefect_registry.records.datasets import LATER_STATES
 from prefect_registry.storage.base import ObjectInfo
 
 T = TypeVar("T")
@@ -122,7 +123,7 @@ class Checked:
 
     def is_released(self, dataset_id: str) -> bool:
         """Whether retention has given the bytes of a dataset free: then they are gone, or will be (P8)."""
-        latest = tolerant(lambda: self._cells.latest(TOMBSTONES, dataset_id))
+        latest = tolerant(lambda: self._cells.latest(LATER_STATES, dataset_id))
         return isinstance(latest, CellGeneration) and latest.value.get("purged") is True
 
     def exists(self, key: str) -> bool:

@@ -117,7 +117,8 @@ def sums(total: Total) -> dict[str, Any]:
 
 
 def _states(what: str) -> list[str]:
-    from prefect_registry.catalog.results import DatasetState, RunState
+    from prefect_registry.catalog.results import RunState
+    from prefect_registry.records.datasets import DatasetState
 
     return list(get_args(RunState if what == "runs" else DatasetState))
 

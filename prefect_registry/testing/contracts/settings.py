@@ -37,4 +37,4 @@ class ContractSettings:
     @pytest.fixture
     def storage(self) -> Storage:
         """A raw storage, empty, that nobody else uses."""
-        raise NotImplementedError
+        raise NotImplementedError("override the fixture 'storage': the contract tests what it returns")

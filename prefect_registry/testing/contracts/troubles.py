@@ -28,7 +28,7 @@ class BucketContract:
     @pytest.fixture
     def without_bucket(self) -> Storage:
         """A raw storage in a bucket that does not exist."""
-        raise NotImplementedError
+        raise NotImplementedError("override the fixture 'without_bucket': the contract tests what it returns")
 
     def test_missing_bucket(self, without_bucket: Storage, tmp_path: Path) -> None:
         """A missing bucket is a ``StorageError`` that names it, at once: never "not found", empty or unknown."""
@@ -47,7 +47,7 @@ class AccessContract:
     @pytest.fixture
     def denied(self) -> Storage:
         """A raw storage with wrong credentials, or without permission."""
-        raise NotImplementedError
+        raise NotImplementedError("override the fixture 'denied': the contract tests what it returns")
 
     def test_denied(self, denied: Storage, tmp_path: Path) -> None:
         """Without permission every call is ``AccessDenied``, at once, with what to do about it."""
@@ -67,7 +67,7 @@ class ServerContract:
     @pytest.fixture
     def unreachable(self) -> Storage:
         """A raw storage at an address where nobody listens."""
-        raise NotImplementedError
+        raise NotImplementedError("override the fixture 'unreachable': the contract tests what it returns")
 
     def test_server_down(self, unreachable: Storage, tmp_path: Path) -> None:
         """A server that is down is ``StorageUnavailable`` for every call, soon; a create ends as unknown, in time."""
