@@ -28,11 +28,7 @@ RandomBytes = Callable[[int], bytes]
 
 def encode(value: int, length: int) -> str:
     """Crockford base32 of ``value`` in exactly ``length`` lower-case characters, most significant first."""
-    chars = []
-    for _ in range(length):
-        chars.append(ALPHABET[value & 31])
-        value >>= 5
-    return "".join(reversed(chars))
+    return "".join([ALPHABET[value >> shift & 31] for shift in range(5 * length - 5, -1, -5)])
 
 
 def decode(text: str) -> int:

@@ -62,12 +62,15 @@ class Closing:
         notes: str | None = None,
         result: Any = UNSET,
         refuse_pending: bool = False,
+        confirm: Callable[[], object] = lambda: None,
     ) -> Closed:
         """Publish everything that is staged in the run, by one object, or learn who decided it otherwise.
 
         Args:
             result: The flow's return value; recorded when it is JSON of at most 16 KiB (P14).
             refuse_pending: Raise ``InvalidState`` instead of leaving out datasets that were begun and never committed.
+            confirm: Called right before the decision when the run publishes anything. It may raise: then the run is
+                left undecided.
 
         Raises:
             RunAborted: Somebody aborted the run, or the run around it does not list it. Committed: no.
@@ -92,6 +95,8 @@ class Closing:
             )
         self._mark_late_begin(begin, listing)
         inline, more = self._split(run_id, members)
+        if members != Members():
+            confirm()
         has_result, value = _recordable(result)
         decision = Decision(
             write_id=self._store.ids.write_id(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from typing import Any
@@ -94,12 +94,20 @@ class Ledger:
         return attempt
 
     def commit(
-        self, run_id: str, *, notes: str | None = None, result: Any = UNSET, refuse_pending: bool = False
+        self,
+        run_id: str,
+        *,
+        notes: str | None = None,
+        result: Any = UNSET,
+        refuse_pending: bool = False,
+        confirm: Callable[[], object] = lambda: None,
     ) -> Closed:
         """Commit a run; see :meth:`Closing.commit`. Heartbeats end with the decision, whatever it is."""
         try:
             with in_run(run_id):
-                closed = self.closing.commit(run_id, notes=notes, result=result, refuse_pending=refuse_pending)
+                closed = self.closing.commit(
+                    run_id, notes=notes, result=result, refuse_pending=refuse_pending, confirm=confirm
+                )
         except OutcomeUnknown:
             self.beats.stop(run_id)  # nobody may come back to it: then its lease must run out
             raise

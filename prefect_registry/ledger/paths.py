@@ -91,6 +91,7 @@ def see_key(run_id: str, now: datetime) -> str:
     return f"runs/{hour_of(now)}/{run_id}/see"
 
 
+@functools.lru_cache(maxsize=20_000)
 def data_prefix(run_id: str) -> str:
     """All bytes of a run."""
     return f"data/{hour_of(began_at(run_id))}/{run_id}/"

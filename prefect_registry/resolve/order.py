@@ -79,7 +79,7 @@ def locate(registry: RegistryLike | None = None) -> Place:
     if settings.override:
         return _named_by("PREFECT_REGISTRY_OVERRIDE", settings.override, settings)
     if registry is not None:
-        return _named(registry)
+        return _named(registry, settings)
     around = surrounding_registry()
     if around is not None:
         return Place.of_registry(around, "the surrounding run")
@@ -117,11 +117,11 @@ def _named_by(setting: str, value: str, settings: RegistrySettings) -> Place:
     return Place.of_block(lookup.get_block(value, said_by), said_by)
 
 
-def _named(registry: RegistryLike) -> Place:
+def _named(registry: RegistryLike, settings: RegistrySettings) -> Place:
     if isinstance(registry, os.PathLike):
         return Place(str(os.fspath(registry)), "the call")
     if isinstance(registry, str):
-        return _named_in_words(registry)
+        return _named_in_words(registry, settings)
     from prefect_registry.blocks.base import RegistryBlock
     from prefect_registry.registry import Registry
 
@@ -132,9 +132,8 @@ def _named(registry: RegistryLike) -> Place:
     raise _nothing_known(registry)
 
 
-def _named_in_words(registry: str) -> Place:
+def _named_in_words(registry: str, settings: RegistrySettings) -> Place:
     if is_url(registry):
-        settings = current_settings()
         return Place(registry, "the call", settings.options() if registry == settings.url else {})
     if _REFERENCE.match(registry) or _NAME.match(registry):
         return Place.of_block(lookup.get_block(registry))

@@ -32,7 +32,6 @@ def run_sync(options: RunOptions, fn: Callable[..., T], args: tuple[Any, ...], k
             scope.refuse_unseen(unseen)
             if options.check is not None:
                 scope.passed(options.check(scope.run))
-            scope.look_at_flow_run()
     except BaseException as error:
         scope.let_signals_through()
         scope.fail(error)
@@ -40,7 +39,7 @@ def run_sync(options: RunOptions, fn: Callable[..., T], args: tuple[Any, ...], k
     finally:
         scope.unbind()
     if verdict.completed:
-        scope.commit(verdict)
+        scope.commit(verdict, scope.look_at_flow_run)
     else:
         scope.reject(verdict)
     return cast("T", returned)

@@ -215,14 +215,20 @@ class Scope:
     # -- from the decision to Prefect's record of it -----------------------------------------------------------------
 
     def look_at_flow_run(self) -> None:
-        """Refuse to publish what Prefect would not record as Completed; from here on signals wait for that record."""
+        """Refuse to publish what Prefect would not record as Completed; from here on signals wait for that record.
+
+        Right before the decision, and only when there is something to publish: asking costs a request.
+        """
         context = self._recorded_by()
         if context is not None:
             record.refuse_stopped(context)
             record.signals.hold(context)
 
     async def alook_at_flow_run(self) -> None:
-        """:meth:`look_at_flow_run` for an asynchronous flow, whose timeout does not interrupt its decision either."""
+        """:meth:`look_at_flow_run` for an asynchronous flow, whose timeout does not interrupt its decision either.
+
+        From the flow's own task, to which its client and its timeout belong: before the closing begins in a thread.
+        """
         context = self._recorded_by()
         if context is not None:
             await record.arefuse_stopped(context)
@@ -241,10 +247,11 @@ class Scope:
 
     # -- decisions -----------------------------------------------------------------------------------------------
 
-    def commit(self, verdict: Verdict) -> bool:
+    def commit(self, verdict: Verdict, confirm: Callable[[], object] = lambda: None) -> bool:
         """Publish. A commit that fails fails the flow; one that was interrupted is looked up before anything is said.
 
-        Returns whether the flow run must be recorded as Completed now, whatever wants to interrupt that.
+        ``confirm`` is called before a decision that publishes anything, and may refuse it by raising. Returns whether
+        the flow run must be recorded as Completed now, whatever wants to interrupt that.
 
         Raises:
             RunAborted: Somebody else aborted the run. Committed: no.
@@ -258,7 +265,7 @@ class Scope:
                 self._rehearse()
                 self.let_signals_through()
                 return False
-            closed = self._close(verdict)
+            closed = self._close(verdict, confirm)
         except BaseException:
             self.let_signals_through()
             raise
@@ -270,10 +277,11 @@ class Scope:
                 raise
         return self._owns_flow_run
 
-    def _close(self, verdict: Verdict) -> Closed:
+    def _close(self, verdict: Verdict, confirm: Callable[[], object]) -> Closed:
         try:
             self._refuse_spoiled()
-            closed = self.registry.close_run(self.run.id, True, result=verdict.value, refuse_pending=True)
+            ledger = self.registry.ledger
+            closed = ledger.commit(self.run.id, result=verdict.value, refuse_pending=True, confirm=confirm)
             if self._owns_flow_run:
                 record.stop_alarm(self.context)
         except OutcomeUnknown as error:
@@ -286,8 +294,7 @@ class Scope:
             if decision is None or not decision.committed or not self._goes_on(error):
                 raise
             # The flow's timeout or a signal struck when the commit was made already: the work is done, and said so.
-            closed = self.registry.close_run(self.run.id, True)
-        assert closed is not None
+            closed = self.registry.ledger.commit(self.run.id)
         return closed
 
     def _goes_on(self, error: BaseException) -> bool:

@@ -336,6 +336,27 @@ def test_a_flow_run_whose_server_does_not_answer_publishes_nothing(store: Regist
     assert seen(store).nothing()
 
 
+@pytest.mark.parametrize("publishes", [True, False])
+def test_the_state_is_asked_for_once_by_a_flow_that_publishes_anything(
+    store: Registry, proxy: Proxy, publishes: bool
+) -> None:
+    """Where nothing is staged, as by an idle tick of a schedule, nothing can become visible, and nothing is asked."""
+    paths: list[str] = []
+
+    @registry_run(store)
+    @flow
+    def ingest() -> None:
+        if publishes:
+            stage("a")
+        paths.append(f"/flow_runs/{this_flow_run.id}")
+        proxy.reset()
+
+    assert ended(ingest(return_state=True)).is_completed()
+    asked = [path for method, path in proxy.requests if method == "GET" and path.endswith(paths[0])]
+    assert len(asked) == publishes
+    assert seen(store).states() == ["COMMITTED"]
+
+
 def test_a_completion_that_cannot_be_recorded_is_told(
     moment: Moment, proxy: Proxy, caplog: pytest.LogCaptureFixture
 ) -> None:
