@@ -4,6 +4,11 @@
 
 PYTHON ?= python3
 ARGS ?=
+# Not empty: only what failed the last time.
+AGAIN ?=
+AGAIN_ARGS := $(if $(AGAIN),--last-failed --last-failed-no-failures none)
+# The tests start hundreds of processes: none should compile again what another one has compiled.
+unexport PYTHONDONTWRITEBYTECODE
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -44,7 +49,7 @@ demo: setup ## See the main job run, fail, and get killed, on real data
 	@$(BIN)/python -m flows.demo $(ARGS)
 
 test: setup ## Run the tests that need nothing but Python
-	@status=0; $(if $(ARGS),$(PYTEST) $(ARGS),$(BIN)/python tests/run_all.py) || status=$$?; \
+	@status=0; $(if $(ARGS),$(PYTEST) $(ARGS),$(BIN)/python tests/run_all.py $(AGAIN_ARGS)) || status=$$?; \
 	echo; \
 	echo "Did not run here:"; \
 	echo "  the Azure tests           make test-azure     (needs npm)"; \
@@ -53,7 +58,7 @@ test: setup ## Run the tests that need nothing but Python
 	exit $$status
 
 test-azure: setup $(AZURITE) ## Run the tests on Azure's emulator (needs npm)
-	@$(PYTEST) -m azure $(ARGS)
+	@$(PYTEST) -m azure $(ARGS) $(AGAIN_ARGS)
 
 $(AZURITE):
 	@command -v npm >/dev/null || { echo "The Azure tests need npm, to install Microsoft's emulator: apt-get install npm"; exit 1; }
@@ -64,7 +69,7 @@ $(AZURITE):
 
 test-browser: setup ## Run the tests in Prefect's user interface (needs Chromium)
 	@test -n "$(CHROMIUM)" || { echo "The browser tests need Chromium: apt-get update && apt-get install -y chromium"; exit 1; }
-	@CHROMIUM='$(CHROMIUM)' $(PYTEST) -m browser $(ARGS)
+	@CHROMIUM='$(CHROMIUM)' $(PYTEST) -m browser $(ARGS) $(AGAIN_ARGS)
 
 test-deep: setup ## Run the tests that take long
 	@$(PYTEST) -m 'deep and not azure and not browser' $(ARGS)

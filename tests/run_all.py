@@ -1,7 +1,7 @@
-"""Runs all tests in two halves at the same time: those that mostly wait for Prefect, and those that mostly compute.
+"""Runs all tests in three lanes at the same time, since many of them wait: for servers, workers, leases, disks.
 
-The output of the first is shown as it comes, that of the second when both have ended. A folder that is not named here
-belongs to the first half, so none is left out.
+The output of the first is shown as it comes, that of the others when all have ended. A folder that is not named here
+belongs to the first lane, so none is left out. Each lane keeps its own record of what failed, for ``--last-failed``.
 """
 
 from __future__ import annotations
@@ -9,37 +9,59 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 TESTS = Path(__file__).parent
-OWN = ("catalog", "protocol", "registry", "storage")
-"""What tests our own protocol, storage and reads: the second half. It keeps its own record of what failed."""
-OWN_CACHE = ".pytest_cache/own"
+CACHE = Path(".pytest_cache")
+LANES = {"own": ("catalog", "protocol", "registry"), "prefect": ("prefect",)}
+"""The lanes beside the first, by the folders that they run: our own protocol and reads, and flows of all kinds."""
 NOTHING_COLLECTED = 5
 
 
 def main() -> int:
-    """Run both halves with the arguments of pytest that were given; 0 when all passed."""
+    """Run all lanes with the arguments of pytest that were given; 0 when all passed."""
     pytest = [sys.executable, "-m", "pytest", *sys.argv[1:]]
-    first = [*pytest, *(f"--ignore={TESTS / name}" for name in OWN)]
-    second = [*pytest, "-o", f"cache_dir={OWN_CACHE}", *(str(TESTS / name) for name in OWN)]
-    failed = Path(OWN_CACHE) / "failed"
-    failed.unlink(missing_ok=True)
-    with tempfile.TemporaryFile() as output:
-        others = subprocess.Popen(second, stdout=output, stderr=subprocess.STDOUT)
-        try:
-            statuses = [subprocess.run(first, check=False).returncode, others.wait()]
-        finally:
-            others.kill()
-            others.wait()
-        output.seek(0)
-        print(f"\nAt the same time ran {', '.join(f'tests/{name}' for name in OWN)}:\n", flush=True)
-        sys.stdout.buffer.write(output.read())
-        sys.stdout.flush()
-    if statuses[1] not in (0, NOTHING_COLLECTED):
-        failed.parent.mkdir(parents=True, exist_ok=True)
-        failed.touch()  # for CI, which never runs these a second time
-    return max((status for status in statuses if status != NOTHING_COLLECTED), default=NOTHING_COLLECTED)
+    others = {
+        name: [*pytest, "-o", f"cache_dir={CACHE / name}", *(str(TESTS / folder) for folder in folders)]
+        for name, folders in LANES.items()
+    }
+    elsewhere = [f"--ignore={TESTS / folder}" for folders in LANES.values() for folder in folders]
+    with ExitStack() as stack:
+        outputs = {name: stack.enter_context(tempfile.TemporaryFile()) for name in others}
+        beside = {
+            name: stack.enter_context(_ended(subprocess.Popen(command, stdout=outputs[name], stderr=subprocess.STDOUT)))
+            for name, command in others.items()
+        }
+        statuses = {"first": subprocess.run([*pytest, *elsewhere], check=False).returncode}
+        statuses |= {name: lane.wait() for name, lane in beside.items()}
+        for name, output in outputs.items():
+            output.seek(0)
+            print(f"\nAt the same time ran {', '.join(f'tests/{folder}' for folder in LANES[name])}:\n", flush=True)
+            sys.stdout.buffer.write(output.read())
+            sys.stdout.flush()
+    for name in LANES:
+        _mark(CACHE / name / "failed", statuses[name] not in (0, NOTHING_COLLECTED))
+    return max((status for status in statuses.values() if status != NOTHING_COLLECTED), default=NOTHING_COLLECTED)
+
+
+@contextmanager
+def _ended(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that ends with the block, also by an interrupt."""
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _mark(file: Path, failed: bool) -> None:
+    """Leave a mark for CI, which runs some lanes never a second time."""
+    file.unlink(missing_ok=True)
+    if failed:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
 
 
 if __name__ == "__main__":
