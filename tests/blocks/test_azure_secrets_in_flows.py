@@ -103,7 +103,7 @@ class CaseOverTls(Case):
         found.told += done.stdout
         return found
 
-    def publish(self, reference: str, caplog: pytest.LogCaptureFixture) -> Report:
+    def publish(self, reference: str) -> Report:
         report = self.run(reference, "commit", "fail")
         assert "Request URL: " in report.told  # so what Azure's clients log is looked through too
         return report
