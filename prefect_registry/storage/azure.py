@@ -126,6 +126,8 @@ class AzureStorage(RemoteStorage):
 
     @override
     def explain(self, error: Exception, key: str) -> Exception:
+        from azure.core.exceptions import ClientAuthenticationError  # a key that is no base64 raises a kind of it
+
         said = self.said(error)
         code = getattr(error, "error_code", None)
         code = str(getattr(code, "value", code))
@@ -138,7 +140,7 @@ class AzureStorage(RemoteStorage):
             return failures.already_exists(self.url, key)
         if status == 416:
             return failures.corrupt(self.url, key, "It is shorter than was recorded")
-        if code in _DENIED or status in (401, 403) or type(error).__name__ == "ClientAuthenticationError":
+        if code in _DENIED or status in (401, 403) or isinstance(error, ClientAuthenticationError):
             return failures.denied(self.url, key, said)
         if status == 412:
             return failures.already_exists(self.url, key)

@@ -15,6 +15,7 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import sysconfig
@@ -157,26 +158,37 @@ def fake_gcs(bucket: str = "registry") -> Iterator[Server]:
 
 
 @contextlib.contextmanager
-def azurite(folder_of_node_modules: Path, container: str = "registry") -> Iterator[Server]:
-    """Microsoft's Azure emulator, from ``npm install azurite`` in ``folder_of_node_modules``."""
+def azurite(
+    folder_of_node_modules: Path, container: str = "registry", certificate: Path | None = None
+) -> Iterator[Server]:
+    """Microsoft's Azure emulator, from ``npm install azurite`` in ``folder_of_node_modules``.
+
+    With a ``certificate``, a PEM file that holds its key too, it speaks TLS and takes tokens of service principals,
+    whose signature it does not check. Clients must trust the certificate: ``SSL_CERT_FILE`` in their environment.
+    """
     program = folder_of_node_modules / "node_modules" / ".bin" / "azurite-blob"
     if not program.exists():
         raise RuntimeError(f"azurite is not in {folder_of_node_modules}: run 'npm install azurite' there")
     with _folder() as folder:
         (port,) = free_ports(1)
-        endpoint = f"http://{HOST}:{port}/{_AZURITE_ACCOUNT}"
+        protocol = "https" if certificate else "http"
+        endpoint = f"{protocol}://{HOST}:{port}/{_AZURITE_ACCOUNT}"
         command = [str(program), "--blobHost", HOST, "--blobPort", str(port), "--inMemoryPersistence", "--silent"]
         command += ["--skipApiVersionCheck", "--disableTelemetry"]
+        if certificate:
+            command += ["--oauth", "basic", "--cert", str(certificate), "--key", str(certificate)]
         with _running(command, folder, endpoint) as process:
             connection = (
-                f"DefaultEndpointsProtocol=http;AccountName={_AZURITE_ACCOUNT};AccountKey={_AZURITE_KEY};"
-                f"BlobEndpoint={endpoint};"
+                f"DefaultEndpointsProtocol={protocol};AccountName={_AZURITE_ACCOUNT};"
+                f"AccountKey={_AZURITE_KEY};BlobEndpoint={endpoint};"
             )
             from azure.storage.blob import BlobServiceClient
 
-            with BlobServiceClient.from_connection_string(connection) as client:
+            trusted: dict[str, Any] = {"connection_verify": str(certificate)} if certificate else {}
+            with BlobServiceClient.from_connection_string(connection, **trusted) as client:
                 client.create_container(container)
-            yield Server("azurite", "az", endpoint, container, {"connection_string": connection}, process.pid)
+            known = {"account_name": _AZURITE_ACCOUNT, "account_key": _AZURITE_KEY}
+            yield Server("azurite", "az", endpoint, container, {"connection_string": connection}, process.pid, known)
 
 
 def _s3_options(key: str, secret: str, endpoint: str) -> dict[str, Any]:
@@ -266,6 +278,8 @@ def _answers(endpoint: str) -> bool:
             return True
     except urllib.error.HTTPError:
         return True  # any answer will do
+    except urllib.error.URLError as error:
+        return isinstance(error.reason, ssl.SSLCertVerificationError)  # it has a certificate of its own
     except OSError:
         return False
 
