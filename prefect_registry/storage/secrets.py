@@ -11,7 +11,8 @@ _SIGNATURE = re.compile(r"(?i)\b(sig|signature|x-amz-[a-z-]+|x-goog-[a-z-]+|toke
 _AUTHORIZATION = re.compile(r"(?i)(bearer|basic|sharedkey)\s+[A-Za-z0-9+/=._:-]{8,}")
 _PARTS_OF_CONNECTION_STRINGS = re.compile(r"(?i)(AccountKey|SharedAccessSignature)=([^;\s]+)")
 _PUBLIC_OPTIONS = re.compile(
-    r"(?i)^(endpoint(_url)?|region(_name)?|account_(name|host|url)|project|protocol|role_arn|session_name|verify|profile(_name)?|host|port|"
+    r"(?i)^(endpoint(_url)?|region(_name)?|account_(name|host|url)|project|protocol|role_arn|session_name|verify|"
+    r"profile(_name)?|host|port|(client|tenant)_id|"
     r"addressing_style|signature_version|use_ssl|anon|default_.*|.*(size|timeout|concurrency|version|style|mode))$"
 )
 _SHORTEST_SECRET = 4
