@@ -14,7 +14,7 @@ from prefect_registry.catalog import subjects
 from prefect_registry.catalog.database import Database
 from prefect_registry.catalog.lineage import Direction, edges_from
 from prefect_registry.catalog.place import index_file
-from prefect_registry.catalog.queries import MOST_PER_PAGE, Order, cursor, last_of, moment_of, where
+from prefect_registry.catalog.queries import MOST_PER_PAGE, Order, Where, cursor, last_of, moment_of, where
 from prefect_registry.catalog.results import (
     CellInfo,
     DatasetInfo,
@@ -129,7 +129,8 @@ class Catalog:
             as_of: As it was then (aware), by the times of the decisions.
             max_age: Seconds by which the answer may lag behind; by default the store is looked at first.
             filters: Fields: a value, or several of which one is enough; ``since`` and ``until`` (exclusive) for the
-                time; ``config={"region.name": "eu"}`` looks into JSON. None does not filter.
+                time; ``config={"region.name": "eu"}`` looks into JSON; ``left_out`` takes one of what was left out.
+                None does not filter.
 
         Raises:
             InvalidInput: Lists every filter that there is not.
@@ -253,8 +254,8 @@ class Catalog:
         asked = f"{subject.noun} {order} {as_of} {condition.sql} {condition.values}"
         behind = by.after(subject.unique, last_of(asked, after)) if after is not None else None
         source = subject.source if as_of is None else subject.past
-        sql = f"SELECT *, {by.column} AS last_value FROM ({source}) WHERE {condition.sql}"
-        values = dict(condition.values)
+        sql = f"SELECT *, {by.column} AS last_value FROM ({source}) AS item WHERE {condition.sql}"
+        values = self._bound(condition)
         if behind is not None:
             sql += f" AND {behind.sql}"
             values |= behind.values
@@ -283,8 +284,8 @@ class Catalog:
         condition = where(subject, filters, text, as_of)
         source = subject.source if as_of is None else subject.past
         with self.current(max_age) as connection:
-            sql = f"SELECT count(*) FROM ({source}) WHERE {condition.sql}"
-            return int(connection.execute(sql, condition.values).fetchone()[0])
+            sql = f"SELECT count(*) FROM ({source}) AS item WHERE {condition.sql}"
+            return int(connection.execute(sql, self._bound(condition)).fetchone()[0])
 
     def totals(
         self,
@@ -309,11 +310,15 @@ class Catalog:
         day = _DAY if "day" in wanted else "NULL"
         sql = (
             f"SELECT {kind} AS kind, {day} AS day, count(*) AS datasets, coalesce(sum(rows), 0) AS rows,"
-            f" coalesce(sum(bytes), 0) AS bytes, coalesce(sum(file_count), 0) AS files FROM ({source})"
+            f" coalesce(sum(bytes), 0) AS bytes, coalesce(sum(file_count), 0) AS files FROM ({source}) AS item"
             f" WHERE {condition.sql} GROUP BY 1, 2 ORDER BY 2, 1"
         )
         with self.current(max_age) as connection:
-            return [Total(*row) for row in connection.execute(sql, condition.values)]
+            return [Total(*row) for row in connection.execute(sql, self._bound(condition))]
+
+    def _bound(self, condition: Where) -> dict[str, Any]:
+        """The values that a query names."""
+        return {**condition.values, "url": self._store.storage.url}
 
     # -- lineage -------------------------------------------------------------------------------------------------
 
