@@ -166,7 +166,7 @@ class _Release:
             yield from candidates
             return
         for start in range(0, len(candidates), _AT_A_TIME):
-            with self._catalog.current(None if start == 0 else 60) as connection:
+            with self._catalog.current(max_age=None if start == 0 else 60) as connection:
                 part = [(p, visible_descendant(connection, p.dataset.id, _NO_DESCENDANTS))
                         for p in candidates[start : start + _AT_A_TIME]]  # fmt: skip
             for place, descendant in part:

@@ -32,7 +32,7 @@ ANSWERS: dict[str, tuple[Subject[Any], type]] = {
 }
 
 
-def fields_of(answer: type) -> list[str]:
+def fields_of(answer: Any) -> list[str]:
     """The names of its fields."""
     return list(answer.model_fields) if issubclass(answer, BaseModel) else [f.name for f in dataclasses.fields(answer)]
 
@@ -47,8 +47,11 @@ def registry() -> Registry:
     registry = world.process()
     publish(registry, "sales", 1, 2, tags={"team": "a", "size": "big"})
     world.clock.sleep(60)
-    ids = {"flow_run": "0192f3a0-0000-7000-8000-000000000001", "prefect": {"flow": {"name": "nightly"}}}
-    with registry.run("nightly", "m7", "r1", {"region": {"name": "eu"}, "on": True}, lease=120, **ids) as run:
+    of_prefect: dict[str, Any] = {
+        "flow_run": "0192f3a0-0000-7000-8000-000000000001",
+        "prefect": {"flow": {"name": "nightly"}},
+    }
+    with registry.run("nightly", "m7", "r1", {"region": {"name": "eu"}, "on": True}, lease=120, **of_prefect) as run:
         registry.commit_dataset(registry.begin_dataset("sales", run.id), "s3://elsewhere/sales", 3)
         with run.dataset("stock", key="k", partition={"day": 3}, mode="replace_partitions") as ds:
             ds.set_rows(0)
@@ -70,7 +73,14 @@ def registry() -> Registry:
     registry.begin_dataset("stock", outer)
     registry.emit_event("Looked", "stock", {"score": 8}, immediate=True)
     registry.incident("Late", "stock", "Slow", "it is late")
-    ids = {"openalex_id": "o", "doi": "d", "arxiv_id": "x", "pmcid": "p", "pub_date": "2026", "license": "l"}
+    ids: dict[str, Any] = {
+        "openalex_id": "o",
+        "doi": "d",
+        "arxiv_id": "x",
+        "pmcid": "p",
+        "pub_date": "2026",
+        "license": "l",
+    }
     registry.register_documents([
         Doc(id="a", title="Zinc", authors=["Ann", "Bo"], **ids, pdf_uri="s3://a", source="s", content_hash="h"),
         Doc(id="b", title="Ångström", authors=["Bo"], language="sv"),
