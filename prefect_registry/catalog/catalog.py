@@ -308,7 +308,7 @@ class Catalog:
         fresh: bool = True,
         max_age: float | None = None,
         **filters: Any,
-    ) -> list[Total]:
+    ) -> Page[Total]:
         """Datasets, rows, bytes and files per kind, per day on which they were begun (UTC), or both.
 
         Filters are those of :meth:`datasets`; pass ``state="READY"`` to count what is visible.
@@ -326,7 +326,7 @@ class Catalog:
             f" WHERE {condition.sql} GROUP BY 1, 2 ORDER BY 2, 1"
         )
         with self.current(fresh, max_age) as connection:
-            return [Total(*row) for row in connection.execute(sql, self._bound(condition))]
+            return Page(tuple(Total(*row) for row in connection.execute(sql, self._bound(condition))))
 
     def _bound(self, condition: Where) -> dict[str, Any]:
         """The values that a query names."""
@@ -342,7 +342,7 @@ class Catalog:
         as_of: datetime | None = None,
         fresh: bool = True,
         max_age: float | None = None,
-    ) -> list[Edge]:
+    ) -> Page[Edge]:
         """What a run or dataset came from: the edges within ``depth`` steps, nearest first."""
         return self._lineage(id, "upstream", depth, as_of, fresh, max_age)
 
@@ -354,17 +354,17 @@ class Catalog:
         as_of: datetime | None = None,
         fresh: bool = True,
         max_age: float | None = None,
-    ) -> list[Edge]:
+    ) -> Page[Edge]:
         """What came from a run or dataset: the edges within ``depth`` steps, nearest first."""
         return self._lineage(id, "downstream", depth, as_of, fresh, max_age)
 
     def _lineage(
         self, id: str, direction: Direction, depth: int, as_of: datetime | None, fresh: bool, max_age: float | None
-    ) -> list[Edge]:
+    ) -> Page[Edge]:
         if isinstance(depth, bool) or not isinstance(depth, int) or depth < 1:
             raise InvalidInput.of("depth", [f"depth must be at least 1, not {depth!r:.40}"])
         with self.current(fresh, max_age) as connection:
-            return edges_from(connection, id, direction, depth, moment_of("as_of", as_of))
+            return Page(tuple(edges_from(connection, id, direction, depth, moment_of("as_of", as_of))))
 
     def close(self) -> None:
         """Give the index's file back; the next query opens it again."""

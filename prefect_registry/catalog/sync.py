@@ -20,6 +20,7 @@ from prefect_registry.errors import InvalidInput
 from prefect_registry.ledger import paths
 from prefect_registry.ledger.store import Store
 from prefect_registry.locks import ForkSafeLock
+from prefect_registry.notebook import shown
 from prefect_registry.records.cells import CellRef
 from prefect_registry.records.datasets import LATER_STATES, later_state
 
@@ -36,6 +37,8 @@ class SyncReport:
     new_objects: int
     runs: int
     sealed: str
+
+    _repr_html_ = shown
 
 
 class Sync:

@@ -21,6 +21,7 @@ from prefect_registry.datasets.retention import DEFAULT, RETENTION, RetentionRul
 from prefect_registry.datasets.service import Datasets
 from prefect_registry.datasets.turns import TURN, take_turn
 from prefect_registry.ledger.runs import FLOW_RUN
+from prefect_registry.notebook import shown
 from prefect_registry.records.datasets import LATER_STATES
 
 log = logging.getLogger("prefect_registry")
@@ -55,6 +56,8 @@ class ReleaseReport:
     run_id: str | None = None
     datasets: list[Released] = field(default_factory=list)
     kept: dict[str, int] = field(default_factory=dict)
+
+    _repr_html_ = shown
 
     @property
     def bytes(self) -> int:

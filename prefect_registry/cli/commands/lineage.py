@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
@@ -49,7 +49,7 @@ def lineage(
     found = open_registry(registry)
     _check(found, id)
     at, both = moment("--as-of", as_of), upstream == downstream
-    edges: dict[str, list[Edge]] = {}
+    edges: dict[str, Sequence[Edge]] = {}
     if upstream or both:
         edges["upstream"] = found.catalog.upstream(id, depth=depth, as_of=at, fresh=fresh)
     if downstream or both:
@@ -102,7 +102,7 @@ def _label(node: str, names: Mapping[str, str]) -> str:
     return f"{name}  {node}" if name else node
 
 
-def _tree(root: str, edges: Mapping[str, list[Edge]], names: Mapping[str, str]) -> Tree:
+def _tree(root: str, edges: Mapping[str, Sequence[Edge]], names: Mapping[str, str]) -> Tree:
     from rich.text import Text
     from rich.tree import Tree
 

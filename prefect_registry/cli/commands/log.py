@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
@@ -73,7 +74,7 @@ COMMANDS = {"log": log}
 STYLES = {"COMMITTED": "green", "ABORTED": "red", "RUNNING": "yellow"}
 
 
-def _lines(run: RunInfo, made: list[Total]) -> Text:
+def _lines(run: RunInfo, made: Iterable[Total]) -> Text:
     from rich.text import Text
 
     text = Text()
