@@ -14,7 +14,7 @@ from prefect_registry.catalog import subjects
 from prefect_registry.catalog.database import Database
 from prefect_registry.catalog.lineage import Direction, edges_from
 from prefect_registry.catalog.place import index_file
-from prefect_registry.catalog.queries import MOST_PER_PAGE, Order, cursor, last_of, moment_of, where
+from prefect_registry.catalog.queries import MOST_PER_PAGE, Order, Where, cursor, last_of, moment_of, where
 from prefect_registry.catalog.results import (
     CellInfo,
     DatasetInfo,
@@ -52,7 +52,8 @@ class Catalog:
 
     Every query first takes in what is new in the store: one LIST per open hour, and what is new in parallel. With
     ``max_age`` seconds, an index that is no older answers without looking; what this process decided itself is in it
-    all the same. The index lies in the user's cache folder and can be deleted at any time.
+    all the same. With ``fresh=False`` the index answers as it is; only one that has never looked does so. The index
+    lies in the user's cache folder and can be deleted at any time.
 
     >>> from prefect_registry import Registry
     >>> registry = Registry("memory://docs-catalog")
@@ -98,9 +99,9 @@ class Catalog:
         return self._checkpoints.write(full, unsealed)
 
     @contextmanager
-    def current(self, max_age: float | None = None) -> Iterator[Connection]:
+    def current(self, fresh: bool = True, max_age: float | None = None) -> Iterator[Connection]:
         """The index in one state, brought up to date first. For those who build on the catalog; not for users."""
-        if not (max_age is not None and self._sync.age() <= max_age):
+        if self._sync.is_due(fresh, max_age):
             self.refresh()
         with self._database.reading() as connection:
             yield connection
@@ -116,6 +117,7 @@ class Catalog:
         cursor: str | None = None,
         text: str | None = None,
         as_of: datetime | None = None,
+        fresh: bool = True,
         max_age: float | None = None,
         **filters: Any,
     ) -> Page[RunInfo]:
@@ -127,14 +129,17 @@ class Catalog:
             cursor: ``next`` of the page before. It goes on behind its last item, whatever has come in between.
             text: Only those that have this in one of their texts; case is ignored for ASCII letters.
             as_of: As it was then (aware), by the times of the decisions.
-            max_age: Seconds by which the answer may lag behind; by default the store is looked at first.
+            fresh: Look at the store first. If False, the index answers as it is, also without what this process has
+                just written; one that has never looked does so once.
+            max_age: Seconds by which a fresh answer may lag behind; by default none.
             filters: Fields: a value, or several of which one is enough; ``since`` and ``until`` (exclusive) for the
-                time; ``config={"region.name": "eu"}`` looks into JSON. None does not filter.
+                time; ``config={"region.name": "eu"}`` looks into JSON; ``left_out`` takes one of what was left out.
+                None does not filter.
 
         Raises:
-            InvalidInput: Lists every filter that there is not.
+            InvalidInput: Lists every filter that there is not; or ``max_age`` is given with ``fresh=False``.
         """
-        return self._page(subjects.RUNS, order, limit, cursor, text, as_of, max_age, filters)
+        return self._page(subjects.RUNS, order, limit, cursor, text, as_of, (fresh, max_age), filters)
 
     def datasets(
         self,
@@ -145,13 +150,14 @@ class Catalog:
         cursor: str | None = None,
         text: str | None = None,
         as_of: datetime | None = None,
+        fresh: bool = True,
         max_age: float | None = None,
         **filters: Any,
     ) -> Page[DatasetInfo]:
         """Datasets in every state, newest first. Arguments are those of :meth:`runs`; ``tags`` and ``partition`` are
         looked into.
         """
-        return self._page(subjects.DATASETS, order, limit, cursor, text, as_of, max_age, filters)
+        return self._page(subjects.DATASETS, order, limit, cursor, text, as_of, (fresh, max_age), filters)
 
     def events(
         self,
@@ -162,11 +168,12 @@ class Catalog:
         cursor: str | None = None,
         text: str | None = None,
         as_of: datetime | None = None,
+        fresh: bool = True,
         max_age: float | None = None,
         **filters: Any,
     ) -> Page[EventInfo]:
         """Events that were emitted, oldest first. Arguments are those of :meth:`runs`; ``payload`` is looked into."""
-        return self._page(subjects.EVENTS, order, limit, cursor, text, as_of, max_age, filters)
+        return self._page(subjects.EVENTS, order, limit, cursor, text, as_of, (fresh, max_age), filters)
 
     def incidents(
         self,
@@ -177,11 +184,12 @@ class Catalog:
         cursor: str | None = None,
         text: str | None = None,
         as_of: datetime | None = None,
+        fresh: bool = True,
         max_age: float | None = None,
         **filters: Any,
     ) -> Page[IncidentInfo]:
         """Incidents, oldest first. Arguments are those of :meth:`runs`."""
-        return self._page(subjects.INCIDENTS, order, limit, cursor, text, as_of, max_age, filters)
+        return self._page(subjects.INCIDENTS, order, limit, cursor, text, as_of, (fresh, max_age), filters)
 
     def documents(
         self,
@@ -192,13 +200,14 @@ class Catalog:
         cursor: str | None = None,
         text: str | None = None,
         as_of: datetime | None = None,
+        fresh: bool = True,
         max_age: float | None = None,
         **filters: Any,
     ) -> Page[Doc]:
         """Registered documents, by id. Arguments are those of :meth:`runs`; filters are fields of ``Doc``, and
         ``since`` and ``until`` compare when it was registered last.
         """
-        return self._page(subjects.DOCUMENTS, order, limit, cursor, text, as_of, max_age, filters)
+        return self._page(subjects.DOCUMENTS, order, limit, cursor, text, as_of, (fresh, max_age), filters)
 
     def doctags(
         self,
@@ -209,11 +218,12 @@ class Catalog:
         cursor: str | None = None,
         text: str | None = None,
         as_of: datetime | None = None,
+        fresh: bool = True,
         max_age: float | None = None,
         **filters: Any,
     ) -> Page[DoctagsAsset]:
         """Registered doctags assets, by the id of their document. Arguments are those of :meth:`documents`."""
-        return self._page(subjects.DOCTAGS, order, limit, cursor, text, as_of, max_age, filters)
+        return self._page(subjects.DOCTAGS, order, limit, cursor, text, as_of, (fresh, max_age), filters)
 
     def cells(
         self,
@@ -225,6 +235,7 @@ class Catalog:
         cursor: str | None = None,
         text: str | None = None,
         as_of: datetime | None = None,
+        fresh: bool = True,
         max_age: float | None = None,
         deleted: bool | None = False,
         **filters: Any,
@@ -234,7 +245,7 @@ class Catalog:
         Arguments are those of :meth:`runs`; ``value`` is looked into. ``deleted=None`` shows tombstones too.
         """
         filters = {"type": type, "deleted": deleted, **filters}
-        return self._page(subjects.CELLS, order, limit, cursor, text, as_of, max_age, filters)
+        return self._page(subjects.CELLS, order, limit, cursor, text, as_of, (fresh, max_age), filters)
 
     def _page(
         self,
@@ -244,7 +255,7 @@ class Catalog:
         after: str | None,
         text: str | None,
         as_of: datetime | None,
-        max_age: float | None,
+        lag: tuple[bool, float | None],
         filters: dict[str, Any],
     ) -> Page[T]:
         if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= MOST_PER_PAGE:
@@ -253,12 +264,12 @@ class Catalog:
         asked = f"{subject.noun} {order} {as_of} {condition.sql} {condition.values}"
         behind = by.after(subject.unique, last_of(asked, after)) if after is not None else None
         source = subject.source if as_of is None else subject.past
-        sql = f"SELECT *, {by.column} AS last_value FROM ({source}) WHERE {condition.sql}"
-        values = dict(condition.values)
+        sql = f"SELECT *, {by.column} AS last_value FROM ({source}) AS item WHERE {condition.sql}"
+        values = self._bound(condition)
         if behind is not None:
             sql += f" AND {behind.sql}"
             values |= behind.values
-        with self.current(max_age) as connection:
+        with self.current(*lag) as connection:
             sql += f" ORDER BY {by.sql(subject.unique)} LIMIT {limit + 1}"
             found = connection.execute(sql, values).fetchall()
         items = tuple(subject.make(row, self._store.storage.url) for row in found[:limit])
@@ -273,6 +284,7 @@ class Catalog:
         *,
         text: str | None = None,
         as_of: datetime | None = None,
+        fresh: bool = True,
         max_age: float | None = None,
         **filters: Any,
     ) -> int:
@@ -282,9 +294,9 @@ class Catalog:
         subject = _COUNTED[what]
         condition = where(subject, filters, text, as_of)
         source = subject.source if as_of is None else subject.past
-        with self.current(max_age) as connection:
-            sql = f"SELECT count(*) FROM ({source}) WHERE {condition.sql}"
-            return int(connection.execute(sql, condition.values).fetchone()[0])
+        with self.current(fresh, max_age) as connection:
+            sql = f"SELECT count(*) FROM ({source}) AS item WHERE {condition.sql}"
+            return int(connection.execute(sql, self._bound(condition)).fetchone()[0])
 
     def totals(
         self,
@@ -293,9 +305,10 @@ class Catalog:
         by: By | Iterable[By] = "kind",
         text: str | None = None,
         as_of: datetime | None = None,
+        fresh: bool = True,
         max_age: float | None = None,
         **filters: Any,
-    ) -> list[Total]:
+    ) -> Page[Total]:
         """Datasets, rows, bytes and files per kind, per day on which they were begun (UTC), or both.
 
         Filters are those of :meth:`datasets`; pass ``state="READY"`` to count what is visible.
@@ -309,33 +322,49 @@ class Catalog:
         day = _DAY if "day" in wanted else "NULL"
         sql = (
             f"SELECT {kind} AS kind, {day} AS day, count(*) AS datasets, coalesce(sum(rows), 0) AS rows,"
-            f" coalesce(sum(bytes), 0) AS bytes, coalesce(sum(file_count), 0) AS files FROM ({source})"
+            f" coalesce(sum(bytes), 0) AS bytes, coalesce(sum(file_count), 0) AS files FROM ({source}) AS item"
             f" WHERE {condition.sql} GROUP BY 1, 2 ORDER BY 2, 1"
         )
-        with self.current(max_age) as connection:
-            return [Total(*row) for row in connection.execute(sql, condition.values)]
+        with self.current(fresh, max_age) as connection:
+            return Page(tuple(Total(*row) for row in connection.execute(sql, self._bound(condition))))
+
+    def _bound(self, condition: Where) -> dict[str, Any]:
+        """The values that a query names."""
+        return {**condition.values, "url": self._store.storage.url}
 
     # -- lineage -------------------------------------------------------------------------------------------------
 
     def upstream(
-        self, id: str, *, depth: int = 100, as_of: datetime | None = None, max_age: float | None = None
-    ) -> list[Edge]:
+        self,
+        id: str,
+        *,
+        depth: int = 100,
+        as_of: datetime | None = None,
+        fresh: bool = True,
+        max_age: float | None = None,
+    ) -> Page[Edge]:
         """What a run or dataset came from: the edges within ``depth`` steps, nearest first."""
-        return self._lineage(id, "upstream", depth, as_of, max_age)
+        return self._lineage(id, "upstream", depth, as_of, fresh, max_age)
 
     def downstream(
-        self, id: str, *, depth: int = 100, as_of: datetime | None = None, max_age: float | None = None
-    ) -> list[Edge]:
+        self,
+        id: str,
+        *,
+        depth: int = 100,
+        as_of: datetime | None = None,
+        fresh: bool = True,
+        max_age: float | None = None,
+    ) -> Page[Edge]:
         """What came from a run or dataset: the edges within ``depth`` steps, nearest first."""
-        return self._lineage(id, "downstream", depth, as_of, max_age)
+        return self._lineage(id, "downstream", depth, as_of, fresh, max_age)
 
     def _lineage(
-        self, id: str, direction: Direction, depth: int, as_of: datetime | None, max_age: float | None
-    ) -> list[Edge]:
+        self, id: str, direction: Direction, depth: int, as_of: datetime | None, fresh: bool, max_age: float | None
+    ) -> Page[Edge]:
         if isinstance(depth, bool) or not isinstance(depth, int) or depth < 1:
             raise InvalidInput.of("depth", [f"depth must be at least 1, not {depth!r:.40}"])
-        with self.current(max_age) as connection:
-            return edges_from(connection, id, direction, depth, moment_of("as_of", as_of))
+        with self.current(fresh, max_age) as connection:
+            return Page(tuple(edges_from(connection, id, direction, depth, moment_of("as_of", as_of))))
 
     def close(self) -> None:
         """Give the index's file back; the next query opens it again."""

@@ -50,10 +50,12 @@ def where(subject: Subject[Any], filters: Mapping[str, Any], text: str | None, a
             for path, value in _paths(name, wanted, problems):
                 add(f"json_extract({subject.paths[name]}, {{}})", path)
                 parts[-1] += _compared(value, values)
+        elif name in subject.lists:
+            parts.append(_any_of(f"IN ({subject.lists[name]})", wanted, values))
         elif name in subject.fields:
             _add_field(subject.fields[name], wanted, add, values, parts)
         else:
-            known = ", ".join(sorted([*subject.fields, *subject.paths, *_RANGE]))
+            known = ", ".join(sorted({*subject.fields, *subject.paths, *subject.lists, *_RANGE}))
             problems.append(f"a {subject.noun} has no field {name!r:.60}; it has {known}")
     if text:
         columns = " || ' ' || ".join(f"coalesce({c}, '')" for c in subject.text)
@@ -73,6 +75,15 @@ def _add_field(column: str, wanted: Any, add: Any, values: dict[str, Any], parts
         parts.append(f"{column} IN ({', '.join(names)})")
     else:
         add(f"{column} = {{}}", _plain(wanted))
+
+
+def _any_of(sql: str, wanted: Any, values: dict[str, Any]) -> str:
+    """Whether one of the values is ``sql``."""
+    names = []
+    for value in wanted if isinstance(wanted, (set, frozenset, list, tuple)) else (wanted,):
+        names.append(f":v{len(values)}")
+        values[names[-1][1:]] = _plain(value)
+    return f"({' OR '.join(f'{name} {sql}' for name in names) or '0'})"
 
 
 def _compared(value: Any, values: dict[str, Any]) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import datetime
-from html import escape
 from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar, overload
 
+from prefect_registry.notebook import MOST_ROWS, rows_html, shown
 from prefect_registry.records.datasets import DatasetState, Mode, Partition
 from prefect_registry.records.runs import Failure
 
@@ -47,6 +47,8 @@ class RunInfo:
     left_out: tuple[str, ...] = ()
     prefect: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
+    _repr_html_ = shown
+
     @property
     def status(self) -> RunState:
         """``state`` by another name."""
@@ -80,6 +82,8 @@ class DatasetInfo:
     parent_run: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
 
+    _repr_html_ = shown
+
 
 @dataclass(frozen=True)
 class EventInfo:
@@ -94,6 +98,8 @@ class EventInfo:
     created_at: datetime
     run_id: str | None
 
+    _repr_html_ = shown
+
 
 @dataclass(frozen=True)
 class IncidentInfo:
@@ -106,6 +112,8 @@ class IncidentInfo:
     message: str
     created_at: datetime
     run_id: str | None
+
+    _repr_html_ = shown
 
 
 @dataclass(frozen=True)
@@ -121,6 +129,8 @@ class CellInfo:
     deleted: bool
     reason: str | None
 
+    _repr_html_ = shown
+
 
 @dataclass(frozen=True)
 class Total:
@@ -132,6 +142,8 @@ class Total:
     rows: int
     bytes: int
     files: int
+
+    _repr_html_ = shown
 
 
 class Edge(NamedTuple):
@@ -145,10 +157,15 @@ class Edge(NamedTuple):
     asserted_by: str
     depth: int
 
+    def _repr_html_(self) -> str:
+        return shown(self)
+
 
 @dataclass(frozen=True)
 class Page(Sequence[T], Generic[T]):
-    """Some of the answers to a query, in order. ``next`` is the cursor for those that follow, None at the end."""
+    """Answers to a query, in order: all of them, or a page. ``next`` is the cursor for those that follow, None at the
+    end.
+    """
 
     items: tuple[T, ...]
     next: str | None = None
@@ -186,23 +203,14 @@ class Page(Sequence[T], Generic[T]):
         return self.to_arrow().to_pandas()
 
     def _repr_html_(self) -> str:
-        found = self.to_dicts()
-        names = list(found[0]) if found else []
-        head = "".join(f"<th>{escape(name)}</th>" for name in names)
-        body = "".join(
-            "<tr>" + "".join(f"<td>{escape(_short(d[name]))}</td>" for name in names) + "</tr>" for d in found
-        )
         more = "<p>There are more: pass <code>cursor=page.next</code>.</p>" if self.next else ""
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}"
-
-
-def _short(value: Any) -> str:
-    text = "" if value is None else str(value)
-    return text if len(text) <= 80 else text[:79] + "…"
+        return rows_html(Page(self.items[:MOST_ROWS]).to_dicts(), count=len(self)) + more
 
 
 def as_dict(item: Any) -> dict[str, Any]:
     """The fields of a result, with what is in them as plain dictionaries."""
+    if isinstance(item, Edge):
+        return item._asdict()
     if not is_dataclass(item):
         return dict(item.model_dump())
     found = {f.name: getattr(item, f.name) for f in fields(item)}

@@ -7,9 +7,9 @@ decided.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from sqlite3 import Row
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, get_origin
 
 import orjson
 from pydantic import BaseModel
@@ -31,8 +31,9 @@ class Subject(Generic[T]):
     Attributes:
         noun: What one is called.
         source: A SELECT of what there is now; ``past`` of what there was at ``:as_of``.
-        fields: What may be filtered and ordered by: the name in Python, and its SQL.
+        fields: What may be filtered and ordered by: the name in Python, and its SQL; ``:url`` is the store's.
         paths: Fields that hold JSON, which are filtered by a path into them.
+        lists: Fields that hold several values, which are filtered by one of them: a SELECT of those of a row ``item``.
         text: Columns that a text search looks into.
         time: The column that ``since`` and ``until`` compare.
         unique: The column that names one.
@@ -47,6 +48,7 @@ class Subject(Generic[T]):
     time: str
     unique: str
     make: Callable[[Row, str], T]
+    lists: Mapping[str, str] = field(default_factory=dict)
 
 
 def _json(text: str | None) -> Any:
@@ -150,14 +152,19 @@ RUNS = Subject(
         name: name
         for name in (
             "id", "purpose", "state", "model_id", "revision", "started_at", "finished_at", "notes", "parent",
-            "isolated", "publish", "implicit", "flow_run", "publication",
+            "isolated", "publish", "implicit", "lease_seconds", "flow_run", "publication",
         )
+    }
+    | {
+        "success": "CASE state WHEN 'COMMITTED' THEN 1 WHEN 'ABORTED' THEN 0 END",
+        "staged": "(state = 'RUNNING' AND finished_at IS NOT NULL)",
     },
     {"config": "config", "prefect": "prefect", "failure": "failure"},
     ("id", "purpose", "model_id", "revision", "notes", "config", "failure"),
     "started_at",
     "id",
     _run,
+    {"left_out": "SELECT 'ds_' || substr(item.id, 5) || '_' || part.value FROM json_each(item.left_out) AS part"},
 )  # fmt: skip
 
 DATASETS = Subject(
@@ -191,7 +198,10 @@ DATASETS = Subject(
             "rows", "bytes", "file_count", "task_run", "publication",
         )
     }
-    | {"committed_at": "staged_at"},
+    | {
+        "committed_at": "CASE WHEN rolled_back_at IS NULL THEN staged_at END",
+        "root": "CASE WHEN external THEN root ELSE :url || '/' || root END",
+    },
     {"tags": "tags", "partition": "partition"},
     ("id", "kind", "key", "tags", "partition", "root"),
     "created_at",
@@ -216,8 +226,8 @@ INCIDENTS = Subject(
     _EVENTS.format("incident", "1"),
     _EVENTS.format("incident", "created_at <= :as_of AND visible_at <= :as_of"),
     {
-        "id": "id", "event": "name", "subject_id": "subject_id", "error_class": "error_class",
-        "created_at": "created_at", "run_id": "run_id",
+        "id": "id", "event": "name", "subject_id": "subject_id", "error_class": "coalesce(error_class, '')",
+        "message": "coalesce(message, '')", "created_at": "created_at", "run_id": "run_id",
     },
     {},
     ("id", "name", "subject_id", "error_class", "message"),
@@ -235,18 +245,22 @@ CELLS = Subject(
     "cell",
     _NEWEST.format("1"),
     _NEWEST.format("visible_at <= :as_of"),
-    {"type": "type", "name": "name", "gen": "gen", "at": "at", "run_id": "tx", "deleted": "deleted"},
+    {
+        "type": "type", "name": "name", "gen": "gen", "at": "at", "run_id": "tx", "deleted": "deleted",
+        "reason": "reason",
+    },
     {"value": "value"},
     ("name", "value"),
     "at",
     "full_name",
     _cell,
-)
+)  # fmt: skip
 
 
 def _records(model: type[M], noun: str, cell_type: str) -> Subject[M]:
     """Records that cells of one type hold, by the fields of their model; those that were deleted are not there."""
     fields = {name: f"json_extract(value, '$.{name}')" for name in model.model_fields}
+    several = [name for name, field in model.model_fields.items() if get_origin(field.annotation) is list]
     own = f"type = '{cell_type}' AND NOT deleted"
 
     def make(row: Row, url: str) -> M:
@@ -263,6 +277,7 @@ def _records(model: type[M], noun: str, cell_type: str) -> Subject[M]:
         "at",
         "name",
         make,
+        {name: f"SELECT part.value FROM json_each(item.value, '$.{name}') AS part" for name in several},
     )
 
 

@@ -16,9 +16,11 @@ from prefect_registry.catalog.database import Database
 from prefect_registry.catalog.look import Look, View, whole_look
 from prefect_registry.catalog.rows import Row
 from prefect_registry.catalog.schema import micros, moment
+from prefect_registry.errors import InvalidInput
 from prefect_registry.ledger import paths
 from prefect_registry.ledger.store import Store
 from prefect_registry.locks import ForkSafeLock
+from prefect_registry.notebook import shown
 from prefect_registry.records.cells import CellRef
 from prefect_registry.records.datasets import LATER_STATES, later_state
 
@@ -36,6 +38,8 @@ class SyncReport:
     runs: int
     sealed: str
 
+    _repr_html_ = shown
+
 
 class Sync:
     """Keeps one index up with its store. Any number of processes may do so at once on the same file."""
@@ -51,6 +55,21 @@ class Sync:
         if self._began is None or self._began[1] != self._store.creates:
             return float("inf")
         return self._store.clock.monotonic() - self._began[0]
+
+    def is_due(self, fresh: bool, max_age: float | None) -> bool:
+        """Whether a query has to look at the store first: if it is to be fresh and the index is older than ``max_age``
+        seconds, or if the index has never looked.
+
+        Raises:
+            InvalidInput: The age is none, or cannot be meant.
+        """
+        if max_age is None:
+            return fresh or not self._database.mended(self._state)
+        if isinstance(max_age, bool) or not isinstance(max_age, (int, float)) or not max_age >= 0:
+            raise InvalidInput.of("max_age", [f"max_age must be seconds, 0 or more, not {max_age!r:.40}"])
+        if not fresh:
+            raise InvalidInput.of("fresh", ["with fresh=False the index answers however old it is; leave out max_age"])
+        return self.age() > max_age
 
     def run(self) -> SyncReport:
         """Take in everything that was decided before this call."""

@@ -31,6 +31,12 @@ Until = Annotated[str | None, Parameter(help="Before this time.")]
 Containing = Annotated[str | None, Parameter(name="--text", help="Only what has this in one of its texts.")]
 Limit = Annotated[int, Parameter(name=["--limit", "-n"], help="The most that are shown; up to 10,000.")]
 Cursor = Annotated[str | None, Parameter(help="Where the page before has ended, as it said.")]
+Fresh = Annotated[
+    bool,
+    Parameter(
+        negative="--no-fresh", help="Look at the store first. --no-fresh asks the index of this machine as it is."
+    ),
+]
 AsOf = Annotated[str | None, Parameter(name="--as-of", help="As it was at this time.")]
 
 _AGE = re.compile(r"(\d{1,9})\s*(s|m|h|d|w)(?:\s+ago)?")

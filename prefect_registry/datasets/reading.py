@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from prefect_registry.asynchronous import twin
 from prefect_registry.datasets.usage import Usage
 from prefect_registry.errors import IntegrityError, InvalidInput, InvalidState, NotFound, RegistryError
 from prefect_registry.ledger import paths
 from prefect_registry.ledger.store import Store
+from prefect_registry.notebook import fields_of, pairs_html
 from prefect_registry.records.datasets import DatasetState, FileEntry, Mode, Partition
 from prefect_registry.storage.base import Download, Progress
 
@@ -194,11 +195,4 @@ class Dataset:
     ato_table = twin(to_table)
 
     def _repr_html_(self) -> str:
-        from html import escape
-
-        rows: dict[str, Any] = {
-            "dataset": self.id, "kind": self.kind, "state": self.state, "rows": self.rows, "bytes": self.bytes,
-            "files": len(self.files), "run": self.run_id, "root": self.root,
-        }  # fmt: skip
-        cells = "".join(f"<tr><th>{escape(k)}</th><td>{escape(str(v))}</td></tr>" for k, v in rows.items())
-        return f"<table>{cells}</table>"
+        return pairs_html({**fields_of(self), "files": len(self.files)}, "Dataset")

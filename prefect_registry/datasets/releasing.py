@@ -21,6 +21,7 @@ from prefect_registry.datasets.retention import DEFAULT, RETENTION, RetentionRul
 from prefect_registry.datasets.service import Datasets
 from prefect_registry.datasets.turns import TURN, take_turn
 from prefect_registry.ledger.runs import FLOW_RUN
+from prefect_registry.notebook import shown
 from prefect_registry.records.datasets import LATER_STATES
 
 log = logging.getLogger("prefect_registry")
@@ -55,6 +56,8 @@ class ReleaseReport:
     run_id: str | None = None
     datasets: list[Released] = field(default_factory=list)
     kept: dict[str, int] = field(default_factory=dict)
+
+    _repr_html_ = shown
 
     @property
     def bytes(self) -> int:
@@ -166,7 +169,7 @@ class _Release:
             yield from candidates
             return
         for start in range(0, len(candidates), _AT_A_TIME):
-            with self._catalog.current(None if start == 0 else 60) as connection:
+            with self._catalog.current(max_age=None if start == 0 else 60) as connection:
                 part = [(p, visible_descendant(connection, p.dataset.id, _NO_DESCENDANTS))
                         for p in candidates[start : start + _AT_A_TIME]]  # fmt: skip
             for place, descendant in part:

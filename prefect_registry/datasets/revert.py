@@ -20,6 +20,7 @@ from prefect_registry.errors import InvalidInput, InvalidState
 from prefect_registry.ids import parse_inner_id
 from prefect_registry.ledger import paths
 from prefect_registry.ledger.runs import FLOW_RUN
+from prefect_registry.notebook import shown
 from prefect_registry.records.base import printable
 from prefect_registry.records.cells import CellGeneration, CellRef
 from prefect_registry.records.datasets import LATER_STATES, DatasetGeneration
@@ -36,6 +37,8 @@ class RevertReport:
     datasets: list[str] = field(default_factory=list)
     cells: list[tuple[str, str]] = field(default_factory=list)
     kept: list[tuple[str, str]] = field(default_factory=list)
+
+    _repr_html_ = shown
 
 
 @dataclass

@@ -16,6 +16,7 @@ from prefect_registry.errors import InvalidInput, NotFound
 from prefect_registry.ledger import paths
 from prefect_registry.ledger.journal import PublishedRun
 from prefect_registry.names import folder_values, spelled_in_folder
+from prefect_registry.notebook import MOST_ROWS, pairs_html, rows_html
 from prefect_registry.records.cells import CellGeneration, CellRef
 from prefect_registry.records.datasets import LATER_STATES, DatasetGeneration, DatasetState, Partition
 
@@ -82,6 +83,12 @@ class Table:
 
     def __len__(self) -> int:
         return len(self._datasets)
+
+    def _repr_html_(self) -> str:
+        names = ("id", "mode", "partition", "rows", "bytes", "created_at")
+        newest = [{name: getattr(dataset, name) for name in names} for dataset in self._datasets[:MOST_ROWS]]
+        sums = {"datasets": len(self), "rows": self.rows, "bytes": self.bytes}
+        return pairs_html(sums, f"Table {self.kind}") + (rows_html(newest, len(self)) if newest else "")
 
     def __repr__(self) -> str:
         rows = "unknown" if self.rows is None else f"{self.rows:,}"

@@ -13,6 +13,7 @@ from prefect_registry.ledger.closing import Closing
 from prefect_registry.ledger.leases import Leases
 from prefect_registry.ledger.outcomes import Outcomes
 from prefect_registry.ledger.store import Store
+from prefect_registry.notebook import shown
 from prefect_registry.records.cells import CellGeneration
 from prefect_registry.records.datasets import LATER_STATES, DatasetGeneration
 from prefect_registry.records.runs import failure
@@ -36,6 +37,8 @@ class CollectReport:
     bytes: int = 0
     waiting: list[str] = field(default_factory=list)
     released: int = 0
+
+    _repr_html_ = shown
 
 
 class Collector:

@@ -10,6 +10,7 @@ from prefect_registry.ledger.collecting import Collector, CollectReport
 from prefect_registry.ledger.journal import Journal
 from prefect_registry.ledger.leases import MAY_BE_ABORTED, Leases, Verdict, reaped
 from prefect_registry.ledger.store import Store
+from prefect_registry.notebook import shown
 
 ReportedEnded = Callable[[str, str | None], bool]
 
@@ -21,6 +22,8 @@ class ReapReport:
     reaped: list[str] = field(default_factory=list)
     suspects: list[str] = field(default_factory=list)
     alive: list[str] = field(default_factory=list)
+
+    _repr_html_ = shown
 
 
 class Housekeeping:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from prefect_registry.notebook import shown
+
 
 class Doc(BaseModel):
     """A source document. ``id`` is a content-addressed URN (``urn:doc:…``); ``pub_date`` is ISO 8601;
@@ -26,6 +28,8 @@ class Doc(BaseModel):
     source: str = "unknown"
     content_hash: str | None = None
 
+    _repr_html_ = shown
+
 
 class DoctagsAsset(BaseModel):
     """What a vision-language model read in a document: one asset per document, the newest counts.
@@ -41,3 +45,5 @@ class DoctagsAsset(BaseModel):
     vlm_model: str
     vlm_revision: str
     avg_logprob: float | None = Field(default=None, allow_inf_nan=False)
+
+    _repr_html_ = shown

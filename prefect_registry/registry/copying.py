@@ -19,6 +19,7 @@ from prefect_registry.ledger.ledger import Ledger
 from prefect_registry.ledger.opening import open_registry
 from prefect_registry.ledger.outcomes import Outcomes
 from prefect_registry.ledger.store import Store
+from prefect_registry.notebook import shown
 from prefect_registry.records.cells import CellGeneration
 from prefect_registry.records.datasets import LATER_STATES, DatasetGeneration, FileEntry
 from prefect_registry.records.runs import Decision, failure
@@ -46,6 +47,8 @@ class CopyReport:
     bytes: int = 0
     skipped: int = 0
     unfinished: list[str] = field(default_factory=list)
+
+    _repr_html_ = shown
 
 
 def open_target(url: str | os.PathLike[str], storage_options: Mapping[str, Any] | None, like: Store) -> Store:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import logging
 import os
 import sqlite3
@@ -176,6 +177,30 @@ def test_what_this_process_wrote_is_in_an_answer_that_may_be_old(world: World) -
     assert registry.catalog.count("datasets", max_age=5) == 2
 
 
+def test_an_answer_that_need_not_be_fresh_is_that_of_the_index_as_it_is(world: World) -> None:
+    """Also without what this process has just written; only an index that has never looked does so, once."""
+    registry = world.process()
+    publish(registry, "first", 1)
+    catalog = registry.catalog
+    assert catalog.count("datasets", fresh=False) == 1
+    publish(registry, "second", 1)
+    world.clock.hours(24)
+    with counting(registry).measure() as measure:
+        assert catalog.count("datasets", fresh=False) == len(catalog.datasets(fresh=False)) == 1
+        assert [t.datasets for t in catalog.totals(fresh=False)] == [1]
+        assert len(catalog.upstream(catalog.datasets(fresh=False)[0].id, fresh=False)) == 1
+    assert measure.total == 0
+    assert catalog.count("datasets") == 2
+    assert catalog.count("datasets", fresh=False) == 2
+
+
+def test_every_query_may_be_answered_by_the_index_as_it_is() -> None:
+    takes = {n: inspect.signature(m).parameters for n, m in vars(Catalog).items() if inspect.isfunction(m)}
+    queries = [name for name, names in takes.items() if "max_age" in names and not name.startswith("_")]
+    assert len(queries) > 20
+    assert [name for name in queries if "fresh" not in takes[name] or takes[name]["fresh"].default is not True] == []
+
+
 # -- the file --------------------------------------------------------------------------------------------------------
 
 
@@ -200,6 +225,7 @@ def test_the_index_lies_in_the_cache_and_goes_on_where_it_was(registry: Registry
     assert file is not None
     assert file.parent == cache
     again = Registry(registry.url)
+    assert again.catalog.count("datasets", fresh=False) == 1
     assert again.catalog.refresh().new_objects == 0
     assert asked(again.catalog) == walked(registry)
 

@@ -111,6 +111,10 @@ def test_events_incidents_and_cells_are_found(registry: Registry) -> None:
         (lambda c: c.count("files"), "one of runs"),
         (lambda c: c.totals(by="hour"), "'kind', 'day'"),
         (lambda c: c.upstream("x", depth=0), "depth"),
+        (lambda c: c.runs(fresh=False, max_age=5), "leave out max_age"),
+        (lambda c: c.count("runs", max_age=-1), "max_age must be seconds"),
+        (lambda c: c.upstream("x", max_age=float("nan")), "max_age must be seconds"),
+        (lambda c: c.totals(max_age=timedelta(seconds=5)), "max_age must be seconds"),
         (lambda c: c.upstream("x", as_of=datetime(2026, 1, 1)), "time zone"),
     ],
 )

@@ -89,6 +89,23 @@ def test_what_a_run_published_by_itself_is_shown(command: Command, tmp_path: Pat
     assert [d["id"] for d in data["datasets"]] == sorted([first.id, second.id])
 
 
+def test_what_need_not_be_fresh_comes_from_the_index_of_this_machine(command: Command, tmp_path: Path) -> None:
+    """`ls`, `log`, `lineage` and `stats`, with --no-fresh."""
+    registry = Registry(tmp_path / "registry", use_cache=False)
+    where = ["-r", registry.url, "--json"]
+    with registry.run("first") as run, run.dataset("flights") as ds:
+        ds.set_rows(0)
+    assert ids(command("ls", "--no-fresh", *where)) == [ds.id]
+    with registry.run("second"):
+        registry.table("flights").to_table()
+    assert ids(command("ls", "runs", "--no-fresh", *where)) == [run.id]
+    assert [item["run"]["id"] for item in command("log", "--no-fresh", *where).data["items"]] == [run.id]
+    assert command("stats", "--quick", "--no-fresh", *where).data["runs"]["COMMITTED"] == 1
+    assert len(command("lineage", ds.id, "--no-fresh", *where).data["edges"]) == 1
+    assert len(command("lineage", ds.id, *where).data["edges"]) == 2
+    assert len(ids(command("ls", "runs", "--no-fresh", *where))) == 2
+
+
 def test_ls_lists_other_things(command: Command, history: Any) -> None:
     """Runs, kinds with their sums, events, incidents, documents."""
     runs = command("ls", "runs", "--purpose", "reporting", "-r", history.url, "--json")

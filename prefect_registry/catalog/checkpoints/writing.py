@@ -28,6 +28,7 @@ from prefect_registry.catalog.schema import INDEX_FORMAT, moment
 from prefect_registry.catalog.sync import Sync
 from prefect_registry.errors import AccessDenied, AlreadyExists, FormatError, NotFound
 from prefect_registry.ledger.store import Store
+from prefect_registry.notebook import shown
 from prefect_registry.records.checkpoints import Checkpoint, Part, TableFile
 from prefect_registry.storage.base import Upload
 
@@ -61,6 +62,8 @@ class CheckpointReport:
     bytes_written: int = 0
     collected: int = 0
     manifest: str | None = None
+
+    _repr_html_ = shown
 
 
 @dataclass(frozen=True)

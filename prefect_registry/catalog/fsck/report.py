@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from html import escape
 from typing import Any, Literal
 
 from prefect_registry.clock import iso
+from prefect_registry.notebook import LONGEST_ALONE, MOST_ROWS, pairs_html, rows_html
 
 Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
@@ -230,13 +230,9 @@ class FsckReport:
 
     def _repr_html_(self) -> str:
         names = ("severity", "kind", "key", "what", "since", "todo")
-        head = "".join(f"<th>{name}</th>" for name in names)
-        body = ""
-        for found in self.findings[:200]:
-            row = found.as_dict()
-            body += "<tr>" + "".join(f"<td>{escape(str(row[name] or ''))}</td>" for name in names) + "</tr>"
-        table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>" if self.findings else ""
-        return f"<p><b>{escape(self.url)}</b>: {escape(self.summary())}</p>{table}"
+        found = [{name: f.as_dict()[name] for name in names} for f in self.findings[:MOST_ROWS]]
+        table = rows_html(found, len(self.findings) + self.left_out, LONGEST_ALONE) if found else ""
+        return pairs_html({"registry": self.url, "found": self.summary()}, "FsckReport") + table
 
 
 def amount(count: int, noun: str) -> str:

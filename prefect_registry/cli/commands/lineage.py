@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
 from prefect_registry.cli.opening import open_registry
-from prefect_registry.cli.options import AsOf, Flag, Json, RegistryName, moment
+from prefect_registry.cli.options import AsOf, Flag, Fresh, Json, RegistryName, moment
 from prefect_registry.cli.output import clean, write, write_json, write_shape
 from prefect_registry.errors import InvalidInput
 
@@ -33,6 +33,7 @@ def lineage(
     depth: Annotated[int, Parameter(help="How many steps to go.")] = 10,
     format: Annotated[Format, Parameter(help="How to write it.")] = "tree",
     as_of: AsOf = None,
+    fresh: Fresh = True,
     registry: RegistryName = None,
     json: Json = False,
 ) -> None:
@@ -48,11 +49,11 @@ def lineage(
     found = open_registry(registry)
     _check(found, id)
     at, both = moment("--as-of", as_of), upstream == downstream
-    edges: dict[str, list[Edge]] = {}
+    edges: dict[str, Sequence[Edge]] = {}
     if upstream or both:
-        edges["upstream"] = found.catalog.upstream(id, depth=depth, as_of=at)
+        edges["upstream"] = found.catalog.upstream(id, depth=depth, as_of=at, fresh=fresh)
     if downstream or both:
-        edges["downstream"] = found.catalog.downstream(id, depth=depth, as_of=at)
+        edges["downstream"] = found.catalog.downstream(id, depth=depth, as_of=at, fresh=fresh and not edges)
     names = _names(found, {id, *(n for es in edges.values() for e in es for n in (e.source, e.target))})
     if json or format == "json":
         listed = [{"direction": way, **edge._asdict()} for way, es in edges.items() for edge in es]
@@ -89,9 +90,9 @@ def _names(registry: Registry, ids: Iterable[str]) -> dict[str, str]:
     catalog, found = registry.catalog, dict.fromkeys(ids, "")
     listed = sorted(found)
     for part in (listed[i : i + _AT_A_TIME] for i in range(0, len(listed), _AT_A_TIME)):
-        for run in catalog.runs(id=part, limit=_AT_A_TIME, max_age=60):
+        for run in catalog.runs(id=part, limit=_AT_A_TIME, fresh=False):
             found[run.id] = run.purpose
-        for dataset in catalog.datasets(id=part, limit=_AT_A_TIME, max_age=60):
+        for dataset in catalog.datasets(id=part, limit=_AT_A_TIME, fresh=False):
             found[dataset.id] = dataset.kind
     return found
 
@@ -101,7 +102,7 @@ def _label(node: str, names: Mapping[str, str]) -> str:
     return f"{name}  {node}" if name else node
 
 
-def _tree(root: str, edges: Mapping[str, list[Edge]], names: Mapping[str, str]) -> Tree:
+def _tree(root: str, edges: Mapping[str, Sequence[Edge]], names: Mapping[str, str]) -> Tree:
     from rich.text import Text
     from rich.tree import Tree
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
@@ -13,6 +13,7 @@ from prefect_registry.cli.options import (
     AsOf,
     Containing,
     Cursor,
+    Fresh,
     Json,
     Limit,
     RegistryName,
@@ -41,6 +42,7 @@ def log(
     limit: Limit = 20,
     cursor: Cursor = None,
     as_of: AsOf = None,
+    fresh: Fresh = True,
     registry: RegistryName = None,
     json: Json = False,
 ) -> None:
@@ -53,11 +55,10 @@ def log(
         text=text,
         limit=limit,
         cursor=window.cursor,
+        fresh=fresh,
         **window.moments,
     )
-    made = {
-        run.id: found.catalog.totals(run_id=run.id, as_of=window.moments["as_of"], max_age=math.inf) for run in page
-    }
+    made = {run.id: found.catalog.totals(run_id=run.id, as_of=window.moments["as_of"], fresh=False) for run in page}
     if json:
         items = [{"run": run, "made": [sums(total) for total in made[run.id]]} for run in page]
         write_json("log/1", registry=found.url, items=items, next=window.following(page.next))
@@ -73,7 +74,7 @@ COMMANDS = {"log": log}
 STYLES = {"COMMITTED": "green", "ABORTED": "red", "RUNNING": "yellow"}
 
 
-def _lines(run: RunInfo, made: list[Total]) -> Text:
+def _lines(run: RunInfo, made: Iterable[Total]) -> Text:
     from rich.text import Text
 
     text = Text()

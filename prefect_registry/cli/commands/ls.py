@@ -12,6 +12,7 @@ from prefect_registry.cli.options import (
     AsOf,
     Containing,
     Cursor,
+    Fresh,
     Json,
     Limit,
     RegistryName,
@@ -51,6 +52,7 @@ def ls(
     limit: Limit = 100,
     cursor: Cursor = None,
     as_of: AsOf = None,
+    fresh: Fresh = True,
     registry: RegistryName = None,
     json: Json = False,
 ) -> None:
@@ -74,7 +76,7 @@ def ls(
         "until": window.moments["until"],
     }
     filters = {name: value for name, value in filters.items() if value is not None}
-    query = {"text": text, "as_of": window.moments["as_of"]}
+    query = {"text": text, "as_of": window.moments["as_of"], "fresh": fresh}
     _check_words(what, filters, order, cursor)
     found = open_registry(registry)
     if what == "kinds":

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from prefect_registry.cli.opening import open_registry
-from prefect_registry.cli.options import Flag, Json, RegistryName
+from prefect_registry.cli.options import Flag, Fresh, Json, RegistryName
 from prefect_registry.cli.output import plain, say, size, write_json, write_table
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ _NONE = {"datasets": 0, "rows": 0, "bytes": 0, "objects": 0}
 def stats(
     *,
     quick: Annotated[Flag, Parameter(help="Leave out what collection would free: that lists all data.")] = False,
+    fresh: Fresh = True,
     registry: RegistryName = None,
     json: Json = False,
 ) -> None:
@@ -28,10 +29,10 @@ def stats(
     At the end, what `gc --yes` would free.
     """
     found = open_registry(registry)
-    everything = {total.kind: _sums(total) for total in found.catalog.totals(by="kind")}
-    visible = {total.kind: _sums(total) for total in found.catalog.totals(by="kind", state="READY", max_age=60)}
+    everything = {total.kind: _sums(total) for total in found.catalog.totals(by="kind", fresh=fresh)}
+    visible = {total.kind: _sums(total) for total in found.catalog.totals(by="kind", state="READY", fresh=False)}
     kinds = [{"kind": k, "visible": visible.get(k, _NONE), "all": everything[k]} for k in sorted(everything, key=str)]
-    runs = {state: found.catalog.count("runs", state=state, max_age=60) for state in _RUN_STATES}
+    runs = {state: found.catalog.count("runs", state=state, fresh=False) for state in _RUN_STATES}
     freed = None if quick else plain(found.collect(dry_run=True))
     if json:
         would_free = freed and {name: freed[name] for name in ("objects", "bytes", "runs", "waiting")}
