@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from functools import cached_property
 from sqlite3 import Connection
@@ -98,13 +97,21 @@ class Catalog:
         """Write the index as Parquet tables into the store. See :meth:`prefect_registry.Registry.checkpoint`."""
         return self._checkpoints.write(full, unsealed)
 
-    @contextmanager
-    def current(self, fresh: bool = True, max_age: float | None = None) -> Iterator[Connection]:
-        """The index in one state, brought up to date first. For those who build on the catalog; not for users."""
-        if self._sync.is_due(fresh, max_age):
-            self.refresh()
-        with self._database.reading() as connection:
-            yield connection
+    def ask(self, query: Callable[[Connection], T], fresh: bool = True, max_age: float | None = None) -> T:
+        """What ``query`` finds in one state of the index, brought up to date first. For those who build on the
+        catalog; not for users. It may be called twice: once more on a new index, if this one turns out to be damaged.
+        """
+        again = False
+
+        def answer() -> T:
+            nonlocal again
+            if self._sync.is_due(fresh, max_age) or again:
+                self.refresh()
+            again = True
+            with self._database.reading() as connection:
+                return query(connection)
+
+        return self._database.mended(answer)
 
     # -- queries -------------------------------------------------------------------------------------------------
 
@@ -269,9 +276,8 @@ class Catalog:
         if behind is not None:
             sql += f" AND {behind.sql}"
             values |= behind.values
-        with self.current(*lag) as connection:
-            sql += f" ORDER BY {by.sql(subject.unique)} LIMIT {limit + 1}"
-            found = connection.execute(sql, values).fetchall()
+        sql += f" ORDER BY {by.sql(subject.unique)} LIMIT {limit + 1}"
+        found = self.ask(lambda connection: connection.execute(sql, values).fetchall(), *lag)
         items = tuple(subject.make(row, self._store.storage.url) for row in found[:limit])
         last = found[limit - 1] if len(found) > limit else None
         following = cursor(asked, (last["last_value"], last[subject.unique])) if last is not None else None
@@ -294,9 +300,8 @@ class Catalog:
         subject = _COUNTED[what]
         condition = where(subject, filters, text, as_of)
         source = subject.source if as_of is None else subject.past
-        with self.current(fresh, max_age) as connection:
-            sql = f"SELECT count(*) FROM ({source}) AS item WHERE {condition.sql}"
-            return int(connection.execute(sql, self._bound(condition)).fetchone()[0])
+        sql, values = f"SELECT count(*) FROM ({source}) AS item WHERE {condition.sql}", self._bound(condition)
+        return int(self.ask(lambda connection: connection.execute(sql, values).fetchone()[0], fresh, max_age))
 
     def totals(
         self,
@@ -325,8 +330,9 @@ class Catalog:
             f" coalesce(sum(bytes), 0) AS bytes, coalesce(sum(file_count), 0) AS files FROM ({source}) AS item"
             f" WHERE {condition.sql} GROUP BY 1, 2 ORDER BY 2, 1"
         )
-        with self.current(fresh, max_age) as connection:
-            return Page(tuple(Total(*row) for row in connection.execute(sql, self._bound(condition))))
+        values = self._bound(condition)
+        found = self.ask(lambda connection: connection.execute(sql, values).fetchall(), fresh, max_age)
+        return Page(tuple(Total(*row) for row in found))
 
     def _bound(self, condition: Where) -> dict[str, Any]:
         """The values that a query names."""
@@ -363,8 +369,9 @@ class Catalog:
     ) -> Page[Edge]:
         if isinstance(depth, bool) or not isinstance(depth, int) or depth < 1:
             raise InvalidInput.of("depth", [f"depth must be at least 1, not {depth!r:.40}"])
-        with self.current(fresh, max_age) as connection:
-            return Page(tuple(edges_from(connection, id, direction, depth, moment_of("as_of", as_of))))
+        moment = moment_of("as_of", as_of)
+        found = self.ask(lambda connection: edges_from(connection, id, direction, depth, moment), fresh, max_age)
+        return Page(tuple(found))
 
     def close(self) -> None:
         """Give the index's file back; the next query opens it again."""

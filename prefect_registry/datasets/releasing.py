@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
+from sqlite3 import Connection
 
 from prefect_registry.catalog.catalog import Catalog
 from prefect_registry.catalog.histories import Published, history, newest_cells, visible_descendant
@@ -122,9 +123,9 @@ class _Release:
         """Everything that can be released now. What is read first is what others must change to undo it."""
         plan = _Plan()
         self._datasets.store.know_time()
-        with self._catalog.current() as connection:
-            cells, turns = newest_cells(connection, RETENTION), newest_cells(connection, TURN)
-            kinds = published_kinds(connection)
+        cells, turns, kinds = self._catalog.ask(
+            lambda c: (newest_cells(c, RETENTION), newest_cells(c, TURN), published_kinds(c))
+        )
         now, rules = self._datasets.store.clock.now(), rules_of(cells)
         for kind in kinds:
             rule = rules.get(kind) or rules.get(DEFAULT)
@@ -143,8 +144,7 @@ class _Release:
     def _of_kind(
         self, kind: str, rule: RetentionRule, now: datetime, kept: Counter[str]
     ) -> Iterator[tuple[Published, Released]]:
-        with self._catalog.current(max_age=60) as connection:  # no older than the turns, which is all it needs
-            published = list(history(connection, kind))
+        published = self._catalog.ask(lambda c: list(history(c, kind)), max_age=60)  # no older than the turns
         candidates: list[Place] = []
         for place in self._places(published):
             reason = _kept_by(place, rule, now)
@@ -169,14 +169,18 @@ class _Release:
             yield from candidates
             return
         for start in range(0, len(candidates), _AT_A_TIME):
-            with self._catalog.current(max_age=None if start == 0 else 60) as connection:
-                part = [(p, visible_descendant(connection, p.dataset.id, _NO_DESCENDANTS))
-                        for p in candidates[start : start + _AT_A_TIME]]  # fmt: skip
-            for place, descendant in part:
+            part = candidates[start : start + _AT_A_TIME]
+            find = partial(_descendants, part)
+            for place, descendant in zip(part, self._catalog.ask(find, max_age=60 if start else None), strict=True):
                 if descendant is None:
                     yield place
                 else:
                     kept["keep_used"] += 1
+
+
+def _descendants(part: list[Place], connection: Connection) -> list[str | None]:
+    """For each place, something visible that was made of its dataset, if there is anything."""
+    return [visible_descendant(connection, place.dataset.id, _NO_DESCENDANTS) for place in part]
 
 
 def _kept_by(place: Place, rule: RetentionRule, now: datetime) -> str | None:

@@ -181,8 +181,7 @@ def _check_falls_back_on_nothing_released(work: _Work, catalog: Catalog, kind: s
 
     Publishing can only hide more, so what the index shows now is enough; releases and reverts wait for this run.
     """
-    with catalog.current() as connection:
-        found = list(history(connection, kind))
+    found = catalog.ask(lambda connection: list(history(connection, kind)))
     load = partial(files_of, work.datasets)
     after = [d if d.id not in work.states else d.in_state(work.states[d.id]) for d in found]
     shown = {p.dataset.id for p in places(found, load) if p.current and p.dataset.purged}

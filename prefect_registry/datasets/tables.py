@@ -116,9 +116,9 @@ class Tables:
         if run_id is None:
             return Table(kind, tuple(_fold(self._current(kind))))
         self._ledger.runs.known(run_id)
-        with self._catalog.current() as connection:
-            groups = list(publications(connection, kind))
-            found = staged(connection, kind)
+        groups, found = self._catalog.ask(
+            lambda connection: (list(publications(connection, kind)), staged(connection, kind))
+        )
         inside = [generation for generation in found if self._ledger.outcomes.inside(generation.run_id, run_id)]
         own = [d for d in self._read(inside) if d.state in ("STAGED", "READY")]
         return Table(kind, tuple(_fold([own, *self._read_all(groups)])))
@@ -139,17 +139,14 @@ class Tables:
     def kinds(self, published: list[PublishedRun] | None = None) -> list[str]:
         """Every kind that was ever published, sorted."""
         if published is None:
-            with self._catalog.current() as connection:
-                return published_kinds(connection)
+            return self._catalog.ask(published_kinds)
         return sorted({d.kind for batch in self._batches(published) for _, d in batch})
 
     # -- by the index --------------------------------------------------------------------------------------------
 
     def _current(self, kind: str) -> Iterator[list[Dataset]]:
         """The datasets of ``kind`` per root decision, newest first, up to the one that replaced all before it."""
-        with self._catalog.current() as connection:
-            groups = list(publications(connection, kind))
-        return self._read_all(groups)
+        return self._read_all(self._catalog.ask(lambda connection: list(publications(connection, kind))))
 
     def _read_all(self, groups: Iterable[Sequence[Generation]]) -> Iterator[list[Dataset]]:
         for group in groups:

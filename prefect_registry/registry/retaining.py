@@ -35,9 +35,7 @@ class RegistryRetention(RegistryRecording):
 
     def retention(self) -> list[RetentionRule]:
         """The rules, by kind."""
-        with self.catalog.current() as connection:
-            cells = newest_cells(connection, RETENTION)
-        return list(rules_of(cells).values())
+        return list(rules_of(self.catalog.ask(lambda c: newest_cells(c, RETENTION))).values())
 
     @nothing_published
     def remove_retention(self, kind: str) -> None:

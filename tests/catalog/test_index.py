@@ -9,6 +9,7 @@ import os
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from catalog_support import World, asked, counting, fresh, publish, walked
@@ -264,6 +265,26 @@ def test_a_damaged_index_is_built_anew(registry: Registry, damage: Callable[[Pat
     assert asked(registry.catalog) == walked(registry)
     registry.catalog.close()
     assert asked(Registry(registry.url).catalog) == walked(registry)
+
+
+@pytest.mark.parametrize("lag", [{"fresh": False}, {"max_age": 3600.0}, {}], ids=str)
+def test_damage_that_only_a_query_meets_is_mended_too(registry: Registry, lag: dict[str, Any]) -> None:
+    """Whatever has been looked at before, and whether or not the query looks at the store itself."""
+    registry.catalog.refresh()
+    expected = walked(registry)
+    registry.catalog.close()
+    file = index_file(registry.registry_id, registry.url)
+    assert file is not None
+    with sqlite3.connect(file) as connection:
+        pages = {row[0] for row in connection.execute("SELECT rootpage FROM sqlite_master WHERE tbl_name = 'datasets'")}
+        size = connection.execute("PRAGMA page_size").fetchone()[0]
+    connection.close()
+    data = bytearray(file.read_bytes())
+    for page in pages:
+        data[(page - 1) * size : page * size] = os.urandom(size)
+    file.write_bytes(data)
+    assert registry.catalog.count("datasets", **lag) == 1
+    assert asked(registry.catalog) == expected
 
 
 def test_a_cache_that_cannot_be_written_means_an_index_in_memory_and_a_notice(
