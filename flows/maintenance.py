@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import Any, cast
 from uuid import UUID
 
+from httpx import HTTPStatusError, codes
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -85,19 +86,26 @@ def maintenance(
 def _alone(client: SyncPrefectClient, store: Registry) -> Iterator[bool]:
     """Whether this is the only maintenance of the registry, by a concurrency limit in Prefect that is made here.
 
-    Nothing depends on it but time: without Prefect's word, it works as if it were alone.
+    Nothing depends on it but time: only Prefect's word that another one is at work says no. A server that is slow, or
+    away, or does not allow it, has not said so.
     """
     name = f"registry-maintenance-{store.registry_id}"
     with ExitStack() as held:
         try:
             client.upsert_global_concurrency_limit_by_name(name, 1)
-            held.enter_context(concurrency(name, timeout_seconds=1, raise_on_lease_renewal_failure=False))
-        except TimeoutError:
-            yield False
-            return
-        except Exception as error:  # the server is away, or does not allow it
+            held.enter_context(concurrency(name, max_retries=0, raise_on_lease_renewal_failure=False))
+        except Exception as error:
+            if _is_taken(error):
+                yield False
+                return
             get_run_logger().debug("Prefect does not tell whether another maintenance is at work: %s", error)
         yield True
+
+
+def _is_taken(error: Exception) -> bool:
+    """Whether Prefect refused a slot because another one has it: HTTP 423, Locked."""
+    cause = error.__cause__
+    return isinstance(cause, HTTPStatusError) and cause.response.status_code == codes.LOCKED
 
 
 def _reap(client: SyncPrefectClient, store: Registry, wait: bool) -> dict[str, list[str] | int]:

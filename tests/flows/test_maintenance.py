@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.concurrency.sync import concurrency
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.maintenance import maintenance
 from prefect_registry import Registry
+from prefect_registry.testing.proxies import Proxy
 
 pytestmark = [pytest.mark.prefect, pytest.mark.usefixtures("prefect_server")]
 
@@ -59,3 +62,18 @@ def test_one_works_at_a_time(orders: Registry) -> None:
     assert [d.state for d in orders.datasets()] == ["READY"] * 3
     assert len(pages(orders)) == 1
     assert len(maintenance(orders.url, release=True)["released"]) == 2  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def slow(prefect_server: str) -> Iterator[Proxy]:
+    """Prefect's server, which thinks for three seconds before it gives a concurrency slot."""
+    proxy = Proxy(prefect_server.removesuffix("/api"), stall_seconds=3)
+    proxy.fail_next("slow", which=lambda r: "concurrency_limits" in r.path and "increment" in r.path)
+    with proxy.running(), temporary_settings({PREFECT_API_URL: f"{proxy.endpoint}/api"}):
+        yield proxy
+
+
+def test_a_slow_server_has_not_said_no(orders: Registry, slow: Proxy) -> None:
+    """A server that takes its time is no sign of another maintenance: the work is done."""
+    assert len(maintenance(orders.url, release=True, checkpoint=False)["released"]) == 2  # type: ignore[arg-type]
+    assert [path for _, path in slow.requests if path.endswith("increment-with-lease")]
