@@ -194,8 +194,8 @@ class FsckReport:
 
     ``findings`` has at most 1,000 of each kind, the worst first; ``totals`` counts all, by severity, without what was
     repaired. ``looked_at`` counts ``runs``, ``documents``, ``generations``, ``files``, ``verified`` files (whose
-    sha256 was computed), their ``bytes``, ``checkpoints``, and ``rows`` of the index. ``index_repaired`` tells whether the index was
-    built anew.
+    sha256 was computed), their ``bytes``, ``checkpoints``, and ``rows`` of the index. ``index_repaired`` tells whether
+    the index was built anew.
     """
 
     url: str
