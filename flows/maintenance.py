@@ -1,17 +1,18 @@
 """Keep a registry tidy: abort the runs that nobody will finish, tell Prefect of their flow runs, release what the rules
-of retention let go, and delete the bytes that decisions have made dead.
+of retention let go, and delete the bytes that decisions have made dead. On request, keep lists of the tables' files.
 
 It may run at any time, anywhere, beside everything else: nothing is deleted but by a decision (DESIGN.md P7, P8).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from typing import Any, cast
 from uuid import UUID
 
+from httpx import HTTPStatusError, codes
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_markdown_artifact
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -23,9 +24,13 @@ from prefect.concurrency.sync import concurrency
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelled, Crashed
 
-from prefect_registry.errors import Conflict
+from prefect_registry.datasets.file_lists import write_file_list
+from prefect_registry.errors import Conflict, FormatError, IntegrityError, RegistryError
 from prefect_registry.registry import Registry
 from prefect_registry.resolve import resolve_registry
+
+Told = dict[str, list[str] | int]
+"""What was done: ids, or how many."""
 
 _FLOW_RUNS_AT_ONCE = 200
 _CLOCKS_MAY_DIFFER_BY = timedelta(seconds=10)
@@ -39,11 +44,13 @@ def maintenance(
     dry_run: bool = False,
     checkpoint: bool = True,
     release: bool = False,
-) -> dict[str, list[str] | int]:
+    file_lists: Sequence[str] = (),
+) -> Told:
     """Reap dead runs, end their flow runs in Prefect, release what the rules of retention let go, collect dead bytes,
     and leave an artifact that says what was done.
 
-    Of several at the same time, in whichever deployments, one works; the others end at once.
+    Of several at the same time, in whichever deployments, one works; the others end at once. Where a record of the
+    registry is damaged, everything else is done none the less, and the flow run fails at last if something was not.
 
     Args:
         registry: Name of a registry block, or URL of a registry. Empty for the default one.
@@ -53,24 +60,34 @@ def maintenance(
         dry_run: Only tell what would be released and deleted. (Reaping has no such thing: what is aborted stays so.)
         checkpoint: Write the catalog as Parquet tables, if anything is new. Not with ``dry_run``.
         release: Give up the datasets that no table shows and no rule of retention keeps. That cannot be taken back.
+        file_lists: Kinds of which a list of the table's files is kept up to date in the store, below
+            ``catalog/files/``, a URL a line; ``*`` for every kind. Not with ``dry_run``.
     """
     log = get_run_logger()
     store = resolve_registry(registry or None)
-    told: dict[str, list[str] | int] = {}
+    told: Told = {}
+    failed: list[RegistryError] = []
+
+    def do(step: Callable[[], Told]) -> None:
+        try:
+            told.update(step())
+        except (FormatError, IntegrityError) as error:
+            log.error("Not done, because a record is damaged: %s", error)
+            failed.append(error)
+
     with get_client(sync_client=True) as client, _alone(client, store) as alone:
         if not alone:
             log.info("Another maintenance of %s is at work: it does what there is to do", store.url)
             return told
-        told |= _reap(client, store, wait)
+        do(lambda: _reap(client, store, wait))
+        if file_lists and not dry_run:
+            do(lambda: _list_files(store, file_lists))  # before what older lists name is deleted
         if release:
-            told |= _release(store, dry_run)
+            do(lambda: _release(store, dry_run))
         if collect:
-            told |= _collect(store, dry_run)
+            do(lambda: _collect(store, dry_run, told))
         if checkpoint and not dry_run:
-            written = store.checkpoint()
-            if written.written:
-                log.info("Checkpoint %s: %s datasets", written.manifest, f"{written.rows['datasets']:,}")
-            told["checkpoint"] = written.generation if written.generation is not None else -1
+            do(lambda: _checkpoint(store))
     leave = cast(Any, create_markdown_artifact)
     leave(
         _page(store.url, told, dry_run),
@@ -78,6 +95,8 @@ def maintenance(
         description=f"What was done in {store.url}",
         _sync=True,
     )
+    if failed:
+        raise failed[0]
     return told
 
 
@@ -85,22 +104,29 @@ def maintenance(
 def _alone(client: SyncPrefectClient, store: Registry) -> Iterator[bool]:
     """Whether this is the only maintenance of the registry, by a concurrency limit in Prefect that is made here.
 
-    Nothing depends on it but time: without Prefect's word, it works as if it were alone.
+    Nothing depends on it but time: only Prefect's word that another one is at work says no. A server that is slow, or
+    away, or does not allow it, has not said so.
     """
     name = f"registry-maintenance-{store.registry_id}"
     with ExitStack() as held:
         try:
             client.upsert_global_concurrency_limit_by_name(name, 1)
-            held.enter_context(concurrency(name, timeout_seconds=1, raise_on_lease_renewal_failure=False))
-        except TimeoutError:
-            yield False
-            return
-        except Exception as error:  # the server is away, or does not allow it
+            held.enter_context(concurrency(name, max_retries=0, raise_on_lease_renewal_failure=False))
+        except Exception as error:
+            if _is_taken(error):
+                yield False
+                return
             get_run_logger().debug("Prefect does not tell whether another maintenance is at work: %s", error)
         yield True
 
 
-def _reap(client: SyncPrefectClient, store: Registry, wait: bool) -> dict[str, list[str] | int]:
+def _is_taken(error: Exception) -> bool:
+    """Whether Prefect refused a slot because another one has it: HTTP 423, Locked."""
+    cause = error.__cause__
+    return isinstance(cause, HTTPStatusError) and cause.response.status_code == codes.LOCKED
+
+
+def _reap(client: SyncPrefectClient, store: Registry, wait: bool) -> Told:
     log = get_run_logger()
     reaped = store.reap(EndedFlowRuns(client), wait=wait)
     for run_id in reaped.reaped:
@@ -113,10 +139,31 @@ def _reap(client: SyncPrefectClient, store: Registry, wait: bool) -> dict[str, l
         "%s: %d run(s) reaped, %d to be watched, %d alive",
         store.url, len(reaped.reaped), len(reaped.suspects), len(reaped.alive),
     )  # fmt: skip
-    return {"reaped": reaped.reaped, "suspects": reaped.suspects, "alive": reaped.alive, "flow_runs_ended": ended}
+    for what in reaped.damaged.values():
+        log.error("Damaged, and left alone: %s", what)
+    return {
+        "reaped": reaped.reaped, "suspects": reaped.suspects, "alive": reaped.alive, "flow_runs_ended": ended,
+        "damaged": list(reaped.damaged),
+    }  # fmt: skip
 
 
-def _release(store: Registry, dry_run: bool) -> dict[str, list[str] | int]:
+def _list_files(store: Registry, kinds: Sequence[str]) -> Told:
+    """Bring the lists of the kinds up to date; a kind of which nothing was ever published has none."""
+    log = get_run_logger()
+    known = store.kinds()
+    written: list[str] = []
+    for kind in known if "*" in kinds else dict.fromkeys(kinds):
+        if kind not in known:
+            log.warning("There is no list of files of %r: nothing of that kind was ever published", kind)
+            continue
+        found = write_file_list(store.storage, store.table(kind))
+        if found.written:
+            log.info("%s names the %d file(s) of %s", found.url, found.files, kind)
+            written.append(found.url)
+    return {"file_lists": written}
+
+
+def _release(store: Registry, dry_run: bool) -> Told:
     """What the rules let go. When somebody reverts a run or changes a rule meanwhile, nothing is; another time."""
     log = get_run_logger()
     try:
@@ -132,14 +179,27 @@ def _release(store: Registry, dry_run: bool) -> dict[str, list[str] | int]:
     return {"released": [d.id for d in report.datasets], "released_bytes": report.bytes}
 
 
-def _collect(store: Registry, dry_run: bool) -> dict[str, list[str] | int]:
-    swept = store.collect(dry_run=dry_run)
-    get_run_logger().info(
+def _collect(store: Registry, dry_run: bool, before: Told) -> Told:
+    log, swept = get_run_logger(), store.collect(dry_run=dry_run)
+    log.info(
         "%s %s byte(s) in %d object(s) of %d run(s)%s",
         "Would delete" if dry_run else "Deleted", f"{swept.bytes:,}", swept.objects, len(swept.runs),
         f"; {len(swept.waiting)} aborted run(s) may still be writing" if swept.waiting else "",
     )  # fmt: skip
-    return {"collected": swept.runs, "objects": swept.objects, "bytes": swept.bytes, "waiting": swept.waiting}
+    for what in swept.damaged.values():
+        log.error("Damaged, and not deleted: %s", what)
+    damaged = cast(list[str], before.get("damaged", []))
+    return {
+        "collected": swept.runs, "objects": swept.objects, "bytes": swept.bytes, "waiting": swept.waiting,
+        "damaged": list(dict.fromkeys([*damaged, *swept.damaged])),
+    }  # fmt: skip
+
+
+def _checkpoint(store: Registry) -> Told:
+    written = store.checkpoint()
+    if written.written:
+        get_run_logger().info("Checkpoint %s: %s datasets", written.manifest, f"{written.rows['datasets']:,}")
+    return {"checkpoint": written.generation if written.generation is not None else -1}
 
 
 _LINES = {
@@ -147,6 +207,8 @@ _LINES = {
     "suspects": "Runs that seem dead, to be watched",
     "alive": "Runs that are alive",
     "flow_runs_ended": "Flow runs ended in Prefect",
+    "damaged": "Runs with a damaged record, left alone; fsck tells what to do",
+    "file_lists": "Lists of files that were brought up to date",
     "released": "Datasets released by the rules of retention",
     "released_bytes": "Their bytes",
     "collected": "Runs whose dead bytes were deleted",
@@ -158,7 +220,7 @@ _LINES = {
 _MOST_IDS = 20
 
 
-def _page(url: str, told: dict[str, list[str] | int], dry_run: bool) -> str:
+def _page(url: str, told: Told, dry_run: bool) -> str:
     """What was done, as Markdown: a line for each thing, and the first ids of each."""
     lines = [f"# Maintenance of `{url}`", ""]
     if dry_run:
@@ -210,7 +272,11 @@ def end_dead_flow_runs(client: SyncPrefectClient, store: Registry) -> list[str]:
             limit=_FLOW_RUNS_AT_ONCE,
         )
         for flow_run in believed:
-            message = why_dead(flow_run, store)
+            try:
+                message = why_dead(flow_run, store)
+            except (FormatError, IntegrityError) as error:
+                get_run_logger().error("Flow run %s (%s) is left alone: %s", flow_run.name, flow_run.id, error)
+                continue
             if message is not None and _end(client, flow_run, message):
                 get_run_logger().warning("Flow run %s (%s): %s", flow_run.name, flow_run.id, message)
                 ended.append(str(flow_run.id))

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain, groupby
 
+from prefect_registry.errors import FormatError, IntegrityError, RegistryError
 from prefect_registry.ids import is_run_id
 from prefect_registry.ledger import paths
 from prefect_registry.ledger.cells import Cells
@@ -29,6 +30,7 @@ class CollectReport:
     Attributes:
         released: How many of the datasets were published once, and released by retention.
         waiting: Runs with dead bytes whose owner may still write.
+        damaged: Runs with a record that cannot be read, and which. What it is about is not known to be dead, and stays.
     """
 
     dry_run: bool
@@ -37,6 +39,16 @@ class CollectReport:
     bytes: int = 0
     waiting: list[str] = field(default_factory=list)
     released: int = 0
+    damaged: dict[str, str] = field(default_factory=dict)
+
+
+DAMAGE = (FormatError, IntegrityError)
+"""What reading a damaged record raises."""
+
+
+def told(error: RegistryError) -> str:
+    """Which record cannot be read, and why."""
+    return f"{error.what}: {error.why}" if error.why else error.what
 
     _repr_html_ = shown
 
@@ -70,14 +82,14 @@ class Collector:
         for run_id, objects in groupby(listing, key=lambda o: o.key.split("/")[3]):
             if not is_run_id(run_id):  # what else lies there is somebody else's
                 continue
-            dead = self._dead_of(run_id, (o for o in objects if o.key.startswith(paths.data_prefix(run_id))), later)
-            first = next(dead, None)
-            if first is None:
-                continue
-            if not report.dry_run:
-                self._fence(run_id)
-            if not self._leases.stopped(run_id):
-                report.waiting.append(run_id)
+            own = (o for o in objects if o.key.startswith(paths.data_prefix(run_id)))
+            dead = self._dead_of(run_id, own, later, report)
+            try:
+                first = next(dead, None)
+                if first is None or not self._may_go(run_id, report):
+                    continue
+            except DAMAGE as error:
+                report.damaged[run_id] = told(error)
                 continue
             report.runs.append(run_id)
             counted = ""
@@ -89,8 +101,19 @@ class Collector:
                 counted = folder if released else counted
                 yield found.key
 
+    def _may_go(self, run_id: str, report: CollectReport) -> bool:
+        """Whether nobody writes what is dead of a run any more; the report says so if somebody may."""
+        if not report.dry_run:
+            self._fence(run_id)
+        stopped = self._leases.stopped(run_id)
+        if run_id in self._leases.unreadable:
+            report.damaged[run_id] = self._leases.unreadable[run_id]
+        if not stopped:
+            report.waiting.append(run_id)
+        return stopped
+
     def _dead_of(
-        self, run_id: str, objects: Iterable[ObjectInfo], later: _LaterStates
+        self, run_id: str, objects: Iterable[ObjectInfo], later: _LaterStates, report: CollectReport
     ) -> Iterator[tuple[ObjectInfo, bool]]:
         """What is dead of a run's data, and whether it was released."""
         outcome = self._outcomes.effective(run_id)
@@ -99,31 +122,39 @@ class Collector:
         if outcome == "aborted":
             yield from ((o, False) for o in objects)
             return
-        unpublished = self._unpublished(run_id)
+        unpublished = self._unpublished(run_id, report)
         for suffix, files in groupby(objects, key=lambda o: o.key.split("/")[4]):
             if suffix in unpublished:
                 yield from ((o, False) for o in files)
-            elif self._is_released(later.newest(f"ds_{run_id[4:]}_{suffix}")):
+            elif self._is_released(run_id, later.newest(f"ds_{run_id[4:]}_{suffix}"), report):
                 manifest = f"{paths.dataset_prefix(run_id, suffix)}_manifest-"  # is a record, not data: it stays
                 yield from ((o, True) for o in files if not o.key.startswith(manifest))
 
-    def _is_released(self, key: str | None) -> bool:
+    def _is_released(self, run_id: str, key: str | None, report: CollectReport) -> bool:
         """Whether the newest visible generation of a dataset's cell says that its bytes may go."""
-        newest = self._store.peek(key, CellGeneration) if key is not None else None
-        visible = self._cells.visible_from(newest) if newest is not None else None
+        try:
+            newest = self._store.peek(key, CellGeneration) if key is not None else None
+            visible = self._cells.visible_from(newest) if newest is not None else None
+        except DAMAGE as error:
+            report.damaged[run_id] = told(error)
+            return False
         return visible is not None and visible.value.get("purged") is True
 
-    def _unpublished(self, run_id: str) -> set[str]:
+    def _unpublished(self, run_id: str, report: CollectReport) -> set[str]:
         """Suffixes of the datasets that a committed run does not publish; bytes of anything else are not judged."""
         decision = self._store.decision(run_id)
         assert decision is not None
         members = self._store.members(decision).datasets
         prefix = paths.run_prefix(run_id) + "datasets/"
         begun = {o.key[len(prefix) :].partition("/")[0] for o in self._store.storage.list(prefix)}
-        return {s for s in begun if s not in members or not self._is_published(run_id, s, members[s])}
+        return {s for s in begun if s not in members or not self._is_published(run_id, s, members[s], report)}
 
-    def _is_published(self, run_id: str, suffix: str, gen: int) -> bool:
-        document = self._store.peek(paths.dataset_key(run_id, suffix, gen), DatasetGeneration)
+    def _is_published(self, run_id: str, suffix: str, gen: int, report: CollectReport) -> bool:
+        try:
+            document = self._store.peek(paths.dataset_key(run_id, suffix, gen), DatasetGeneration)
+        except DAMAGE as error:
+            report.damaged[run_id] = told(error)
+            return True
         return document is None or document.step == "staged"
 
     def _fence(self, run_id: str) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from prefect_registry.clock import iso
-from prefect_registry.errors import NotFound
+from prefect_registry.errors import FormatError, NotFound
 from prefect_registry.ledger import paths
 from prefect_registry.ledger.outcomes import Outcomes
 from prefect_registry.ledger.store import Store
@@ -25,7 +26,8 @@ Abort = Callable[[str, Failure, str], Decision]
 @dataclass(frozen=True)
 class Pulse:
     """The last sign of life of a run: which beat, when by the store's clock, and whose: the process that began the run,
-    or one of perhaps several that went on with it (``of_beginner`` is False).
+    or one of perhaps several that went on with it (``of_beginner`` is False). Of a heartbeat that cannot be read,
+    ``beat`` is a negative number that changes with it, and nobody is known.
     """
 
     beat: int
@@ -33,6 +35,16 @@ class Pulse:
     holder: Holder | None
     lease_seconds: float
     of_beginner: bool = True
+
+
+class _Unreadable(NamedTuple):
+    """The bytes of a heartbeat that is none."""
+
+    data: bytes
+
+    def told_at(self, modified: datetime) -> int:
+        """A number below -1 for these bytes, put at that time."""
+        return -2 - zlib.crc32(self.data + iso(modified).encode())
 
 
 @dataclass(frozen=True)
@@ -55,13 +67,19 @@ class Leases:
         self._lock = ForkSafeLock()
         self._given_up: set[str] = set()
         self.abort: Abort | None = None
+        self.unreadable: dict[str, str] = {}
+        """Runs whose heartbeat could not be read when it was looked at last, and why."""
 
     def give_up(self, run_id: str) -> None:
         """This process wanted the run aborted and could not reach the store: whoever meets it here may abort it."""
         self._given_up.add(run_id)
 
     def pulse(self, run_id: str) -> Pulse | None:
-        """The newest sign of life, read from the store now; None when not even a begin exists."""
+        """The newest sign of life, read from the store now; None when not even a begin exists.
+
+        A damaged heartbeat proves nothing: it is a beat all the same, and a living owner puts another one in its place
+        within a third of the lease.
+        """
         calls: list[Callable[[], object]] = [
             partial(self._store.begin, run_id),
             partial(self._heartbeat, run_id),
@@ -74,15 +92,23 @@ class Leases:
         lease = begin.lease_seconds
         if isinstance(beat, Heartbeat) and isinstance(beat_info, ObjectInfo):
             return Pulse(beat.beat, beat_info.modified, beat.holder, lease, beat.holder == begin.holder)
+        if isinstance(beat, _Unreadable) and isinstance(beat_info, ObjectInfo):
+            return Pulse(beat.told_at(beat_info.modified), beat_info.modified, None, lease, False)
         began = begin_info.modified if isinstance(begin_info, ObjectInfo) else begin.created_at
         return Pulse(0, began, begin.holder, lease)
 
-    def _heartbeat(self, run_id: str) -> Heartbeat | None:
+    def _heartbeat(self, run_id: str) -> Heartbeat | _Unreadable | None:
         key = paths.heartbeat_key(run_id)
+        self.unreadable.pop(run_id, None)
         try:
-            return Heartbeat.decode(self._store.storage.get(key), key)
+            data = self._store.storage.get(key)
         except NotFound:
             return None
+        try:
+            return Heartbeat.decode(data, key)
+        except FormatError as error:
+            self.unreadable[run_id] = f"{error.what}: {error.why}"
+            return _Unreadable(data)
 
     def judge(self, run_id: str, reported_ended: bool = False) -> Verdict:
         """Whether an undecided run may be aborted by others.
@@ -136,8 +162,10 @@ class Leases:
         """
         end = self._store.decision(run_id)
         pulse = self.pulse(run_id)
-        if pulse is None or pulse.holder is None:
+        if pulse is None:
             return end is not None and self._stood_for(run_id, -1) >= self._store.settings.lease_seconds / 2
+        if pulse.holder is None:
+            return end is not None and self._stood_for(run_id, pulse.beat) >= pulse.lease_seconds / 2
         if end is not None and end.closed_by == pulse.holder:
             return True
         return self._store.is_gone(pulse.holder) or self._stood_for(run_id, pulse.beat) >= pulse.lease_seconds / 2

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from prefect_registry.ledger.closing import Closing
-from prefect_registry.ledger.collecting import Collector, CollectReport
+from prefect_registry.ledger.collecting import DAMAGE, Collector, CollectReport, told
 from prefect_registry.ledger.journal import Journal
 from prefect_registry.ledger.leases import MAY_BE_ABORTED, Leases, Verdict, reaped
 from prefect_registry.ledger.store import Store
@@ -17,11 +17,17 @@ ReportedEnded = Callable[[str, str | None], bool]
 
 @dataclass
 class ReapReport:
-    """What one pass of the reaper did: run ids by verdict. ``suspects`` need another look after half a lease."""
+    """What one pass of the reaper did: run ids by verdict. ``suspects`` need another look after half a lease.
+
+    Attributes:
+        damaged: Runs with a record that cannot be read, and which. A run whose begin or decision it is gets no verdict
+            and is left alone; one with a damaged heartbeat is watched like any other.
+    """
 
     reaped: list[str] = field(default_factory=list)
     suspects: list[str] = field(default_factory=list)
     alive: list[str] = field(default_factory=list)
+    damaged: dict[str, str] = field(default_factory=dict)
 
     _repr_html_ = shown
 
@@ -59,6 +65,16 @@ class Housekeeping:
         return report
 
     def _reap_one(self, run_id: str, reported_ended: ReportedEnded, report: ReapReport) -> None:
+        report.damaged.pop(run_id, None)
+        try:
+            self._judge_one(run_id, reported_ended, report)
+        except DAMAGE as error:
+            report.damaged[run_id] = told(error)
+        else:
+            if run_id in self._leases.unreadable:
+                report.damaged[run_id] = self._leases.unreadable[run_id]
+
+    def _judge_one(self, run_id: str, reported_ended: ReportedEnded, report: ReapReport) -> None:
         begin = self._store.begin(run_id)
         ended = reported_ended(run_id, begin.flow_run if begin is not None else None)
         verdict: Verdict = self._leases.judge(run_id, ended)

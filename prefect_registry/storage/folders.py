@@ -6,7 +6,9 @@ import contextlib
 import os
 import time
 from collections.abc import Iterator
+from contextlib import closing
 
+from prefect_registry.storage.names import SortedNames
 from prefect_registry.storage.workspace import TEMPORARY
 
 _REMEMBERED_FOLDERS = 20_000
@@ -21,47 +23,53 @@ def walk(root: str, prefix: str, start_after: str = "") -> Iterator[tuple[str, o
     existed: a file never shows without those that were created before it.
     """
     folder = os.path.join(root, *prefix.split("/")) if prefix else root
-    for name, is_folder in _entries(folder):
+    for name in _entries(folder):
         key = prefix + name
-        if is_folder:
-            if not prefix and name == TEMPORARY:
+        if name.endswith("/"):
+            if not prefix and name == f"{TEMPORARY}/":
                 continue
-            below = key + "/"
-            if start_after < below or start_after.startswith(below):
-                yield from walk(root, below, start_after)
+            if start_after < key or start_after.startswith(key):
+                yield from walk(root, key, start_after)
         elif key > start_after:
             with contextlib.suppress(FileNotFoundError):
                 yield key, os.stat(os.path.join(folder, name), follow_symlinks=False)
 
 
-def _entries(folder: str) -> list[tuple[str, bool]]:
-    """Names in ``folder`` and whether each is a folder, in the order of the keys below it; none if it is missing.
+def _entries(folder: str) -> Iterator[str]:
+    """Names in ``folder``, those of folders with a slash, in the order of the keys below it; none if it is missing.
 
     A folder read while files are added may show the later of two files and not the earlier. So one that changed
     lately is read until two readings agree: that set is what was there between them.
     """
-    try:
-        found = _read(folder)
-        for _ in range(_MOST_RESCANS):
-            if time.time() - os.stat(folder).st_mtime > _QUIET_SECONDS:
-                break
-            before, found = found, _read(folder)
-            if before == found:
-                break
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    # "a.b" sorts before "a/c", so a folder sorts as its name with the slash.
-    return sorted(found, key=lambda entry: entry[0] + "/" if entry[1] else entry[0])
+    with contextlib.ExitStack() as held:
+        try:
+            found = held.enter_context(closing(_read(folder)))
+            for _ in range(_MOST_RESCANS):
+                if time.time() - os.stat(folder).st_mtime > _QUIET_SECONDS:
+                    break
+                before = found.digest
+                held.close()
+                found = held.enter_context(closing(_read(folder)))
+                if before == found.digest:
+                    break
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        yield from found
 
 
-def _read(folder: str) -> set[tuple[str, bool]]:
-    with os.scandir(folder) as entries:
-        return {
-            (entry.name, is_folder)
-            for entry in entries
-            if ((is_folder := entry.is_dir(follow_symlinks=False)) or entry.is_file(follow_symlinks=False))
-            and not _broken(entry.name)
-        }
+def _read(folder: str) -> SortedNames:
+    found = SortedNames()
+    with contextlib.ExitStack() as unless_read, os.scandir(folder) as entries:
+        unless_read.callback(found.close)
+        for entry in entries:
+            if _broken(entry.name):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                found.add(f"{entry.name}/")  # "a.b" sorts before "a/c", so a folder sorts as its name with the slash
+            elif entry.is_file(follow_symlinks=False):
+                found.add(entry.name)
+        unless_read.pop_all()
+    return found
 
 
 def _broken(name: str) -> bool:

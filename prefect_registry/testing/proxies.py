@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-Fault = Literal["reset", "timeout", "500", "503", "503 before", "reset before", "403"]
+Fault = Literal["reset", "timeout", "500", "503", "503 before", "reset before", "403", "slow"]
 FAULTS_AFTER_SUCCESS: tuple[Fault, ...] = ("reset", "timeout", "500", "503")
 FAULTS_BEFORE: tuple[Fault, ...] = ("503 before", "reset before")
 
@@ -53,7 +53,7 @@ class Proxy:
         requests: Every request, as ``(method, path)``.
         drop_headers: Lower-case names of headers that are not passed on: without ``if-none-match``, any S3 server that
             does not verify signatures becomes one that ignores the condition.
-        stall_seconds: How long a ``timeout`` lasts; longer than the client waits.
+        stall_seconds: How long a ``timeout`` lasts, longer than the client waits; and how late a ``slow`` answer comes.
         tls: With it clients must speak TLS, which ends here.
     """
 
@@ -115,7 +115,7 @@ class Proxy:
                 self.seen.append(status)
 
     def stall(self) -> None:
-        """Wait, as a lost answer does."""
+        """Wait, as for a lost answer or a slow server."""
         self._closing.wait(self.stall_seconds)
 
 
@@ -160,6 +160,8 @@ class _Connection(socketserver.StreamRequestHandler):
             denied = _GOOGLE_DENIES if _is_google(request) else _xml("AccessDenied")
             self._answer(int(fault[:3]), [], _xml("SlowDown") if fault == "503 before" else denied, request)
             return
+        if fault == "slow":
+            proxy.stall()
         answer = self._forward(proxy, upstream, request)
         body = answer.read()
         proxy.saw(request, answer.status)

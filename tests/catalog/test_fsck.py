@@ -489,6 +489,74 @@ foreign("below_cells", lambda place: "cells/document/notes.txt")
 foreign("in_a_cell", lambda place: paths.cell_prefix(DOCUMENT) + "0000000000.json.tmp")
 
 
+# -- checkpoints
+
+
+def checkpoint(place: Place) -> tuple[str, dict[str, Any]]:
+    """The key of the manifest, and what it says."""
+    key = max(i.key for i in place.storage.list("catalog/checkpoints/"))
+    return key, json.loads(place.storage.get(key))
+
+
+def table_of_checkpoint(place: Place) -> str:
+    """The key of a table that has rows."""
+    _, manifest = checkpoint(place)
+    files = [f for part in [*(p["tables"] for p in manifest["parts"]), manifest["rest"]] for f in part.values()]
+    return str(max(files, key=lambda f: f["rows"])["key"])
+
+
+@damage
+def a_table_of_a_checkpoint_is_missing(place: Place) -> Expected:
+    key = table_of_checkpoint(place)
+    place.remove(key)
+    return "checkpoint-damaged", key, "error"
+
+
+@damage
+def a_table_of_a_checkpoint_is_cut_off(place: Place) -> Expected:
+    key = table_of_checkpoint(place)
+    place.truncate(key)
+    return "checkpoint-damaged", key, "error"
+
+
+@damage
+def a_byte_of_a_table_of_a_checkpoint_is_another(place: Place) -> Expected:
+    key = table_of_checkpoint(place)
+    data = bytearray(place.storage.get(key))
+    data[len(data) // 3] ^= 1
+    place.storage.put(key, bytes(data))
+    return "checkpoint-damaged", key, "error"
+
+
+@damage
+def a_checkpoint_says_another_number_of_rows(place: Place) -> Expected:
+    key, manifest = checkpoint(place)
+    manifest["rest"]["runs"]["rows"] += 1
+    place.change(key, rest=manifest["rest"])
+    return "checkpoint-damaged", manifest["rest"]["runs"]["key"], "error"
+
+
+@damage
+def a_checkpoint_says_another_number(place: Place) -> Expected:
+    key, _ = checkpoint(place)
+    place.change(key, generation=7)
+    return "checkpoint-damaged", key, "error"
+
+
+@damage
+def a_checkpoint_is_cut_off(place: Place) -> Expected:
+    key, _ = checkpoint(place)
+    place.truncate(key)
+    return "checkpoint-damaged", key, "error"
+
+
+@damage
+def a_checkpoint_of_another_registry(place: Place) -> Expected:
+    key, _ = checkpoint(place)
+    place.change(key, registry_id="reg_another")
+    return "checkpoint-of-another", key, "warning"
+
+
 def check(place: Place, name: str) -> None:
     place.registry.fsck(verify="none")  # what this process has read before does not hide what happens later
     kind, key, severity = DAMAGES[name](place)
@@ -594,6 +662,27 @@ def test_a_run_whose_lease_is_over_and_that_nobody_has_reaped_is_found(place: Pl
     assert [(f.kind, f.severity) for f in late.fsck().findings if f.key == key] == [("run-not-reaped", "warning")]
     place.registry.close_run(run, False)
     assert not [f for f in late.fsck().findings if f.key == key]
+
+
+# -- checkpoints -----------------------------------------------------------------------------------------------------
+
+
+def test_the_rows_of_a_checkpoint_are_counted_unless_nothing_is_verified(memory: Place) -> None:
+    a_checkpoint_says_another_number_of_rows(memory)
+    assert memory.registry.fsck(verify="none").ok
+    found = only(memory.registry.fsck(sample=0).of("error"))
+    assert "rows, and the manifest says" in found.what
+
+
+def test_a_damaged_checkpoint_is_gone_after_two_new_ones(place: Place) -> None:
+    """As the finding says; the check itself writes none."""
+    a_table_of_a_checkpoint_is_missing(place)
+    assert not place.registry.fsck(repair=True).ok
+    for _ in range(2):
+        assert place.registry.checkpoint(full=True, unsealed=True).written
+    report = place.registry.fsck(verify="all")
+    assert report.ok
+    assert report.looked_at["checkpoints"] == 2
 
 
 # -- the index -------------------------------------------------------------------------------------------------------
@@ -727,7 +816,7 @@ def test_a_store_that_does_not_answer_is_no_damage(memory: Place) -> None:
 def test_its_progress_is_told(memory: Place) -> None:
     told: list[tuple[str, int]] = []
     memory.registry.fsck(progress=lambda stage, count: told.append((stage, count)))
-    assert list(dict.fromkeys(stage for stage, _ in told)) == ["journal", "cells", "files", "index"]
+    assert list(dict.fromkeys(stage for stage, _ in told)) == ["journal", "cells", "files", "checkpoints", "index"]
 
 
 def test_what_is_written_while_it_looks_is_no_damage(memory: Place) -> None:

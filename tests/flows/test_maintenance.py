@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.concurrency.sync import concurrency
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.maintenance import maintenance
 from prefect_registry import Registry
+from prefect_registry.errors import FormatError
+from prefect_registry.ledger import paths
+from prefect_registry.testing.proxies import Proxy
 
 pytestmark = [pytest.mark.prefect, pytest.mark.usefixtures("prefect_server")]
 
@@ -59,3 +65,61 @@ def test_one_works_at_a_time(orders: Registry) -> None:
     assert [d.state for d in orders.datasets()] == ["READY"] * 3
     assert len(pages(orders)) == 1
     assert len(maintenance(orders.url, release=True)["released"]) == 2  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def slow(prefect_server: str) -> Iterator[Proxy]:
+    """Prefect's server, which thinks for three seconds before it gives a concurrency slot."""
+    proxy = Proxy(prefect_server.removesuffix("/api"), stall_seconds=3)
+    proxy.fail_next("slow", which=lambda r: "concurrency_limits" in r.path and "increment" in r.path)
+    with proxy.running(), temporary_settings({PREFECT_API_URL: f"{proxy.endpoint}/api"}):
+        yield proxy
+
+
+def test_a_slow_server_has_not_said_no(orders: Registry, slow: Proxy) -> None:
+    """A server that takes its time is no sign of another maintenance: the work is done."""
+    assert len(maintenance(orders.url, release=True, checkpoint=False)["released"]) == 2  # type: ignore[arg-type]
+    assert [path for _, path in slow.requests if path.endswith("increment-with-lease")]
+
+
+def files_of(registry: Registry, told: object) -> list[list[str]]:
+    """What the lists at these URLs say."""
+    assert isinstance(told, list)
+    return [registry.storage.get(url.removeprefix(f"{registry.url}/")).decode().splitlines() for url in told]
+
+
+def test_lists_of_files_are_kept_up_to_date(orders: Registry) -> None:
+    """A list names what the table is made of, is written only when that has changed, and is there before deleting."""
+    table = orders.table("orders").files()
+    told = maintenance(orders.url, file_lists=["orders", "never"], release=True, checkpoint=False)
+    assert files_of(orders, told["file_lists"]) == [table]
+    assert f"- `{orders.url}/catalog/files/orders/files.txt`" in pages(orders)[-1]
+    assert all(Path(url.removeprefix("file://")).is_file() for url in table)
+    assert maintenance(orders.url, file_lists=["*"], checkpoint=False)["file_lists"] == []
+    for kind in ("orders", "Kunden & Co"):
+        with orders.run("load") as run, run.dataset(kind) as ds:
+            ds.write_table(pa.table({"n": [7]}))
+    assert "file_lists" not in maintenance(orders.url, file_lists=["*"], dry_run=True)
+    told = maintenance(orders.url, file_lists=["*"], checkpoint=False)
+    assert files_of(orders, told["file_lists"]) == [orders.table(k).files() for k in ("Kunden & Co", "orders")]
+    assert orders.fsck().findings == ()
+
+
+def test_damage_is_told_and_stops_nothing_else(orders: Registry) -> None:
+    """What a damaged record is about is left alone, all else is done, and what was not done fails the flow run."""
+    failed = []
+    for _ in range(2):
+        failed.append(orders.insert_run("fails"))
+        with orders.attach(failed[-1]).dataset("orders") as ds:
+            ds.write_table(pa.table({"n": [0]}))
+        orders.close_run(failed[-1], False)
+    key = paths.begin_key(failed[0])
+    orders.storage.put(key, b"{")
+    told = maintenance(orders.url, checkpoint=False)
+    assert (told["collected"], told["damaged"]) == ([failed[1]], [failed[0]])
+    assert f"- `{failed[0]}`" in pages(orders)[-1]
+    unknown = orders.ledger.store.ids.typeid("run", datetime.now(UTC))
+    orders.storage.put(paths.end_key(unknown), b"{")
+    with pytest.raises(FormatError, match=rf"{unknown}/.*json is not"):
+        maintenance(orders.url, release=True, file_lists=["*"], checkpoint=False)
+    assert "| Runs whose dead bytes were deleted | 0 |" in pages(orders)[-1]

@@ -166,3 +166,50 @@ def test_a_reaper_whose_clock_is_slow_reaps_what_has_stood_still_for_a_whole_lea
     slow.seconds += LEASE + 1
     verdicts.append(reaper.leases.judge(run))
     assert verdicts == ["alive", "over"]
+
+
+# -- damage -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_damaged_heartbeat_is_no_proof_and_stops_no_pass() -> None:
+    """It is a beat whose owner cannot be read: a run that beats on lives, and one that stands still is reaped in its
+    time, as are the others before and after it.
+    """
+    clock = Driven()
+    storage = MemoryStorage(clock=clock)
+    owner, reaper = ledger(storage, clock), ledger(storage, clock)
+    first, living, silent, last = (owner.begin(RunSpec(n, lease_seconds=LEASE)).begin.run_id for n in "abcd")
+    clock.seconds += LEASE - 1
+    for run in (living, silent):
+        storage.put(paths.heartbeat_key(run), b'{"schema": "heart')
+    clock.seconds += 2
+    report = reaper.housekeeping.reap()
+    assert (report.suspects, report.alive) == ([first, last], [living, silent])
+    assert sorted(report.damaged) == [living, silent]
+    assert f"{paths.heartbeat_key(living)} is not a heartbeat/1 document" in report.damaged[living]
+    for _ in range(3):
+        clock.seconds += LEASE / 3
+        storage.put(paths.heartbeat_key(living), b"")  # the same bytes each time, and each time another beat
+    clock.seconds += 1
+    report = reaper.housekeeping.reap()
+    assert sorted(report.reaped) == [first, silent, last]
+    assert (report.alive, list(report.damaged)) == ([living], [living, silent])
+    owner.beats._beat(living, 7)
+    assert reaper.housekeeping.reap().damaged == {}
+    assert owner.commit(living).visible == "yes"
+
+
+@pytest.mark.parametrize("bytes_", [b"", b"{", b'{"schema": "begin/9"}'])
+def test_a_run_whose_begin_is_damaged_is_told_and_left_alone(bytes_: bytes) -> None:
+    clock = Driven()
+    storage = MemoryStorage(clock=clock)
+    owner = ledger(storage, clock)
+    damaged, dead = (owner.begin(RunSpec(n, lease_seconds=LEASE)).begin.run_id for n in "ab")
+    storage.put(paths.begin_key(damaged), bytes_)
+    clock.seconds += 10 * LEASE
+    reaper = ledger(storage, clock)
+    report = reaper.housekeeping.reap(wait=True)
+    assert report.reaped == [dead]
+    assert list(report.damaged) == [damaged]
+    assert paths.begin_key(damaged) in report.damaged[damaged]
+    assert reaper.store.decision(damaged) is None

@@ -1,9 +1,14 @@
-"""What the tests of the registry share: fast settings, small tables, and what an error must say."""
+"""What the tests of the registry share: fast settings, small tables, and what an error must say, and children."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+import json
+import os
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -92,3 +97,35 @@ def only(items: Sequence[Any]) -> Any:
     """The one item there is."""
     (item,) = items
     return item
+
+
+class Children:
+    """Forked children that each do one thing; what they return is left in files."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.running: dict[int, Path] = {}
+
+    def start(self, work: Callable[[], Any]) -> None:
+        """Do ``work`` in a child."""
+        result = self.folder / f"result-{len(self.running)}-{time.monotonic_ns()}"
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                result.write_text(json.dumps(work()))
+                code = 0
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(code)
+        self.running[child] = result
+
+    def results(self) -> list[Any]:
+        """Wait for all; what they returned."""
+        found = []
+        for child, result in self.running.items():
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+            found.append(json.loads(result.read_text()))
+        self.running.clear()
+        return found

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import os
 import time
-import traceback
 from collections import defaultdict
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
-from registry_support import doc, publish, rows, write
+from registry_support import Children, doc, publish, rows, write
 
 from prefect_registry import Registry
 from prefect_registry.errors import StorageError
@@ -22,38 +18,6 @@ from prefect_registry.errors import StorageError
 WRITERS, READERS = 16, 3
 DATASETS = 1_000
 RUNS_EACH = 50
-
-
-class Children:
-    """Forked children that each do one thing; what they return is left in files."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.running: dict[int, Path] = {}
-
-    def start(self, work: Callable[[], Any]) -> None:
-        """Do ``work`` in a child."""
-        result = self.folder / f"result-{len(self.running)}-{time.monotonic_ns()}"
-        child = os.fork()
-        if child == 0:
-            code = 1
-            try:
-                result.write_text(json.dumps(work()))
-                code = 0
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                os._exit(code)
-        self.running[child] = result
-
-    def results(self) -> list[Any]:
-        """Wait for all; what they returned."""
-        found = []
-        for child, result in self.running.items():
-            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-            found.append(json.loads(result.read_text()))
-        self.running.clear()
-        return found
 
 
 @pytest.fixture

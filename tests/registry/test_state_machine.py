@@ -10,7 +10,7 @@ from typing import Any
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 from hypothesis.stateful import (
     Bundle,
     RuleBasedStateMachine,
@@ -724,5 +724,13 @@ class RegistryMachine(RuleBasedStateMachine):
         assert committed == {i for i, state in found_datasets.items() if state in ("READY", "DELETED")}
 
 
+class LongRegistryMachine(RegistryMachine):
+    """The same, for longer."""
+
+
+# A history that fails is made shorter; to explain it, or to look for a second one, would take minutes more.
+BOUNDED = settings(deadline=None, report_multiple_bugs=False, phases=set(Phase) - {Phase.explain})
 TestRegistry = RegistryMachine.TestCase
-TestRegistry.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
+TestRegistry.settings = settings(BOUNDED, max_examples=30, stateful_step_count=40)
+TestRegistryForLong = pytest.mark.deep(LongRegistryMachine.TestCase)
+TestRegistryForLong.settings = settings(BOUNDED, max_examples=1_000, stateful_step_count=80)

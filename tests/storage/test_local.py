@@ -232,3 +232,22 @@ def test_deleting_leaves_no_empty_folders(storage: LocalStorage, root: Path) -> 
     assert sorted(os.listdir(root / "data")) == ["other"]
     storage.delete_many(["data/other/1"])
     assert sorted(os.listdir(root)) == [".tmp"]
+
+
+@pytest.mark.parametrize("temporary", [True, False])
+def test_a_folder_is_listed_in_order_however_many_names_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, temporary: bool
+) -> None:
+    """What does not fit the memory that a listing may take lies in a temporary file, if one can be made."""
+    monkeypatch.setattr("prefect_registry.storage.names.MOST_IN_MEMORY", 7)
+    monkeypatch.setattr("prefect_registry.storage.names._BLOCK", 5)
+    if not temporary:
+        monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
+    storage = LocalStorage(tmp_path / "store")
+    keys = [f"a/{name}" for name in ("é", "b.c", "b/c", "b-/x", "z z", "☃/☃", *(str(n * n) for n in range(40)))]
+    for key in keys:
+        storage.put(key, b"x")
+    expected = sorted(keys, key=str.encode)
+    assert [info.key for info in storage.list("")] == expected
+    assert [info.key for info in storage.list("a/", start_after="a/25")] == [k for k in expected if k > "a/25"]
+    assert next(iter(storage.list(""))).key == expected[0]

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from prefect_registry.catalog.fsck.cells import check_cells
+from prefect_registry.catalog.fsck.checkpoints import check_checkpoints
 from prefect_registry.catalog.fsck.datasets import DatasetsCheck
 from prefect_registry.catalog.fsck.files import DEFAULT_SAMPLE, Verification, Verify
 from prefect_registry.catalog.fsck.index import IndexCheck
@@ -53,6 +54,7 @@ def fsck(
         check_cells(checked)
         check_nesting(checked)
         verification.finish()
+        check_checkpoints(checked, registry_id, verification)
         mended = IndexCheck(checked, catalog, _walked_again(checked)).check(repair)
         return checked.findings.report(store.storage.url, checked.counts, mended)
     finally:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from functools import partial
-from typing import Literal
+from typing import Literal, TypeVar
 
 from prefect_registry.catalog.fsck.look import Checked, Damage, batches, tolerant
 from prefect_registry.errors import InvalidInput
+from prefect_registry.storage.base import Storage
 
+T = TypeVar("T")
 Verify = Literal["none", "sample", "all"]
 DEFAULT_SAMPLE = 100
 _CHUNK = 4 << 20
@@ -50,6 +53,17 @@ class Verification:
             if place < self._count:
                 self._checked.scratch.add("sample", [(place, *file)])
 
+    @property
+    def reads(self) -> bool:
+        """Whether anything is read at all."""
+        return self._share is None or self._share > 0
+
+    def chosen(self, items: Sequence[T]) -> list[T]:
+        """Of things that are all at hand, those that are to be read whole."""
+        count = self._count if self._share is None else round(self._share * len(items))
+        random = self._checked.store.random
+        return sorted(items, key=lambda item: random())[:count]
+
     def finish(self) -> None:
         """Read what was drawn."""
         self._checked.stage("files")
@@ -58,7 +72,7 @@ class Verification:
 
     def _verify(self, files: list[tuple[str, int, str, str]]) -> None:
         for some in batches(files, _AT_A_TIME):
-            calls = [partial(tolerant, partial(self._digest, key)) for key, *_ in some]
+            calls = [partial(tolerant, partial(digest_of, self._checked.storage, key)) for key, *_ in some]
             for (key, size, sha256, since), found in zip(some, self._checked.store.together(calls), strict=True):
                 self._judge(key, size, sha256, since, found)
 
@@ -73,10 +87,12 @@ class Verification:
             self._checked.tell("file-changed", key, what, since)
         self._checked.counts["bytes"] += size
 
-    def _digest(self, key: str) -> tuple[int, str]:
-        digest, size = hashlib.sha256(), 0
-        with self._checked.storage.open(key) as file:
-            while chunk := file.read(_CHUNK):
-                digest.update(chunk)
-                size += len(chunk)
-        return size, digest.hexdigest()
+
+def digest_of(storage: Storage, key: str) -> tuple[int, str]:
+    """Size and sha256 of an object, read whole, a few MiB at a time."""
+    digest, size = hashlib.sha256(), 0
+    with storage.open(key) as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+            size += len(chunk)
+    return size, digest.hexdigest()

@@ -25,7 +25,9 @@ from prefect_registry.storage.base import ObjectInfo
 
 T = TypeVar("T")
 Progress = Callable[[str, int], object]
-"""Called with what is being looked at (``journal``, ``cells``, ``files``, ``index``) and how many of them so far."""
+"""Called with what is being looked at (``journal``, ``cells``, ``files``, ``checkpoints``, ``index``), and how many of
+them so far.
+"""
 
 EVERY = 500
 """How many objects lie between two calls of a progress."""

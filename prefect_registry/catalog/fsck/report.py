@@ -102,6 +102,19 @@ KINDS: Mapping[str, Kind] = {
         "It is not of the store's format, or no manifest lists it. Nobody reads it, and it is never collected",
         "Find out who puts it there, and delete it",
     ),
+    "checkpoint-damaged": Kind(
+        "error",
+        "A checkpoint of the catalog, or one of its tables, is gone, cannot be read, or is not what the manifest says. "
+        "Readers of this library pass the checkpoint over, and take longer to start; other engines get an error or "
+        "wrong rows",
+        "Write a new one: checkpoint(full=True). The two newest are kept, so a second one removes what is damaged",
+    ),
+    "checkpoint-of-another": Kind(
+        "warning",
+        "Another registry, which was at this root before, has written this checkpoint. Readers of this library pass it "
+        "over; other engines may take it for one of this registry",
+        "Delete the manifest",
+    ),
     "index-differs": Kind(
         "error",
         "The index of this machine says something else than the store. The catalog's answers here are wrong",
@@ -181,8 +194,8 @@ class FsckReport:
 
     ``findings`` has at most 1,000 of each kind, the worst first; ``totals`` counts all, by severity, without what was
     repaired. ``looked_at`` counts ``runs``, ``documents``, ``generations``, ``files``, ``verified`` files (whose
-    sha256 was computed), their ``bytes``, and ``rows`` of the index. ``index_repaired`` tells whether the index was
-    built anew.
+    sha256 was computed), their ``bytes``, ``checkpoints``, and ``rows`` of the index. ``index_repaired`` tells whether
+    the index was built anew.
     """
 
     url: str

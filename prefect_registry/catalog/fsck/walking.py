@@ -17,7 +17,7 @@ from prefect_registry.storage.base import ObjectInfo
 CELLS = "cells/"
 PROBE = ".probe/"
 _TREES = (PROBE, "catalog/", CELLS, paths.DATA, paths.RUNS)
-"""What a root has beside ``registry.json``. What lies below ``catalog/`` can be made again and is not judged."""
+"""What a root has beside ``registry.json``. Of what is below ``catalog/`` only checkpoints are judged."""
 
 _OF_A_RUN = re.compile(
     r"begin\.json|heartbeat\.json|end\.json|see|members-[0-9a-z]{16}\.json|datasets/[0-9a-z]{16}/[0-9]{10}\.json"

@@ -36,6 +36,7 @@ def reap(
     for run_id in report.reaped:
         write(run_id)
     say(f"{len(report.reaped):,} rolled back, {len(report.suspects):,} seem dead, {len(report.alive):,} alive.")
+    _say_damaged(report.damaged)
     if report.suspects:
         say("To be certain of those that seem dead: prefect-registry reap --wait")
 
@@ -64,8 +65,16 @@ def gc(
         say(f"{report.released:,} of the datasets were released by retention.")
     if report.waiting:
         say(f"{len(report.waiting):,} run(s) that were rolled back may still be writing; another time.")
+    _say_damaged(report.damaged)
     if report.objects and not yes:
         say("To delete them: prefect-registry gc --yes")
+
+
+def _say_damaged(damaged: dict[str, str]) -> None:
+    for run_id, what in damaged.items():
+        say(f"{run_id} is damaged: {what}")
+    if damaged:
+        say("What is damaged was left alone. What to do about it: prefect-registry fsck")
 
 
 GROUP = "Housekeeping"
