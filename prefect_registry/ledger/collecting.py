@@ -41,6 +41,8 @@ class CollectReport:
     released: int = 0
     damaged: dict[str, str] = field(default_factory=dict)
 
+    _repr_html_ = shown
+
 
 DAMAGE = (FormatError, IntegrityError)
 """What reading a damaged record raises."""
@@ -49,8 +51,6 @@ DAMAGE = (FormatError, IntegrityError)
 def told(error: RegistryError) -> str:
     """Which record cannot be read, and why."""
     return f"{error.what}: {error.why}" if error.why else error.what
-
-    _repr_html_ = shown
 
 
 class Collector:

@@ -129,7 +129,8 @@ class Runs:
             ) from error
 
     def _refuse_decided_parent(self, begin: Begin) -> None:
-        decisions = self._store.read_many([paths.end_key(above) for above in begin.ancestors], Decision)
+        innermost_first = [paths.end_key(above) for above in reversed(begin.ancestors)]
+        decisions = self._store.read_many(innermost_first, Decision)
         decided = next((d for d in decisions if d is not None), None)
         if decided is not None:
             self._abort(begin.run_id, f"the run around it, {decided.run_id}, is {decided.outcome}")

@@ -6,6 +6,7 @@ import heapq
 import os
 import tempfile
 from collections.abc import Iterator
+from itertools import groupby
 from typing import IO
 
 MOST_IN_MEMORY = 4_000
@@ -43,9 +44,9 @@ class SortedNames:
 
     def __iter__(self) -> Iterator[str]:
         self._names.sort()
-        if not self._parts:
-            return iter(self._names)
-        return heapq.merge(self._names, *(self._part(*place) for place in self._parts))
+        parts = (self._part(*place) for place in self._parts)
+        # A folder that is changed while it is read may tell a name twice.
+        return (name for name, _ in groupby(heapq.merge(self._names, *parts) if self._parts else self._names))
 
     def close(self) -> None:
         """Give the temporary file back."""

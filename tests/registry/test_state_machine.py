@@ -328,8 +328,10 @@ class RegistryMachine(RuleBasedStateMachine):
             assert not errors
 
     def refusal(self, run: Run) -> tuple[type[RegistryError], ...]:
-        """What a call on a decided run raises."""
-        return {None: (), True: (RunAlreadyClosed,), False: (RunAborted,)}[run.decided]
+        """What a call on a decided run raises; one that the runs around it did not publish is aborted."""
+        if run.decided is None:
+            return ()
+        return (RunAborted,) if self.model.outcome(run) is False else (RunAlreadyClosed,)
 
     def number(self) -> int:
         """A number that was not used before."""
