@@ -15,6 +15,9 @@ from prefect_registry.records.runs import Begin, Heartbeat
 
 log = logging.getLogger("prefect_registry")
 
+_IDLE_SECONDS = 10.0
+"""How long the thread waits for another run before it ends."""
+
 
 class Beats:
     """Beats every lease/3 for each open run; a beat that finds its run decided stops it.
@@ -33,6 +36,7 @@ class Beats:
         self._due: dict[str, tuple[float, float, int]] = {}
         self._signed: dict[str, float] = {}
         self._wake = threading.Condition()
+        self._wakes_at = math.inf
         self._thread: threading.Thread | None = None
 
     def __getstate__(self) -> dict[str, object]:
@@ -49,12 +53,14 @@ class Beats:
         if self._pid != os.getpid():
             self._reset()
         every = begin.lease_seconds / 3
+        due = time.monotonic() + every
         with self._wake:
-            self._due[begin.run_id] = (time.monotonic() + every, every, 1)
+            self._due[begin.run_id] = (due, every, 1)
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._run, name="registry-heartbeats", daemon=True)
                 self._thread.start()
-            self._wake.notify()
+            elif due < self._wakes_at:  # to wake a thread costs as much as all else of beginning a run
+                self._wake.notify()
 
     def stop(self, run_id: str) -> None:
         """No more beats for that run."""
@@ -62,7 +68,6 @@ class Beats:
         if self._pid == os.getpid():
             with self._wake:
                 self._due.pop(run_id, None)
-                self._wake.notify()
 
     def work_on(self, begin: Begin) -> None:
         """This process is about to write into a run: if the one that began it has ended, that is the sign of life.
@@ -85,17 +90,21 @@ class Beats:
         while True:
             with self._wake:
                 if not self._due:
-                    self._wake.wait(timeout=10)
+                    self._sleep(_IDLE_SECONDS)
                     if not self._due:
                         self._thread = None
                         return
                 run_id, (due, every, beat) = min(self._due.items(), key=lambda item: item[1][0])
                 pause = due - time.monotonic()
                 if pause > 0:
-                    self._wake.wait(timeout=pause)
+                    self._sleep(pause)
                     continue
                 self._due[run_id] = (time.monotonic() + every, every, beat + 1)
             self._beat(run_id, beat)
+
+    def _sleep(self, seconds: float) -> None:
+        self._wakes_at = time.monotonic() + seconds
+        self._wake.wait(timeout=seconds)
 
     def _beat(self, run_id: str, beat: int) -> None:
         try:
