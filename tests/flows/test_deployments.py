@@ -225,6 +225,7 @@ def test_killed_ticks(prefect: Deployed, place: Path, store: Registry, flights_r
     the next one begins as soon as maintenance has told Prefect. That one takes each file.
     """
     prefect.end(flights_run)
+    eventually(lambda: prefect.runs("ingest"), "the first tick, of what was there before")
     before = ids(store, "orders")
     numbers = list(range(1000, 1120))
     for number in numbers:
