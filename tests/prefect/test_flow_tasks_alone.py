@@ -106,7 +106,7 @@ def test_what_is_open_when_the_flow_ends_without_success_is_rolled_back(store: R
 
     from prefect.states import Failed
 
-    @flow(timeout_seconds=1 if how == "timeout" else None)
+    @flow(timeout_seconds=6 if how == "timeout" else None)
     def pipeline() -> Any:
         closed = tasks.insert_run("closed", registry=store)
         stage(store, "closed", closed)
