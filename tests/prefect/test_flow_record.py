@@ -239,10 +239,10 @@ def test_a_task_cancelled_during_its_decision_completes(moment: Moment) -> None:
 def test_a_timeout_during_the_decision_of_an_asynchronous_flow_does_not_unsay_it(moment: Moment) -> None:
     """It would strike while Prefect records the flow run, and call it TimedOut."""
     store = Registry(moment)
-    moment.then = lambda: time.sleep(3)
+    moment.then = lambda: time.sleep(5)
 
     @registry_run(store)
-    @flow(timeout_seconds=2)
+    @flow(timeout_seconds=4)
     async def ingest() -> int:
         stage("a")
         return 7
@@ -255,7 +255,7 @@ class Slow:
     """A result that takes longer to store than the flow may take."""
 
     def __getstate__(self) -> dict[str, Any]:
-        time.sleep(3)
+        time.sleep(5)
         return {}
 
 
@@ -264,7 +264,7 @@ def test_a_timeout_after_the_decision_does_not_strike(store: Registry, alarm: bo
     """Neither the alarm of a flow in the main thread, nor the thread that watches where the alarm is taken."""
 
     @registry_run(store)
-    @flow(timeout_seconds=2, persist_result=True)
+    @flow(timeout_seconds=4, persist_result=True)
     def ingest() -> Slow:
         stage("a")
         return Slow()
@@ -274,7 +274,7 @@ def test_a_timeout_after_the_decision_does_not_strike(store: Registry, alarm: bo
     try:
         began = time.monotonic()
         assert ended(ingest(return_state=True)).is_completed()
-        assert time.monotonic() - began > 2
+        assert time.monotonic() - began > 4
         assert alarm or signal.getitimer(signal.ITIMER_REAL)[0] > 500  # whose alarm it is keeps it
     finally:
         signal.signal(signal.SIGALRM, taken)

@@ -82,7 +82,7 @@ def test_a_timeout_during_the_decision_does_not_unsay_it(tmp_path: Path, server:
     store = Registry(gate)
 
     @registry_run(store)
-    @flow(timeout_seconds=1)
+    @flow(timeout_seconds=3)
     def ingest() -> int:
         stage("a")
         return 7
