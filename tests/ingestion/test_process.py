@@ -254,3 +254,46 @@ def test_a_run_that_was_aborted_by_others_fails_the_job(registry: Registry) -> N
     assert scene.job.status == Status.COMPLETED
     assert scene.job.tasks[0].note == f"Run {scene.job.run} was aborted: by hand"
     assert scene.stage.did("wipe") == ["collect"]
+
+
+def without_touch(registry: Registry, gen: int) -> None:
+    """What a writer leaves that dies after it has created a generation of the job, and before it has touched it."""
+    keys = [o.key for o in registry.storage.list("runs/") if f"/touch/job/p%2F1/{gen:010d}" in o.key]
+    assert keys
+    registry.storage.delete_many(keys)
+
+
+def test_a_manager_that_dies_while_it_publishes(registry: Registry) -> None:
+    """The end of a job that was staged, and of which no journal tells, is published by the next manager, whole."""
+    scene = Scene(registry).process()
+    job = scene.job
+    job.tasks[0].complete(Result.OK, scene.time.at)
+    job.complete(scene.time.at)
+    scene.ingestion.shelf.save_job(job, scene.time.at, run=job.run)
+    without_touch(registry, int(job.gen or 0))
+    scene.stage.tells["collect"] = lambda manager: (Status.COMPLETED, "it changed its mind")
+    scene.process()
+    assert scene.publication.active_job == "p/1"
+    assert scene.job.successful
+
+
+def test_a_manager_that_dies_while_it_makes_or_fails_a_job(registry: Registry) -> None:
+    """A state that no journal tells of is found all the same: the job is neither lost nor for ever incomplete."""
+    scene = Scene(registry)
+    job = scene.add_job(1)
+    without_touch(registry, 0)
+    scene.process()
+    assert scene.stage.did("run") == ["collect"]
+    scene.stage.tells["collect"] = lambda manager: (Status.COMPLETED, "empty")
+    scene.process()
+    job = scene.job
+    assert job.status == Status.COMPLETED
+    without_touch(registry, int(job.gen or 0))
+    other = Scene.__new__(Scene)
+    other.__dict__.update(scene.__dict__)
+    other.ingestion = Ingestion(
+        Registry(registry.storage, use_cache=False), managers=scene.ingestion.managers, now=scene.time
+    )
+    scene.time.pass_(days=7)
+    other.process(2)
+    assert [j.status for j in other.jobs] == [Status.COMPLETED, Status.RUNNING]
