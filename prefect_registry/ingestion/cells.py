@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from sqlite3 import Connection
 from typing import TYPE_CHECKING, Any
 
@@ -63,12 +64,12 @@ class Seen:
     jobs: list[JobSummary] = field(default_factory=list)
     highest: int = 0
 
-    @property
+    @cached_property
     def last(self) -> JobSummary | None:
         """The job that was scheduled last; one without a start counts as the newest."""
         return max(self.jobs, key=lambda j: (j.start is None, j.start or "", j.number), default=None)
 
-    @property
+    @cached_property
     def incomplete(self) -> list[JobSummary]:
         """Jobs that have not ended, oldest first."""
         return sorted((j for j in self.jobs if j.incomplete), key=lambda j: j.number)

@@ -116,18 +116,26 @@ class Ingestion:
     def is_out_of_date(self, collection: Collection) -> bool:
         """See :meth:`Collection.is_out_of_date`."""
         seen = self.shelf.look([collection.id]).get(collection.id) or Seen(collection)
-        return self._is_due(collection, seen)
+        return self._is_due(collection, seen, self._last_jobs([seen]))
 
-    def _is_due(self, collection: Collection, seen: Seen) -> bool:
+    def _is_due(self, collection: Collection, seen: Seen, last_jobs: Mapping[str, Job]) -> bool:
         last = seen.last
-        if collection.frozen or collection.retrieval_frequency in ("", RetrievalFrequency.NEVER):
+        if last is None or self._may_be_due(seen):
+            job = last_jobs.get(last.id) if last is not None else None
+            return due.is_out_of_date(collection, job, bool(seen.incomplete), self.now())
+        return False
+
+    def _may_be_due(self, seen: Seen) -> bool:
+        """Whether it takes a look into the last job: no frequency is shorter than a week."""
+        collection, last = seen.collection, seen.last
+        if collection.frozen or collection.retrieval_frequency in ("", RetrievalFrequency.NEVER) or last is None:
             return False
-        if last is None:
-            return True
-        if last.start is None or self.now().date() < _day_after(last.start, RetrievalFrequency.WEEKLY):
-            return False  # no frequency is shorter than a week
-        jobs = self.shelf.jobs([last.id])
-        return bool(jobs) and due.is_out_of_date(collection, jobs[0], bool(seen.incomplete), self.now())
+        return last.start is not None and self.now().date() >= _week_after(last.start)
+
+    def _last_jobs(self, found: Iterable[Seen]) -> dict[str, Job]:
+        """The last job of each publication that may be due, by its id."""
+        ids = [seen.last.id for seen in found if seen.last is not None and self._may_be_due(seen)]
+        return {job.id: job for job in self.shelf.jobs(ids)}
 
     # -- defining ------------------------------------------------------------------------------------------------
 
@@ -176,7 +184,7 @@ class Ingestion:
         """
         self.publication(id)
         seen = self.shelf.look([id]).get(id)
-        if seen is None or seen.incomplete or self._is_due(seen.collection, seen):
+        if seen is None or seen.incomplete or self._is_due(seen.collection, seen, self._last_jobs([seen])):
             log.warning("Publication %s has an incomplete job, or is due: there is no new one", id)
             return None
         return self._create(seen, TickReport())
@@ -219,22 +227,23 @@ class Ingestion:
     def _work(self, found: Mapping[str, Seen], report: TickReport) -> None:
         tick = TickRun(self.registry.ledger)
         processor = Processor(self.shelf, self._attempts, tick, self.now, report)
+        last = self._last_jobs(found.values())
         try:
             for seen in found.values():
                 try:
-                    self._process(seen, processor, report)
+                    self._process(seen, last, processor, report)
                 except Exception as error:
                     log.warning("Publication %s cannot be worked on", seen.collection.id, exc_info=True)
                     report.errors[seen.collection.id] = text_of(error)
         finally:
             tick.close()
 
-    def _process(self, seen: Seen, processor: Processor, report: TickReport) -> None:
+    def _process(self, seen: Seen, last: Mapping[str, Job], processor: Processor, report: TickReport) -> None:
         incomplete: list[tuple[str, int | None]] = [(j.id, j.gen) for j in seen.incomplete]
-        is_due = self._is_due(seen.collection, seen)
+        is_due = self._is_due(seen.collection, seen, last)
         if is_due and not report.dry_run and self._given_now is None:
             self.registry.ledger.store.know_time()  # a clock that jumped must not make jobs
-            is_due = self._is_due(seen.collection, seen)
+            is_due = self._is_due(seen.collection, seen, last)
         if is_due:
             if report.dry_run:
                 log.info("Would create a job of publication %s", seen.collection.id)
@@ -364,8 +373,8 @@ def _draft(collection: Collection, number: int, now: datetime) -> Job:
     )  # fmt: skip
 
 
-def _day_after(start: str, frequency: RetrievalFrequency) -> date:
-    return (datetime.fromisoformat(start) + timedelta(days=frequency.days or 0)).date()
+def _week_after(start: str) -> date:
+    return (datetime.fromisoformat(start) + timedelta(days=7)).date()
 
 
 def process(collection: Collection, *, dry_run: bool = False) -> TickReport:
