@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from prefect_registry.asynchronous import twin
 from prefect_registry.errors import InvalidInput, InvalidState, NotFound, RegistryError, RevisionConflict
@@ -26,6 +27,17 @@ if TYPE_CHECKING:
     from prefect_registry.registry import Registry
 
 log = logging.getLogger("prefect_registry")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What applying a definition does to a publication, and to which of its fields. ``absent`` ones are not defined,
+    and are left alone.
+    """
+
+    id: str
+    action: Literal["create", "update", "unchanged", "absent"]
+    fields: tuple[str, ...] = ()
 
 
 class Publications:
@@ -150,12 +162,13 @@ class Ingestion:
             problems.append(f"id {collection.id!r:.80} has a slash")
         if problems:
             raise InvalidInput.of(f"publication {collection.id!r:.80}", problems)
-        wanted = collection.model_dump(exclude=set(STATE))
+        kept = kept_of(collection)
+        wanted = collection.model_dump(exclude=kept)
         for attempt in range(10):
             found = self.shelf.publication(collection.id)
-            if found is not None and found.model_dump(exclude=set(STATE)) == wanted:
+            if found is not None and found.model_dump(exclude=kept) == wanted:
                 return found
-            merged = Collection.model_validate({**(found.model_dump(include=set(STATE)) if found else {}), **wanted})
+            merged = Collection.model_validate({**(found.model_dump(include=kept) if found else {}), **wanted})
             merged._gen, merged._ingestion = self._base_of(collection.id), self
             try:
                 self.shelf.save_publication(merged, self.now())
@@ -165,6 +178,14 @@ class Ingestion:
                 continue
             return merged
         raise AssertionError("unreachable")
+
+    def compare(self, collections: Iterable[Collection]) -> list[Difference]:
+        """What :meth:`put` would change of publications, by id; with it, those that are not among ``collections``."""
+        now = {c.id: c for c in self.publications()}
+        found = [_difference(c, now.get(c.id)) for c in collections]
+        known = {d.id for d in found}
+        found += [Difference(id, "absent") for id in now if id not in known]
+        return sorted(found, key=lambda d: d.id)
 
     def _base_of(self, id: str) -> int | None:
         """The generation to write on: also that of a tombstone."""
@@ -371,6 +392,22 @@ def _draft(collection: Collection, number: int, now: datetime) -> Job:
         id=id, collection=collection.id, created=now, tasks=tasks, keep_all_data=collection.keep_all_data,
         date_from=collection.date_from, date_to=collection.date_to, ocid_prefix=collection.ocid_prefix,
     )  # fmt: skip
+
+
+def kept_of(definition: Collection) -> set[str]:
+    """Fields of a publication that a definition leaves as they are: what jobs write; and whether it is frozen, and its
+    policy, unless it says so.
+    """
+    return {*STATE, *({"frozen", "publication_policy"} - definition.model_fields_set)}
+
+
+def _difference(wanted: Collection, now: Collection | None) -> Difference:
+    if now is None:
+        return Difference(wanted.id, "create")
+    kept = kept_of(wanted)
+    before, after = now.model_dump(exclude=kept), wanted.model_dump(exclude=kept)
+    changed = tuple(sorted(name for name in {*before, *after} if before.get(name) != after.get(name)))
+    return Difference(wanted.id, "update" if changed else "unchanged", changed)
 
 
 def _week_after(start: str) -> date:
