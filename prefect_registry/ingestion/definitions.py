@@ -158,7 +158,7 @@ def _parsed(text: str | bytes, name: str) -> Document:
     try:
         aliases = [e for e in yaml.parse(text, _Loader) if isinstance(e, yaml.AliasEvent)]
         if aliases:  # a few of them can mean terabytes
-            mark = aliases[0].start_mark
+            mark: Any = aliases[0].start_mark
             document.problems.append((mark.line + 1, "aliases (*name) are not read; put what is common into defaults"))
             return document
         node = yaml.compose(text, _Loader)

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable, Iterable, Mapping
+from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING
 
 from prefect_registry.asynchronous import twin
-from prefect_registry.errors import InvalidInput, InvalidState, NotFound, RegistryError, RevisionConflict
+from prefect_registry.errors import InvalidState, NotFound, RegistryError, RevisionConflict
 from prefect_registry.ingestion import due
 from prefect_registry.ingestion.attempts import Attempts, TickRun
 from prefect_registry.ingestion.cells import JobSummary, Seen, Shelf
+from prefect_registry.ingestion.defining import Defining, Publications
 from prefect_registry.ingestion.enums import RetrievalFrequency, Status
 from prefect_registry.ingestion.managers import Maker, get_task_manager
-from prefect_registry.ingestion.models import STATE, Collection, Job, Task
-from prefect_registry.ingestion.plans import in_order, plan_problems
+from prefect_registry.ingestion.models import Collection, Job, Task
+from prefect_registry.ingestion.plans import in_order
 from prefect_registry.ingestion.processing import Processor, TickReport
 from prefect_registry.ingestion.pruning import Pruner
-from prefect_registry.names import name_problems
 from prefect_registry.records.base import text_of
-from prefect_registry.records.cells import CellGeneration
 
 if TYPE_CHECKING:
     from prefect_registry.registry import Registry
@@ -29,35 +27,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("prefect_registry")
 
 
-@dataclass(frozen=True)
-class Difference:
-    """What applying a definition does to a publication, and to which of its fields. ``absent`` ones are not defined,
-    and are left alone.
-    """
-
-    id: str
-    action: Literal["create", "update", "unchanged", "absent"]
-    fields: tuple[str, ...] = ()
-
-
-class Publications:
-    """Publications of one state of the registry, by id."""
-
-    def __init__(self, found: Mapping[str, Seen]) -> None:
-        self._found = found
-
-    def __iter__(self) -> Iterator[Collection]:
-        return (seen.collection for seen in self._found.values())
-
-    def __len__(self) -> int:
-        return len(self._found)
-
-    def visible(self) -> Publications:
-        """Those that the public sees: public, with data or a reason for having none."""
-        return Publications({id: seen for id, seen in self._found.items() if seen.collection.visible})
-
-
-class Ingestion:
+class Ingestion(Defining):
     """Scheduled ingestion on one registry.
 
     Args:
@@ -86,22 +56,7 @@ class Ingestion:
         self._attempts = Attempts(registry.ledger)
         self._given_now = now
 
-    def now(self) -> datetime:
-        """What time it is, in UTC."""
-        return (self._given_now or self.registry.ledger.store.clock.now)().astimezone(UTC)
-
     # -- looking -------------------------------------------------------------------------------------------------
-
-    def publications(self) -> Publications:
-        """All publications."""
-        return Publications(self.shelf.look())
-
-    def publication(self, id: str) -> Collection:
-        """One of them. Raises ``NotFound``."""
-        found = self.shelf.publication(id)
-        if found is None:
-            raise NotFound(f"There is no publication {id!r:.200}", todo="Check the id, or apply its definition")
-        return found
 
     def jobs(self, publication: str) -> list[Job]:
         """The jobs of a publication, newest first."""
@@ -120,10 +75,6 @@ class Ingestion:
         if found is None or found.deleted:
             return None
         return self.shelf.staged_job(found)
-
-    def history(self, publication: str) -> list[CellGeneration]:
-        """Every state that a publication was in, oldest first."""
-        return self.registry.ledger.cells.history("publication", publication)
 
     def is_out_of_date(self, collection: Collection) -> bool:
         """See :meth:`Collection.is_out_of_date`."""
@@ -148,54 +99,6 @@ class Ingestion:
         """The last job of each publication that may be due, by its id."""
         ids = [seen.last.id for seen in found if seen.last is not None and self._may_be_due(seen)]
         return {job.id: job for job in self.shelf.jobs(ids)}
-
-    # -- defining ------------------------------------------------------------------------------------------------
-
-    def put(self, collection: Collection) -> Collection:
-        """Add a publication, or change the definition of one. What its jobs have written of it stays.
-
-        Raises:
-            InvalidInput: Lists every problem.
-        """
-        problems = [*name_problems(collection.id, "id"), *plan_problems(collection.plan).values()]
-        if "/" in str(collection.id):
-            problems.append(f"id {collection.id!r:.80} has a slash")
-        if problems:
-            raise InvalidInput.of(f"publication {collection.id!r:.80}", problems)
-        kept = kept_of(collection)
-        wanted = collection.model_dump(exclude=kept)
-        for attempt in range(10):
-            found = self.shelf.publication(collection.id)
-            if found is not None and found.model_dump(exclude=kept) == wanted:
-                return found
-            merged = Collection.model_validate({**(found.model_dump(include=kept) if found else {}), **wanted})
-            merged._gen, merged._ingestion = self._base_of(collection.id), self
-            try:
-                self.shelf.save_publication(merged, self.now())
-            except RevisionConflict:
-                if attempt == 9:
-                    raise
-                continue
-            return merged
-        raise AssertionError("unreachable")
-
-    def compare(self, collections: Iterable[Collection]) -> list[Difference]:
-        """What :meth:`put` would change of publications, by id; with it, those that are not among ``collections``."""
-        now = {c.id: c for c in self.publications()}
-        found = [_difference(c, now.get(c.id)) for c in collections]
-        known = {d.id for d in found}
-        found += [Difference(id, "absent") for id in now if id not in known]
-        return sorted(found, key=lambda d: d.id)
-
-    def _base_of(self, id: str) -> int | None:
-        """The generation to write on: also that of a tombstone."""
-        found = self.registry.ledger.cells.latest("publication", id)
-        return found.gen if found is not None else None
-
-    def pause(self, id: str, frozen: bool = True) -> Collection:
-        """Leave a publication alone from now on, or no longer. Jobs that are at work go on."""
-        found = self.shelf.change_publication(id, self.now(), frozen=frozen)
-        return found if found is not None else self.publication(id)
 
     # -- working -------------------------------------------------------------------------------------------------
 
@@ -363,8 +266,6 @@ class Ingestion:
             for job in self._jobs(seen.collection, waiting):
                 pruner.archive(seen.collection, job)
 
-    aput = twin(put)
-    apublications = twin(publications)
     ajobs = twin(jobs)
     atick = twin(tick)
     aprocess = twin(process)
@@ -392,22 +293,6 @@ def _draft(collection: Collection, number: int, now: datetime) -> Job:
         id=id, collection=collection.id, created=now, tasks=tasks, keep_all_data=collection.keep_all_data,
         date_from=collection.date_from, date_to=collection.date_to, ocid_prefix=collection.ocid_prefix,
     )  # fmt: skip
-
-
-def kept_of(definition: Collection) -> set[str]:
-    """Fields of a publication that a definition leaves as they are: what jobs write; and whether it is frozen, and its
-    policy, unless it says so.
-    """
-    return {*STATE, *({"frozen", "publication_policy"} - definition.model_fields_set)}
-
-
-def _difference(wanted: Collection, now: Collection | None) -> Difference:
-    if now is None:
-        return Difference(wanted.id, "create")
-    kept = kept_of(wanted)
-    before, after = now.model_dump(exclude=kept), wanted.model_dump(exclude=kept)
-    changed = tuple(sorted(name for name in {*before, *after} if before.get(name) != after.get(name)))
-    return Difference(wanted.id, "update" if changed else "unchanged", changed)
 
 
 def _week_after(start: str) -> date:
