@@ -278,8 +278,8 @@ def test_duplicates_are_counted_exactly(keys: list[tuple[Any, ...]]) -> None:
 
 
 def test_duplicates_among_many(tmp_path: Path) -> None:
-    """Keys beyond what is held in memory are hashed to files; one repetition among 600,000 rows is found and shown."""
-    table = pa.table({"id": pa.array([*range(599_999), 77], pa.int64()), "text": ["x"] * 600_000})
+    """Keys beyond what is held in memory are hashed to files; one repetition among 300,000 rows is found and shown."""
+    table = pa.table({"id": pa.array([*range(299_999), 77], pa.int64()), "text": ["x"] * 300_000})
     (failure,) = evaluate(gates_from([{"gate": "unique", "columns": ["id"]}]), dataset(tmp_path, table), None, NOW)
     assert failure.examples == ("(77,)",)
     found = duplicates(dataset(tmp_path, table), ["id", "text"], 5, in_memory_bytes=1 << 20)
