@@ -10,6 +10,8 @@ import pyarrow.compute as pc
 import pyarrow.dataset as pads
 
 BATCH_BYTES = 16 << 20
+_BUFFERED_BYTES = 32 << 20
+_LOOKED_AT_ROWS = 64
 
 
 def scan(dataset: pads.Dataset, columns: Sequence[str] | None = None, rows: int = 10_000) -> Iterator[pa.RecordBatch]:
@@ -17,17 +19,19 @@ def scan(dataset: pads.Dataset, columns: Sequence[str] | None = None, rows: int 
 
     One batch is in memory at a time, and of a Parquet file the pages that it needs. ``columns`` are exact names.
     """
-    projection: Any = None if columns is None else {name: pc.field(name) for name in columns}
+    names = list(columns) if columns is not None else dataset.schema.names
+    options: dict[str, Any] = {
+        "schema": dataset.schema,
+        "columns": {name: pc.field(name) for name in names} if columns is not None else None,
+        "batch_readahead": 1,
+        "fragment_readahead": 1,
+        "use_threads": False,
+        "fragment_scan_options": pads.ParquetFragmentScanOptions(
+            pre_buffer=False, use_buffered_stream=True, buffer_size=_buffer_bytes(len(names))
+        ),
+    }
     for fragment in dataset.get_fragments():
-        yield from fragment.to_batches(
-            schema=dataset.schema,
-            columns=projection,
-            batch_size=_rows_at_once(fragment, rows),
-            batch_readahead=1,
-            fragment_readahead=1,
-            use_threads=False,
-            fragment_scan_options=pads.ParquetFragmentScanOptions(pre_buffer=False, use_buffered_stream=True),
-        )
+        yield from fragment.to_batches(batch_size=_rows_at_once(fragment, rows, options), **options)
 
 
 def pieces(batch: pa.RecordBatch, most_bytes: int = BATCH_BYTES) -> Iterator[pa.RecordBatch]:
@@ -40,7 +44,23 @@ def pieces(batch: pa.RecordBatch, most_bytes: int = BATCH_BYTES) -> Iterator[pa.
         yield batch.slice(start, step)
 
 
-def _rows_at_once(fragment: Any, rows: int) -> int:
-    groups = fragment.row_groups if isinstance(fragment, pads.ParquetFileFragment) else []
-    widest = max((g.total_byte_size / g.num_rows for g in groups if g.num_rows), default=0.0)
+def _rows_at_once(fragment: Any, rows: int, options: dict[str, Any]) -> int:
+    """How many rows are about as large as one batch may be, by the footer and by a look at the first rows: what long
+    texts take that repeat (dictionary encoding) is in no footer.
+    """
+    if not isinstance(fragment, pads.ParquetFileFragment):
+        return rows
+    widest = max((g.total_byte_size / g.num_rows for g in fragment.row_groups if g.num_rows), default=0.0)
+    if any(_may_repeat(field.type) for field in fragment.physical_schema):
+        first = next(iter(fragment.to_batches(batch_size=_LOOKED_AT_ROWS, **options)), None)
+        widest = max(widest, first.nbytes / first.num_rows if first else 0.0)
     return max(1, min(rows, int(BATCH_BYTES / widest) if widest else rows))
+
+
+def _may_repeat(type_: Any) -> bool:
+    return pa.types.is_nested(type_) or not (pa.types.is_primitive(type_) or pa.types.is_null(type_))
+
+
+def _buffer_bytes(columns: int) -> int:
+    """How much of each column is read at a time: few requests to an object store, and little memory for wide tables."""
+    return max(64 << 10, min(1 << 20, _BUFFERED_BYTES // max(1, columns)))

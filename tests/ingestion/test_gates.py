@@ -14,9 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter
 
 from prefect_registry.errors import InvalidInput, StorageUnavailable
-from prefect_registry.ingestion.gates import CustomGate, GateFailure, evaluate, gates_from
+from prefect_registry.ingestion.gates import CustomGate, Gate, GateFailure, evaluate, gates_from
 from prefect_registry.ingestion.gates.uniqueness import duplicates
 from prefect_registry.ingestion.gates.widening import widens
 
@@ -103,6 +104,14 @@ def test_definitions_that_are_refused(gate: dict[str, Any], word: str) -> None:
     """A definition that cannot be meant is refused, and the error names the place."""
     with pytest.raises(InvalidInput, match=word):
         gates_from([{"gate": "schema"}, gate])
+
+
+def test_json_schema() -> None:
+    """Editors get a schema that knows every gate by its name."""
+    schema = TypeAdapter(list[Gate]).json_schema()
+    assert set(schema["items"]["discriminator"]["mapping"]) == {
+        "rows", "schema", "nulls", "unique", "range", "freshness", "custom"
+    }  # fmt: skip
 
 
 # -- rows ------------------------------------------------------------------------------------------------------------

@@ -5,17 +5,26 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import ipaddress
+import os
+import ssl
 import time
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import ValidationError
-from web import QuickClock, Request, Server, serving
+from web_support import QuickClock, Request, Server, serving
 
+from prefect_registry import Registry
 from prefect_registry.errors import RecoverableError, StorageError
 from prefect_registry.ingestion.http import (
     ChecksumMismatch,
@@ -38,8 +47,10 @@ ETAG = '"v1"'
 
 
 @pytest.fixture
-def site() -> Iterator[Server]:
-    """A server."""
+def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """A server, which is asked directly."""
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
     with serving() as server:
         yield server
 
@@ -105,6 +116,20 @@ def test_into_an_open_file(site: Server) -> None:
         fetch(request, file, Limits(size=1_000))
     assert isinstance(fetch(request, file, known=Validators(sha256=SHA256)), NotModified)
     assert file.getvalue() == b"before" + BODY
+
+
+def test_into_a_dataset(site: Server, tmp_path: Path) -> None:
+    """A download may go straight into a file of a dataset, and one that fails is no file of it."""
+    site.pages["/f"] = lambda r: r.ranged(BODY, cut=200_000, ETag=ETAG)
+    site.pages["/bad"] = lambda r: (r.head(), r.raw(BODY))[0]
+    registry = Registry(tmp_path / "registry")
+    with registry.run("ingest") as run, run.dataset("raw") as ds:
+        for path, limits in (("/f", Limits()), ("/bad", Limits(size=1_000))):
+            request = HttpRequest(url=site.url + path, hosts=(site.host,), schemes=("http",))
+            with suppress(LimitExceeded), ds.open(path[1:]) as file:
+                fetch(request, file, limits, clock=QuickClock())  # type: ignore[arg-type]
+    (entry,) = registry.latest("raw").files
+    assert (entry.path, entry.size, entry.sha256) == ("f", 512_000, SHA256)
 
 
 @pytest.mark.parametrize("body", [b"", BODY])
@@ -578,6 +603,68 @@ def test_definitions_that_are_refused(change: dict[str, Any], word: str) -> None
     assert HttpRequest.model_validate(good)
     with pytest.raises(ValidationError, match=word):
         HttpRequest.model_validate({**good, **change})
+
+
+# -- TLS and proxies -------------------------------------------------------------------------------------------------
+
+
+def certificate(folder: Path) -> Path:
+    """A new certificate for 127.0.0.1 with its key, signed by itself."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test")])
+    now = datetime.now(tz=UTC)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False)
+        .sign(key, hashes.SHA256())
+    )
+    plain = serialization.NoEncryption()
+    private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
+    path = folder / "certificate.pem"
+    path.write_bytes(made.public_bytes(serialization.Encoding.PEM) + private)
+    return path
+
+
+def test_tls(site: Server, get: Getter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A certificate that is not trusted ends the download at once; over TLS all else is as without."""
+    path = certificate(tmp_path)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(path)
+    site.socket = context.wrap_socket(site.socket, server_side=True)
+    site.url = f"https://{site.host}"
+    site.pages["/f"] = lambda r: r.ranged(BODY, cut=200_000, ETag=ETAG)
+    with pytest.raises(SourceError, match="not to be trusted"):
+        get(schemes=["https"])
+    assert get.clock.sleeps == []
+    monkeypatch.setenv("SSL_CERT_FILE", str(path))
+    assert isinstance(done := get(schemes=["https"], sha256=SHA256), Fetched)
+    assert done.resumed == 2
+    site.pages["/f"] = lambda r: (r.head(Content_Length=10), r.raw(BODY))[0]
+    with pytest.raises(SourceError, match="more than the"):
+        get(schemes=["https"])
+    site.pages["/f"] = lambda r: (r.raw(b"HTTP/1.1 200 OK\r\n"), _trickle(r, b"X-Header: 1\r\n"))[0]
+    with pytest.raises(TimeLimitExceeded):
+        get(schemes=["https"], seconds=0.5)
+
+
+def test_proxy_of_the_environment(site: Server, get: Getter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy that the environment names is asked for what lies elsewhere; the list of hosts holds all the same."""
+    site.pages["http://data.example.org/f"] = lambda r: r.whole(BODY)
+    monkeypatch.setenv("http_proxy", site.url.replace("//", "//me:planted@"))
+    request = HttpRequest(url="http://data.example.org/f", hosts=("data.example.org",), schemes=("http",))
+    assert isinstance(fetch(request, get.target), Fetched)
+    assert site.requests[0][1]["proxy-authorization"].startswith("Basic ")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    site.pages["/f"] = lambda r: r.whole(BODY)
+    get.ok()
+    site.pages["http://data.example.org/f"] = _to("http://other.example.org/")
+    with pytest.raises(NotAllowed):
+        fetch(request, get.target)
+    monkeypatch.setenv("http_proxy", "socks5://127.0.0.1:1")
+    with pytest.raises(SourceError, match="socks5"):
+        fetch(request, get.target)
 
 
 # -- the caller ------------------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ FORMATS: tuple[Format, ...] = get_args(Format)
 EXPORTER_PAGE_SIZE = 10_000
 """Rows that are read, and written as text, at a time."""
 _ROWS_IN_A_ROW_GROUP = 100_000
-_MOST_HELD_BYTES = 64 << 20
+_MOST_HELD_BYTES = 32 << 20
 _MOST_YEARS = 400
 _SUFFIXES: dict[Format, str] = {"jsonl": "jsonl.gz", "csv": "csv.gz", "parquet": "parquet"}
 
@@ -176,10 +176,14 @@ class _Files:
         """Add rows; the fullest files are written out when all together hold too much."""
         self.of(name).add(batch)
         held = sum(file.held_bytes for file in self._files.values())
-        while held > _MOST_HELD_BYTES:
-            fullest = max(self._files.values(), key=lambda file: file.held_bytes)
-            held -= fullest.held_bytes
-            fullest.flush()
+        if held <= _MOST_HELD_BYTES:
+            return
+        for file in sorted(self._files.values(), key=lambda file: file.held_bytes, reverse=True):
+            if held <= _MOST_HELD_BYTES // 2:
+                break
+            held -= file.held_bytes
+            file.flush()
+        pa.default_memory_pool().release_unused()
 
     def close(self) -> list[tuple[str, ExportFile]]:
         """End every file. Those of years come first, in order."""

@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, TypeAdapter, ValidationError
 from pydantic import model_validator as after
+from pydantic.json_schema import SkipJsonSchema
 
 from prefect_registry.errors import InvalidInput
 
@@ -121,7 +122,7 @@ class CustomGate(_Definition):
     """
 
     gate: Literal["custom"] = "custom"
-    function: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$")] | Callable[..., Any]
+    function: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$")] | SkipJsonSchema[Callable[..., Any]]
     options: dict[str, Any] = Field(default_factory=dict)
 
 

@@ -79,12 +79,14 @@ def fetch(
     A broken transfer goes on where it broke off if the server can do that and the file is still the same, which its
     strong ETag or its Last-Modified tells; else it starts anew. Redirects are followed only to allowed schemes and
     hosts. Host names are compared, not addresses: that a name leads to an address of a private network (DNS rebinding)
-    is not noticed, so the list must hold only hosts whose owner is trusted. Proxies of the environment are not used.
+    is not noticed, so the list must hold only hosts whose owner is trusted. Looking a name up counts towards no limit.
+    Proxies of the environment (``HTTPS_PROXY``, ``NO_PROXY`` …) are used.
 
     Args:
         request: What to get, and from which hosts.
         target: A path, which appears when all is well and is never seen in part; or a file that can be written,
-            positioned and truncated: whatever goes wrong, it is cut off where it stood.
+            positioned and truncated: whatever goes wrong, and when nothing has changed, it is cut off where it stood.
+            (A file that ``ds.open()`` gave is then empty, and stored so: where ``known`` is given, use a path.)
         limits: Of size, time and attempts.
         known: What the last download returned. If the server says that nothing changed, or what came has the same
             sha256, the answer is :class:`NotModified` and the target is left as it was.
@@ -206,22 +208,22 @@ class _Download:
 
     def _wait(self, tries: int, failed: MayPass) -> None:
         """Wait before the next attempt, or tell that there is none."""
-        limits, what = self._limits, f"{shown(self._url)} could not be downloaded"
+        limits, left, asked = self._limits, self._left(), failed.retry_after or 0.0
         wait = min(limits.longest_wait, limits.first_wait * 2.0 ** min(tries - 1, 60)) * (0.5 + self._jitter() / 2)
-        wait = max(wait, failed.retry_after or 0.0)
-        if self._left() <= wait:
+        if left <= 0 or (left <= max(wait, asked) and tries < limits.attempts and asked <= limits.longest_wait):
             raise TimeLimitExceeded(
                 f"{shown(self._url)} was not downloaded within {limits.seconds:,.6g} seconds",
                 why=f"{self._body.received:,} bytes had come; the last of {self._attempts} attempts: {failed}",
                 retry_after=failed.retry_after,
             ) from failed.__cause__
-        if tries >= limits.attempts:
-            why = f"{self._attempts} attempts failed, the last one: {failed}"
-            raise SourceUnavailable(what, why=why, retry_after=failed.retry_after) from failed.__cause__
-        if failed.retry_after is not None and failed.retry_after > limits.longest_wait:
-            why = f"{failed}, and asks to come back in {failed.retry_after:,.0f} seconds"
-            raise SourceUnavailable(what, why=why, retry_after=failed.retry_after) from failed.__cause__
-        self._clock.sleep(wait)
+        if tries >= limits.attempts or asked > limits.longest_wait:
+            later = f"; it asks to come back in {asked:,.0f} seconds" if asked else ""
+            raise SourceUnavailable(
+                f"{shown(self._url)} could not be downloaded",
+                why=f"{self._attempts} attempts failed, the last one: {failed}{later}",
+                retry_after=failed.retry_after,
+            ) from failed.__cause__
+        self._clock.sleep(max(wait, asked))
 
     def _attempt(self) -> Fetched | NotModified:
         """One request, with the redirects that follow from it. Raises ``MayPass`` for what another might overcome."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ssl
+import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -141,10 +142,31 @@ def exchange(url: httpx.URL, headers: Mapping[str, str], limits: Limits, left: C
     timeouts = {"connect": connect, "read": read, "write": read, "pool": connect}
     given = [(name.encode("ascii"), value.encode("latin-1")) for name, value in headers.items()]
     context = httpx.create_ssl_context() if url.scheme == "https" else None
-    with _told(), httpcore.ConnectionPool(ssl_context=context, network_backend=Backend(left)) as pool:
+    with _told(), _pool(url, context, Backend(left)) as pool:
         request = [*given, (b"Connection", b"close")]
         with pool.stream("GET", target, headers=request, extensions={"timeout": timeouts}) as response:
             yield Answer(response)
+
+
+def _pool(url: httpx.URL, context: ssl.SSLContext | None, backend: Backend) -> httpcore.ConnectionPool:
+    """Connections to a host, through the proxy that the environment names for it (``HTTPS_PROXY``, ``NO_PROXY`` …)."""
+    proxies = urllib.request.getproxies()
+    named = proxies.get(url.scheme) or proxies.get("all")
+    if not named or urllib.request.proxy_bypass(url.host):
+        return httpcore.ConnectionPool(ssl_context=context, network_backend=backend)
+    proxy = httpx.Proxy(named if "://" in named else f"http://{named}")
+    if proxy.url.scheme not in ("http", "https"):
+        raise SourceError(f"A proxy of the kind {proxy.url.scheme!r:.20} cannot be used", todo="Name an HTTP proxy")
+    user, password = proxy.raw_auth or (None, None)
+    return httpcore.HTTPProxy(
+        httpcore.URL(
+            scheme=proxy.url.raw_scheme, host=proxy.url.raw_host, port=proxy.url.port, target=proxy.url.raw_path
+        ),
+        proxy_auth=None if user is None or password is None else (user, password),
+        ssl_context=context,
+        proxy_ssl_context=httpx.create_ssl_context() if proxy.url.scheme == "https" else None,
+        network_backend=backend,
+    )
 
 
 @contextlib.contextmanager
@@ -154,7 +176,7 @@ def _told() -> Iterator[None]:
         yield
     except (httpcore.LocalProtocolError, httpcore.UnsupportedProtocol, UnicodeEncodeError) as error:
         raise SourceError("The request cannot be sent", why=f"{type(error).__name__}: {error}") from error
-    except (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError) as error:
+    except (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError, httpcore.ProxyError) as error:
         cause: BaseException | None = error
         while cause is not None and not isinstance(cause, ssl.SSLCertVerificationError):
             cause = cause.__cause__ or cause.__context__
