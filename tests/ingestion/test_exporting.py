@@ -16,6 +16,9 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
+import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
@@ -235,6 +238,18 @@ def test_many_pages_and_files(tmp_path: Path) -> None:
     assert_same(dataset.to_table(), tmp_path)
     assert sum(progress) == 3 * 50_002
     assert pq.ParquetFile(tmp_path / "full.parquet").metadata.num_row_groups == 1
+
+
+def test_other_programs_read_all_of_it(tmp_path: Path) -> None:
+    """Each page is a gzip member of its own: pandas, polars, DuckDB and gunzip read past the first."""
+    exported(pa.table({"n": range(25_000), "text": ["x"] * 25_000}), tmp_path, formats=["csv", "jsonl"])
+    texts, rows = tmp_path / "full.csv.gz", tmp_path / "full.jsonl.gz"
+    for name, frame in (("csv", pd.read_csv(texts)), ("jsonl", pd.read_json(rows, lines=True))):
+        assert (len(frame), frame["n"].sum()) == (25_000, sum(range(25_000))), name
+    assert len(pl.read_csv(texts)) == len(pl.read_ndjson(rows)) == 25_000
+    for path in (texts, rows):
+        assert duckdb.sql(f"SELECT count(*), sum(n) FROM '{path}'").fetchall() == [(25_000, sum(range(25_000)))]
+    assert subprocess.run(["gunzip", "-c", rows], capture_output=True, check=True).stdout.count(b"\n") == 25_000
 
 
 def test_empty_tables(tmp_path: Path) -> None:

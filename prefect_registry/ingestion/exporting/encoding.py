@@ -7,7 +7,8 @@ JSON has no form for much of what Arrow has, so (as in protobuf's mapping to JSO
 - durations as ISO 8601 seconds (``PT1.5S``).
 
 Maps become lists of objects with ``key`` and ``value``, as keys may be of any type. Categories are their values. In CSV
-nested values are this JSON as text; a null is an empty field, an empty text is ``""``.
+nested values are this JSON as text; a null is an empty field, an empty text is ``""``. (So a null in a table of one
+column is an empty line, which many readers pass over.)
 """
 
 from __future__ import annotations

@@ -64,7 +64,7 @@ class ExportFile(ABC):
 class TextFile(ExportFile):
     """Lines, compressed: each page is a gzip member of its own, so that no compressor waits between pages.
 
-    Files are the same bytes whenever they are written. gunzip, zlib, pandas, DuckDB and Spark read all members.
+    Files are the same bytes whenever they are written. gunzip, pandas, polars and DuckDB read all members.
     """
 
     def __init__(

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import random
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -13,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from prefect_registry.clock import Clock, SystemClock
-from prefect_registry.ids import random_token
 from prefect_registry.ingestion.http.problems import (
     LimitExceeded,
     NotAllowed,
@@ -23,8 +21,8 @@ from prefect_registry.ingestion.http.problems import (
 )
 from prefect_registry.ingestion.http.receiving import Body, MayPass, Progress
 from prefect_registry.ingestion.http.request import HttpRequest, Limits, Validators, joined, parse, same_origin, shown
+from prefect_registry.ingestion.http.room import Room, room_in
 from prefect_registry.records.base import printable
-from prefect_registry.storage.transfer import local_errors
 
 if TYPE_CHECKING:
     import httpx
@@ -103,68 +101,12 @@ def fetch(
             ``TimeLimitExceeded`` is the one for the time limit.
     """
     limits, clock = limits or Limits(), clock or SystemClock()
-    with _room(target) as file:
+    with room_in(target) as file:
         download = _Download(request, file, limits, known or Validators(), progress, clock, jitter)
         result = download.run()
         if isinstance(result, NotModified):
             file.dropped = True
         return result
-
-
-class _Room:
-    """Where the bytes go: a file, from the position at which it stood."""
-
-    def __init__(self, file: BinaryIO, path: Path | None = None) -> None:
-        self.file = file
-        self.dropped = False
-        self._start = file.tell()
-        self._path = path
-
-    def write(self, data: bytes) -> None:
-        """Add all of ``data``."""
-        if self._path is None:
-            self._write(data)
-        else:
-            with local_errors(self._path):
-                self._write(data)
-
-    def _write(self, data: bytes) -> None:
-        while data:
-            taken = self.file.write(data)
-            data = data[len(data) if taken is None else taken :]
-
-    def clear(self) -> None:
-        """Drop what was written."""
-        self.file.seek(self._start)
-        self.file.truncate()
-
-
-@contextmanager
-def _room(target: BinaryIO | Path) -> Iterator[_Room]:
-    if not isinstance(target, Path):
-        room = _Room(target)
-        try:
-            yield room
-        except BaseException:
-            room.clear()
-            raise
-        if room.dropped:
-            room.clear()
-        return
-    part = target.with_name(f".{random_token()}.part")
-    try:
-        with local_errors(target):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            file = open(part, "x+b", buffering=0)  # noqa: SIM115 - closed below
-        with file:
-            room = _Room(file, target)
-            yield room
-        if not room.dropped:
-            with local_errors(target):
-                os.replace(part, target)
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
 
 
 class _Download:
@@ -173,7 +115,7 @@ class _Download:
     def __init__(
         self,
         request: HttpRequest,
-        room: _Room,
+        room: Room,
         limits: Limits,
         known: Validators,
         progress: Progress | None,
