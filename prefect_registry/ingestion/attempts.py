@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from prefect_registry.errors import RegistryError, StorageError
+from prefect_registry.errors import RegistryError
 from prefect_registry.ingestion.enums import Level
 from prefect_registry.ingestion.models import Claim, Job, Task, TaskNote
 from prefect_registry.ledger import paths
@@ -19,6 +19,8 @@ log = logging.getLogger("prefect_registry")
 
 LEASE_SECONDS = 7 * 86_400.0
 """Of a job's run: how long no tick may come by before anyone may abort it."""
+PURPOSE = "publication "
+"""What the purposes of jobs' runs begin with."""
 _RECORDED = frozenset(Job.model_fields) - {
     "id", "collection", "start", "end", "status", "context", "archived", "keep_all_data", "created", "modified",
     "tasks", "run", "flow_run",
@@ -52,9 +54,8 @@ class TickRun:
         if run is None:
             return
         try:
-            over = failure("TickOver", "a tick publishes nothing itself", "cancelled")
-            self._ledger.abort(run, over, "the tick is over")
-        except StorageError as error:
+            self._ledger.commit(run, notes="A tick publishes nothing itself")
+        except RegistryError as error:
             log.warning("The tick's run %s could not be closed: %s", run, error)
 
 
@@ -67,7 +68,7 @@ class Attempts:
     def begin_job(self, job: Job) -> str:
         """A run for a job, which outlives every process that works on it."""
         spec = RunSpec(
-            f"publication {job.collection}"[:2_000], config={"job": job.id}, lease_seconds=LEASE_SECONDS, detached=True
+            (PURPOSE + job.collection)[:2_000], config={"job": job.id}, lease_seconds=LEASE_SECONDS, detached=True
         )
         return self._ledger.begin(spec).begin.run_id
 

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from prefect_registry.catalog.catalog import Catalog
+from prefect_registry.catalog.schema import micros
 from prefect_registry.errors import RevisionConflict
+from prefect_registry.ingestion.attempts import LEASE_SECONDS, PURPOSE
 from prefect_registry.ingestion.enums import Status
 from prefect_registry.ingestion.models import Collection, Job, Scope, bound
 from prefect_registry.ledger.ledger import Ledger
@@ -114,6 +116,22 @@ class Shelf:
         with self.catalog.current(max_age=60) as connection:
             rows = {row["name"]: row for row in _named(connection, "name, gen, deleted, value", JOB, ids)}
         return [_job(orjson.loads(rows[i]["value"]), rows[i]["gen"]) for i in ids if i in rows]
+
+    def orphans(self, before: datetime) -> list[str]:
+        """Runs that were begun for jobs before a time, are undecided, and that no job that goes on refers to: their
+        managers died before they could write that down.
+        """
+        with self.catalog.current(max_age=60) as connection:
+            runs = connection.execute(
+                "SELECT id FROM runs WHERE state = 'RUNNING' AND parent IS NULL AND lease_seconds = ?"
+                " AND purpose LIKE ? AND started_at < ?",
+                (LEASE_SECONDS, f"{PURPOSE}%", micros(before)),
+            )
+            found = {str(row["id"]) for row in runs}
+            if not found:
+                return []
+            jobs = connection.execute(_NEWEST.format("json_extract(value, '$.run') AS run", "AND NOT deleted"), (JOB,))
+            return sorted(found - {row["run"] for row in jobs})
 
     # -- one, from the store -------------------------------------------------------------------------------------
 

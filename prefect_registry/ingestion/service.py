@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from prefect_registry.registry import Registry
 
 log = logging.getLogger("prefect_registry")
+ORPHANED_FOR = timedelta(days=1)
+"""How long ago a run was begun that no job refers to when a tick drops it."""
 
 
 class Ingestion(Defining):
@@ -146,6 +148,8 @@ class Ingestion(Defining):
         self._work(seen, report)
         if not dry_run:
             self._archive(seen, report)
+            for run in self.shelf.orphans(self.registry.ledger.store.clock.now() - ORPHANED_FOR):
+                self._attempts.drop_quietly(run, "no job refers to it")
         return report
 
     def _work(self, found: Mapping[str, Seen], report: TickReport) -> None:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from prefect_registry import Registry
+from prefect_registry.clock import SystemClock
 from prefect_registry.ingestion import (
     Collection,
     Ingestion,
@@ -22,6 +23,15 @@ from prefect_registry.ingestion import (
 )
 
 START = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
+
+
+class Later(SystemClock):
+    """The machine's clock, some hours on."""
+
+    hours = 0
+
+    def now(self) -> datetime:
+        return super().now() + timedelta(hours=self.hours)
 
 
 @dataclass

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ingestion_support import Scene
+from ingestion_support import Later, Scene
 
 from prefect_registry import Registry
 from prefect_registry.ingestion import Ingestion, RecoverableError, Result, Status, TaskManager, process
+from prefect_registry.storage.memory import MemoryStorage
 from prefect_registry.testing.counting import CountingStorage
 
 FIVE = ("collect", "process", "exporter", "coverage", "flattener")
@@ -297,3 +298,31 @@ def test_a_manager_that_dies_while_it_makes_or_fails_a_job(registry: Registry) -
     scene.time.pass_(days=7)
     other.process(2)
     assert [j.status for j in other.jobs] == [Status.COMPLETED, Status.RUNNING]
+
+
+def test_runs_that_no_job_refers_to_are_dropped() -> None:
+    """A manager that dies between the beginning of a job's run and the job's next state leaves one: for a day."""
+    clock = Later()
+    registry = Registry(MemoryStorage(clock=clock), use_cache=False, clock=clock, heartbeats=False)
+    scene = Scene(registry).process()
+    orphan = scene.ingestion._attempts.begin_job(scene.job)
+    assert registry.fsck(verify="none").ok
+    scene.ingestion.tick()
+    assert registry.get_run(orphan).state == "RUNNING"
+    clock.hours = 25
+    scene.stage.tells["collect"] = lambda manager: (Status.RUNNING, None)
+    scene.ingestion.tick()
+    assert registry.get_run(orphan).state == "ABORTED"
+    assert registry.reap(wait=True).suspects == []
+
+
+def test_a_job_without_a_tick_for_more_than_its_lease_is_suspected_and_not_waited_for() -> None:
+    """The reaper does not stand by for days; the next tick goes on with the job."""
+    clock = Later()
+    registry = Registry(MemoryStorage(clock=clock), use_cache=False, clock=clock, heartbeats=False)
+    scene = Scene(registry).process()
+    run = str(scene.job.run)
+    clock.hours = 24 * 8
+    assert run in registry.reap(wait=True).suspects
+    scene.process()
+    assert scene.job.successful

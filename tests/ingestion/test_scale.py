@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import pytest
-from ingestion_support import START, Stage
+from ingestion_support import START, Later, Stage
 
 from prefect_registry import Registry
-from prefect_registry.clock import SystemClock
 from prefect_registry.ingestion import Collection, Ingestion, Job, PlannedTask, Result, Task
 from prefect_registry.storage.memory import MemoryStorage
 from prefect_registry.testing.counting import CountingStorage
@@ -45,15 +44,6 @@ def filled(registry: Registry, publications: int, jobs: int) -> None:
             for n in range(1, jobs + 1):
                 job = ended(found.id, n, days_ago=30 * (jobs - n) + 10)
                 cells.write("job", job.id, job.as_value(), run_id=run.id, blind=True, guarded=False)
-
-
-class Later(SystemClock):
-    """The machine's clock, some hours on."""
-
-    hours = 0
-
-    def now(self) -> datetime:
-        return super().now() + timedelta(hours=self.hours)
 
 
 def tick_of(publications: int, jobs: int) -> tuple[float, int]:
