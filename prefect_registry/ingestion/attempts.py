@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from prefect_registry.errors import RegistryError
-from prefect_registry.ingestion.enums import Level
+from prefect_registry.ingestion.enums import EXPORT_TAG, Level
 from prefect_registry.ingestion.models import Claim, Job, Task, TaskNote
 from prefect_registry.ledger import paths
 from prefect_registry.ledger.ledger import Ledger, RunSpec
@@ -112,12 +112,13 @@ class Attempts:
         return self._ledger.commit(run, result=told).decision
 
     def rows(self, decision: Decision) -> int:
-        """The rows of the datasets that a committed run and those nested in it have staged."""
+        """The rows of the datasets that a committed run and those nested in it have staged, exports aside."""
         store = self._ledger.store
         members = store.members(decision)
         keys = [paths.dataset_key(decision.run_id, suffix, gen) for suffix, gen in members.datasets.items()]
         found = store.read_many(keys, DatasetGeneration) if keys else []
-        rows = sum(d.rows or 0 for d in found if d is not None and d.step == "staged")
+        staged = [d for d in found if d is not None and d.step == "staged"]
+        rows = sum(d.rows or 0 for d in staged if EXPORT_TAG not in d.tags)
         for child in members.runs:
             nested = store.decision(child)
             rows += self.rows(nested) if nested is not None and nested.committed else 0

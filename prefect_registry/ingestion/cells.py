@@ -115,7 +115,7 @@ class Shelf:
             return []
         with self.catalog.current(max_age=60) as connection:
             rows = {row["name"]: row for row in _named(connection, "name, gen, deleted, value", JOB, ids)}
-        return [_job(orjson.loads(rows[i]["value"]), rows[i]["gen"]) for i in ids if i in rows]
+        return [self._job(orjson.loads(rows[i]["value"]), rows[i]["gen"]) for i in ids if i in rows]
 
     def orphans(self, before: datetime) -> list[str]:
         """Runs that were begun for jobs before a time, are undecided, and that no job that goes on refers to: their
@@ -157,7 +157,7 @@ class Shelf:
             return None, None
         if visible.tx is None and (known is None or visible.gen > known):
             cells.touch(visible)
-        job = _job(visible.value, visible.gen)
+        job = self._job(visible.value, visible.gen)
         if job.run is None or newest.tx != job.run:
             return job, None
         if self.ledger.store.decision(job.run) is not None:
@@ -173,7 +173,7 @@ class Shelf:
 
     def staged_job(self, staged: CellGeneration) -> Job:
         """The job as its run has staged it."""
-        return _job(staged.value, staged.gen)
+        return self._job(staged.value, staged.gen)
 
     # -- writing -------------------------------------------------------------------------------------------------
 
@@ -226,15 +226,15 @@ class Shelf:
     def bind(self, job: Job, collection: Collection) -> Job:
         """Make the job's tasks tasks of this job and publication."""
         scope = Scope(self._ingestion, collection, job)
+        job._ingestion = self._ingestion
         for task in job.tasks:
             task.bind(scope)
         return job
 
-
-def _job(value: Any, gen: int) -> Job:
-    job = Job.model_validate(value)
-    job._gen = gen
-    return job
+    def _job(self, value: Any, gen: int) -> Job:
+        job = Job.model_validate(value)
+        job._gen, job._ingestion = gen, self._ingestion
+        return job
 
 
 def _summaries(connection: Connection, ids: Sequence[str] | None) -> Iterable[Any]:

@@ -22,11 +22,16 @@ class Result(StrEnum):
 
 
 class TaskStatus(StrEnum):
-    """Where an export is."""
+    """How far an export is."""
 
     WAITING = "WAITING"
+    """Nothing has begun, or what was begun was rolled back."""
     RUNNING = "RUNNING"
+    """It is being written, or is complete in a run that is not decided yet; its lease is alive."""
     COMPLETED = "COMPLETED"
+    """It is visible."""
+    STALE = "STALE"
+    """It was begun, and its writer has been silent for longer than its lease."""
 
 
 class Level(StrEnum):
@@ -97,3 +102,6 @@ class TaskType(StrEnum):
 
 JOB_TASKS_PLAN = [each.value for each in TaskType]
 """The reference's default plan; the first task must retrieve the data."""
+
+EXPORT_TAG = "export_of"
+"""The tag of datasets that hold exports: the kind whose rows they repeat."""

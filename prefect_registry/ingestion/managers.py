@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
+from pydantic import BaseModel, ValidationError
+
 from prefect_registry.ingestion.enums import Level, Status
 from prefect_registry.ingestion.errors import ConfigurationError, RecoverableError
 from prefect_registry.ingestion.models import LONGEST_NOTE_CHARACTERS, MOST_NOTES, Collection, Job, Task, TaskNote
@@ -185,10 +187,15 @@ Maker = Callable[[Task], TaskManager]
 _BUILT_IN = {
     "callable": "prefect_registry.ingestion.callables:CallableTask",
     "deployment": "prefect_registry.publications.deployments:DeploymentTask",
-    "http": "prefect_registry.ingestion.http:HttpTask",
-    "export": "prefect_registry.ingestion.exporting:ExportTask",
+    "http": "prefect_registry.ingestion.http.task:HttpTask",
+    "export": "prefect_registry.ingestion.exporting.task:ExportTask",
+}
+_OPTIONS = {
+    "http": "prefect_registry.ingestion.http.task:HttpOptions",
+    "export": "prefect_registry.ingestion.exporting.task:ExportOptions",
 }
 _registered: dict[str, Maker] = {}
+Options = TypeVar("Options", bound=BaseModel)
 
 
 def register_task_manager(type_: str, maker: Maker) -> None:
@@ -211,9 +218,28 @@ def maker_of(type_: str) -> Maker | None:
     return _loaded(_BUILT_IN[type_]) if type_ in _BUILT_IN else None
 
 
-def _loaded(path: str) -> Maker:
+def _loaded(path: str) -> Any:
     module, _, name = path.partition(":")
-    return getattr(import_module(module), name)  # type: ignore[no-any-return]
+    return getattr(import_module(module), name)
+
+
+def options_model(type_: str) -> type[BaseModel] | None:
+    """What the options of a built-in type must be like; None where only its manager knows."""
+    if type_ in _registered or type_ not in _OPTIONS:
+        return None
+    return _loaded(_OPTIONS[type_])  # type: ignore[no-any-return]
+
+
+def options_of(task: Task, model: type[Options]) -> Options:
+    """The options of a task. Raises ``ConfigurationError`` with everything that is wrong with them."""
+    try:
+        return model.model_validate(task.options)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_input=False)
+        problems = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in found]
+        raise ConfigurationError(
+            f"The options of task {task.id} are wrong", why="; ".join(problems)[:2_000], todo="Correct the plan"
+        ) from error
 
 
 def get_task_manager(task: Task) -> TaskManager:

@@ -6,10 +6,11 @@ import datetime as dt
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_serializer, field_validator
 
 from prefect_registry.errors import NoActiveRun
 from prefect_registry.ingestion import enums
+from prefect_registry.ingestion.gates.definitions import CustomGate, Gate
 from prefect_registry.ingestion.plans import MOST_TASKS, PlannedTask
 from prefect_registry.records.base import Moment
 
@@ -171,11 +172,19 @@ class Job(Value):
     flow_run: str = ""
 
     _gen: int | None = PrivateAttr(default=None)
+    _ingestion: Ingestion | None = PrivateAttr(default=None)
 
     @property
     def gen(self) -> int | None:
         """The generation of its cell that this was read from; None when it is not stored yet."""
         return self._gen
+
+    @property
+    def ingestion(self) -> Ingestion:
+        """The service of the registry that it was read from."""
+        if self._ingestion is None:
+            raise NoActiveRun(f"Job {self.id} is not bound to a registry", todo="Take it from Ingestion.jobs()")
+        return self._ingestion
 
     @property
     def number(self) -> int:
@@ -224,6 +233,7 @@ class Collection(Value):
         no_data_rationale: Why there are no data; shown instead of them.
         settings_bundle: A named set of settings, for its task managers.
         plan: What its jobs do.
+        gates: What the rows of a job must be like before they are published, by kind.
         prune_metric: By which number old jobs are compared with the new one; see :meth:`Job.metric`.
         keep_all_data: Whether its jobs keep what their temporary tasks made.
     """
@@ -263,11 +273,29 @@ class Collection(Value):
 
     last_checked: Moment | None = None
     plan: Annotated[list[PlannedTask], Field(max_length=MOST_TASKS)] = Field(default_factory=list)
+    gates: dict[str, list[Gate]] = Field(default_factory=dict)
     prune_metric: str = "rows"
     keep_all_data: bool = False
 
     _gen: int | None = PrivateAttr(default=None)
     _ingestion: Ingestion | None = PrivateAttr(default=None)
+
+    @field_validator("gates")
+    @classmethod
+    def _gates_are_stored(cls, gates: dict[str, list[Gate]]) -> dict[str, list[Gate]]:
+        if any(
+            isinstance(g, CustomGate) and not isinstance(g.function, str) for found in gates.values() for g in found
+        ):
+            raise ValueError("a custom gate of a publication names its function: package.module:name")
+        return gates
+
+    @field_serializer("gates")
+    def _gates_as_values(self, gates: dict[str, list[Gate]]) -> dict[str, Any]:
+        """As YAML has them: ``gate`` tells which one each is, so it is never left out."""
+        return {
+            kind: [{"gate": g.gate, **g.model_dump(mode="json", by_alias=True, exclude_defaults=True)} for g in of_kind]
+            for kind, of_kind in gates.items()
+        }
 
     @property
     def gen(self) -> int | None:

@@ -17,6 +17,7 @@ from prefect_registry.ingestion.attempts import Attempts, TickRun, recorder, rec
 from prefect_registry.ingestion.cells import Shelf
 from prefect_registry.ingestion.enums import Level, Result, Status
 from prefect_registry.ingestion.errors import PASSING
+from prefect_registry.ingestion.judging import judge
 from prefect_registry.ingestion.managers import TaskManager, get_task_manager
 from prefect_registry.ingestion.models import Collection, Job, Task, TaskNote
 from prefect_registry.records.base import text_of
@@ -102,7 +103,7 @@ class Processor:
                 if job.gen == gen and job.as_value() != before:
                     self._save(job)
                 return None
-        return self._complete(job)
+        return self._complete(collection, job)
 
     # -- one task ------------------------------------------------------------------------------------------------
 
@@ -319,8 +320,17 @@ class Processor:
 
     # -- all tasks are complete ----------------------------------------------------------------------------------
 
-    def _complete(self, job: Job) -> Job:
-        """Stage the end of the job in its run, and publish that."""
+    def _complete(self, collection: Collection, job: Job) -> Job | None:
+        """Stage the end of the job in its run, and publish that, unless a quality gate is against it."""
+        try:
+            refused = judge(collection, job, self.now())
+        except PASSING as error:
+            log.warning("Whether job %s may be published cannot be told now: %s", job.id, error)
+            self.report.errors[job.id] = text_of(error)
+            return None
+        if refused is not None:
+            self._fail(job, max(job.tasks, key=lambda t: t.order), refused)
+            return None
         visible = job.model_copy()
         job.complete(self.now())
         self.shelf.save_job(job, self.now(), run=job.run)

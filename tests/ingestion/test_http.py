@@ -6,11 +6,10 @@ import gzip
 import hashlib
 import io
 import ipaddress
-import os
 import ssl
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -44,15 +43,6 @@ from prefect_registry.ingestion.http import (
 BODY = bytes(range(256)) * 2_000  # 512,000 bytes
 SHA256 = hashlib.sha256(BODY).hexdigest()
 ETAG = '"v1"'
-
-
-@pytest.fixture
-def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    """A server, which is asked directly."""
-    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
-        monkeypatch.delenv(name)
-    with serving() as server:
-        yield server
 
 
 class Getter:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, Protocol
 
+from prefect_registry.errors import InvalidInput
+from prefect_registry.ingestion.enums import EXPORT_TAG, TaskStatus
+from prefect_registry.ingestion.models import Collection, Job
 from prefect_registry.ledger import paths
 from prefect_registry.ledger.ledger import Ledger
 
@@ -21,19 +23,6 @@ none, but lists files called ``*.xlsx`` that something else adds to an export.
 """
 
 _NAME = re.compile(r"(full|undated|\d{4})\.(jsonl|csv|xlsx)(?:\.tar)?(?:\.gz)?", re.ASCII)
-
-
-class TaskStatus(StrEnum):
-    """How far an export is."""
-
-    WAITING = "WAITING"
-    """Nothing has begun, or what was begun was rolled back."""
-    RUNNING = "RUNNING"
-    """It is being written, or is complete in a run that is not decided yet; its lease is alive."""
-    COMPLETED = "COMPLETED"
-    """It is visible."""
-    STALE = "STALE"
-    """It was begun, and its writer has been silent for longer than its lease."""
 
 
 @dataclass(frozen=True)
@@ -76,16 +65,21 @@ Look = Callable[[tuple[str, ...]], ExportState | None]
 """The newest dataset that was begun for an export of these components; None if there is none."""
 
 
-def state_of(dataset: _Dataset, ledger: Ledger) -> ExportState:
-    """How a dataset and its run stand now."""
+def state_of(dataset: _Dataset, ledger: Ledger, run_id: str | None = None) -> ExportState:
+    """How a dataset and its run stand now.
+
+    Args:
+        run_id: The run whose lease counts, where that is another one than the run of the dataset.
+    """
+    run_id = run_id or dataset.run_id
     undecided = dataset.state in ("PENDING", "STAGED")
     visible = dataset.state in ("READY", "ARCHIVED")
     return ExportState(
         root=dataset.root,
-        lease_key=paths.heartbeat_key(dataset.run_id),
+        lease_key=paths.heartbeat_key(run_id),
         visible=visible,
         undecided=undecided,
-        lease_alive=undecided and _is_alive(ledger, dataset.run_id),
+        lease_alive=undecided and _is_alive(ledger, run_id),
         files={file.path: file.size for file in dataset.files} if visible else {},
     )
 
@@ -100,19 +94,40 @@ def _is_alive(ledger: Ledger, run_id: str) -> bool:
     return (ledger.store.clock.now() - pulse.at).total_seconds() <= pulse.lease_seconds
 
 
+def _of_job(subject: Any, kind: str | None) -> ExportState | None:
+    """The newest export of a kind, or of any, by a job as it is now."""
+    ingestion = subject.ingestion
+    id = ingestion.publication(subject.id).active_job if isinstance(subject, Collection) else subject.id
+    job = ingestion.get_job(id) if id is not None else None
+    if job is None:
+        return None
+    ledger = ingestion.registry.ledger
+    for task in reversed(job.tasks):
+        for dataset in reversed(ingestion.registry.attach(task.attempt).datasets() if task.attempt else []):
+            exported = dataset.tags.get(EXPORT_TAG)
+            if exported is not None and kind in (None, exported):
+                decided = ledger.store.decision(dataset.run_id) is not None
+                return state_of(dataset, ledger, job.run if decided else None)
+    return None
+
+
 class Export:
     """An export, or with ``basename`` one file of it. Every property looks anew.
 
     Args:
-        components: What names the export: a publication and a job, for example.
+        components: A job, or a publication, which means its active job; and the kind that was exported, where the job
+            exports several. With ``look``, whatever that understands.
         basename: The file that is meant, such as ``full.jsonl.gz``.
-        look: Finds its dataset.
+        look: Finds the dataset.
     """
 
-    def __init__(self, *components: object, basename: str | None = None, look: Look) -> None:
-        self.components = tuple(str(component) for component in components)
+    def __init__(self, *components: object, basename: str | None = None, look: Look | None = None) -> None:
+        first = components[0] if components else None
+        if look is None and not isinstance(first, (Job, Collection)):
+            raise InvalidInput.of("the export", ["give a job or a publication, and perhaps a kind"])
+        self.components = tuple(c.id if isinstance(c, (Job, Collection)) else str(c) for c in components)
         self.basename = basename
-        self._look = look
+        self._look = look or (lambda found: _of_job(first, found[1] if len(found) > 1 else None))
 
     def _state(self) -> ExportState | None:
         return self._look(self.components)

@@ -1,6 +1,7 @@
 """Quality gates: what staged rows must be like before they are published."""
 
-from prefect_registry.ingestion.gates.checks import GateFailure, evaluate
+from typing import TYPE_CHECKING, Any
+
 from prefect_registry.ingestion.gates.definitions import (
     CustomGate,
     FreshnessGate,
@@ -12,6 +13,9 @@ from prefect_registry.ingestion.gates.definitions import (
     UniqueGate,
     gates_from,
 )
+
+if TYPE_CHECKING:
+    from prefect_registry.ingestion.gates.checks import GateFailure, evaluate
 
 __all__ = [
     "CustomGate",
@@ -26,3 +30,12 @@ __all__ = [
     "evaluate",
     "gates_from",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """What needs pyarrow is imported when it is used: most ticks judge nothing."""
+    if name in ("GateFailure", "evaluate"):
+        from prefect_registry.ingestion.gates import checks
+
+        return getattr(checks, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
