@@ -11,6 +11,7 @@ import yaml
 from pydantic import ConfigDict, ValidationError
 
 from prefect_registry.errors import InvalidInput
+from prefect_registry.ingestion.managers import TYPES_WITH_OPTIONS, options_model
 from prefect_registry.ingestion.models import STATE, Collection
 from prefect_registry.ingestion.plans import PlannedTask, plan_problems
 from prefect_registry.names import name_problems
@@ -135,6 +136,24 @@ def _check(document: Document, path: Path, made: Definition, types: Several[str]
     for i, task in enumerate(made.plan):
         if types and task.type not in types:
             document.add((*plan, i, "type"), f"unknown task type {task.type!r:.80}; there are {', '.join(types)}")
+        model = options_model(task.type)
+        if model is not None:
+            try:
+                model.model_validate(task.options)
+            except ValidationError as error:
+                for each in error.errors(include_url=False, include_input=False):
+                    document.add((*plan, i, "options", *each["loc"]), _words(each["msg"], each["type"]))
+
+
+def _options_of(type_: str, definitions: dict[str, Any]) -> dict[str, Any]:
+    """What the options of tasks of a type are like, for a schema whose ``definitions`` get their parts."""
+    model = options_model(type_)
+    assert model is not None
+    schema = model.model_json_schema()
+    definitions |= schema.pop("$defs", {})
+    definitions[model.__name__] = schema
+    then = {"properties": {"options": {"$ref": f"#/$defs/{model.__name__}"}}, "required": ["options"]}
+    return {"if": {"properties": {"type": {"const": type_}}}, "then": then}
 
 
 # -- YAML with lines -------------------------------------------------------------------------------------------------
@@ -205,6 +224,9 @@ def json_schema(types: Sequence[str] = ()) -> dict[str, Any]:
     properties = {name: value for name, value in schema["properties"].items() if name not in STATE}
     if types:
         definitions[PlannedTask.__name__]["properties"]["type"]["examples"] = list(types)
+    definitions[PlannedTask.__name__]["allOf"] = [
+        _options_of(type_, definitions) for type_ in sorted(TYPES_WITH_OPTIONS)
+    ]
     publication = {"type": "object", "additionalProperties": False, "properties": properties, "required": ["id"]}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -194,6 +194,8 @@ _OPTIONS = {
     "http": "prefect_registry.ingestion.http.task:HttpOptions",
     "export": "prefect_registry.ingestion.exporting.task:ExportOptions",
 }
+TYPES_WITH_OPTIONS = frozenset(_OPTIONS)
+"""Built-in types whose options are known without making a manager."""
 _registered: dict[str, Maker] = {}
 Options = TypeVar("Options", bound=BaseModel)
 
@@ -225,7 +227,7 @@ def _loaded(path: str) -> Any:
 
 def options_model(type_: str) -> type[BaseModel] | None:
     """What the options of a built-in type must be like; None where only its manager knows."""
-    if type_ in _registered or type_ not in _OPTIONS:
+    if type_ not in _OPTIONS:
         return None
     return _loaded(_OPTIONS[type_])  # type: ignore[no-any-return]
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from ingestion_support import Scene
 
@@ -156,3 +159,71 @@ def test_the_schema_knows_every_field() -> None:
     fields = json_schema(task_types())["properties"]["publications"]["items"]["properties"]
     assert {"id", "retrieval_frequency", "plan", "frozen"} <= set(fields)
     assert "active_job" not in fields
+
+
+TASKS = """publications:
+  - id: p
+    plan:
+      - type: http
+        options:
+          url: https://data.example.org/f.csv
+          hosts: [example.org]
+          kind: n
+          format: csv
+      - type: http
+        name: b
+        options:
+          kind: n
+          hosts: [data.example.org]
+          url: https://data.example.org/f.csv
+          format: xlsx
+          headers:
+            X-Key:
+              env: A
+              secret: b
+          limits:
+            size: -1
+      - type: export
+        options: {kinds: n}
+    gates:
+      n:
+        - {gate: rows}
+        - {gate: nonsense}
+"""
+
+
+def test_options_and_gates_are_checked_too() -> None:
+    """What is wrong with the options of built-in tasks has its line, before any job fails of it."""
+    with pytest.raises(InvalidInput) as caught:
+        load_definitions(TASKS.partition("    gates")[0], types=task_types())
+    found = [(p.split(":")[1], p.split(":")[2].strip()) for p in caught.value.problems]
+    assert found == [
+        ("5", "publications[0].plan[0].options"),
+        ("16", "publications[0].plan[1].options.format"),
+        ("18", "publications[0].plan[1].options.headers.X-Key"),
+        ("22", "publications[0].plan[1].options.limits.size"),
+        ("24", "publications[0].plan[2].options.kind"),
+        ("24", "publications[0].plan[2].options.kinds"),
+    ]
+    assert "data.example.org is not in the list of hosts" in caught.value.problems[0]
+    with pytest.raises(InvalidInput) as caught:
+        load_definitions(TASKS, types=task_types())
+    assert [p.split(":")[1] for p in caught.value.problems] == ["27", "28"]
+
+
+def test_the_schema_knows_options_and_gates() -> None:
+    """Editors complete the options of built-in tasks, and gates; every reference in the schema leads somewhere."""
+    schema = json_schema(task_types())
+    text = str(schema)
+    assert {"HttpOptions", "ExportOptions", "HeaderSource", "RowsGate"} <= set(schema["$defs"])
+    assert set(re.findall(r"#/\$defs/(\w+)", text)) <= set(schema["$defs"])
+
+
+def test_the_definitions_in_the_documentation_are_right() -> None:
+    """Every publications.yaml that a page shows whole can be applied."""
+    pages = [p for p in (Path(__file__).parents[2] / "docs").rglob("*.md") if "publications" in p.read_text("utf-8")]
+    found = [block for p in pages for block in re.findall(r"^```yaml\n(.*?)^```$", p.read_text("utf-8"), re.M | re.S)]
+    whole = [block for block in found if re.search(r"^publications:", block, re.M) and "[...]" not in block]
+    assert len(whole) >= 3
+    for block in whole:
+        assert load_definitions(block, types=task_types())
