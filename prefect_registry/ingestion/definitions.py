@@ -109,8 +109,9 @@ def _definition(document: Document, path: Path, value: Any, defaults: Mapping[st
     try:
         return Definition.model_validate({**defaults, **value})
     except ValidationError as error:
-        # Of a field that takes one of several types there is an error for each: the last one says most.
-        wrong = {_path_of(e["loc"]): e for e in error.errors(include_url=False, include_input=False)}
+        # Of a field that takes one of several types there is an error for each: the longest one says most.
+        found = error.errors(include_url=False, include_input=False)
+        wrong = {_path_of(e["loc"]): e for e in sorted(found, key=lambda e: len(e["msg"]))}
         for inner, each in wrong.items():
             here = bool(inner) and inner[0] not in value and inner[0] in defaults
             document.add(("defaults", *inner) if here else (*path, *inner), _words(each["msg"], each["type"]))
