@@ -110,11 +110,17 @@ def _definition(document: Document, path: Path, value: Any, defaults: Mapping[st
     try:
         return Definition.model_validate({**defaults, **value})
     except ValidationError as error:
-        for each in error.errors(include_url=False, include_input=False):
-            inner = tuple(p for p in each["loc"] if not (isinstance(p, str) and p.startswith(("literal[", "str-enum"))))
+        # Of a field that takes one of several types there is an error for each: the longest one says most.
+        found = error.errors(include_url=False, include_input=False)
+        wrong = {_path_of(e["loc"]): e for e in sorted(found, key=lambda e: len(e["msg"]))}
+        for inner, each in wrong.items():
             here = bool(inner) and inner[0] not in value and inner[0] in defaults
             document.add(("defaults", *inner) if here else (*path, *inner), _words(each["msg"], each["type"]))
         return None
+
+
+def _path_of(loc: Path) -> Path:
+    return tuple(p for p in loc if not (isinstance(p, str) and p.startswith(("literal[", "str-enum"))))
 
 
 def _words(message: str, kind: str) -> str:

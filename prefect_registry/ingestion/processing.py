@@ -305,6 +305,7 @@ class Processor:
     def _end(self, job: Job, task: Task, note: str) -> None:
         now = self.now()
         was, job_was = task.status, job.status
+        self.attempts.drop_quietly(task.attempt, note)  # dead with the job's run; this ends its heartbeats
         job.start = job.start or now  # the next one is due after it
         task.start = task.start or (task.claim.at if task.claim is not None else None)
         task.complete(Result.FAILED, now, note or "It failed and did not say why")

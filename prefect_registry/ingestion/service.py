@@ -169,8 +169,8 @@ class Ingestion(Defining):
     def _process(self, seen: Seen, last: Mapping[str, Job], processor: Processor, report: TickReport) -> None:
         incomplete: list[tuple[str, int | None]] = [(j.id, j.gen) for j in seen.incomplete]
         is_due = self._is_due(seen.collection, seen, last)
-        if is_due and not report.dry_run and self._given_now is None:
-            self.registry.ledger.store.know_time()  # a clock that jumped must not make jobs
+        if (is_due or incomplete) and not report.dry_run and self._given_now is None:
+            self.registry.ledger.store.know_time()  # a clock that jumped must not make jobs, or end time limits
             is_due = self._is_due(seen.collection, seen, last)
         if is_due:
             if report.dry_run:

@@ -85,6 +85,13 @@ def test_nothing_of_a_failed_job_is_seen(registry: Registry, ingestion: Ingestio
     assert (job.number, job.status, job.tasks[1].note) == (2, Status.COMPLETED, "negative counts")
     assert published(registry) == ([{"job": 1}] * 3, [{"job": 1, "rows": 3}])
     assert ingestion.publication("p").active_job == "p/1"
+    assert not list(registry.runs(state="RUNNING"))
+    assert [r.state for r in registry.runs(purpose="p/2 b")] == ["ABORTED"]
+    decision = registry.ledger.store.decision(next(registry.runs(purpose="p/2 b")).id)
+    assert decision is not None, "its heartbeats end"
+    assert not list(registry.fsck(verify="none").of("error", "warning"))
+    collected = registry.collect(dry_run=False)
+    assert (len(collected.runs), collected.waiting) == (2, [])
     assert {d.state for d in registry.datasets() if d.run_id != "" and d.kind == "raw"} == {"READY", "ROLLED_BACK"}
 
 

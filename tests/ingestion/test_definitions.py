@@ -113,7 +113,7 @@ publications:
         "2: defaults.region: ",
         "5: publications[0].frequency: there is no such field",
         "9: publications[1].active_job: this is what jobs write; leave it out",
-        "10: publications[1].retrieval_frequency: ",
+        "10: publications[1].retrieval_frequency: input should be 'WEEKLY', 'BIWEEKLY', 'MONTHLY'",
         "16: publications[2].plan[0].type: unknown task type 'kingfisher'; there are callable, deployment",
         "17: publications[2].plan[1]: after: there is no task 'nothing'",
         "18: publications[3].plan[0].max_attempts: ",

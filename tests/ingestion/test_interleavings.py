@@ -125,7 +125,17 @@ class Shaky(Local):
         super().run()
 
 
-KINDS: dict[str, type[Local]] = {"local": Local, "remote": Remote, "mute": Mute, "shaky": Shaky}
+class Stuck(Remote):
+    """Runs beyond its time limit at first; when it is wiped, so that it can be started again."""
+
+    def get_status(self) -> tuple[Status, str | None]:
+        return (Status.RUNNING if self.task.restarts == 0 else Status.COMPLETED), None
+
+    def wipe(self) -> None:
+        self.world.facts.setdefault("wiped", []).append(self.task.id)
+
+
+KINDS: dict[str, type[Local]] = {"local": Local, "remote": Remote, "mute": Mute, "shaky": Shaky, "stuck": Stuck}
 
 
 def ingestion_of(world: Ticks, ledger: Any, actor: Actor | None, kind: str) -> Ingestion:
@@ -159,7 +169,8 @@ def world_of(kind: str, actors: int, times: int, before: int = 0) -> Ticks:
     store.clock.measured = True
     open_registry(store, create=True)
     fresh = ingestion_of(world, type("L", (), {"store": store}), None, kind)
-    plan = [PlannedTask(type="test", name=name, backoff_seconds=0) for name in PLAN]
+    limit = 5.0 if kind == "stuck" else 0.0
+    plan = [PlannedTask(type="test", name=name, backoff_seconds=0, time_limit_seconds=limit) for name in PLAN]
     fresh.put(Collection(id="p", retrieval_frequency="MONTHLY", plan=plan))
     for _ in range(before):
         fresh.tick()
@@ -182,9 +193,32 @@ def seen(world: World) -> tuple[str | None, list[str]]:
 def consistent(world: World) -> None:
     """Readers see every output of the active job, and none of another."""
     active, outputs = seen(world)
-    remote = world.facts["kind"] in ("remote", "mute")
+    remote = world.facts["kind"] in ("remote", "mute", "stuck")
     if outputs != ([active] * len(PLAN) if active is not None and not remote else []):
         world.facts.setdefault("wrong", []).append(f"the active job is {active}, the outputs are those of {outputs}")
+
+
+def finished(world: Ticks, kind: str) -> list[Job]:
+    """The jobs after a fresh manager has finished the work, when all others have ended."""
+    while world.pending:
+        world.land(0)
+    consistent(world)
+    for actor in world.actors:  # a process that ended is gone
+        actor.state = "done" if actor.state != "crashed" else "crashed"
+    store = Store(
+        world.storage, StoreClock(world.clock), settings=HASTY, is_gone=world._is_gone,
+        holder=lambda: Holder(host="test", boot="test", pid=0, process_start="fresh"),
+    )  # fmt: skip
+    store.clock.measured = True
+    fresh = ingestion_of(world, type("L", (), {"store": store}), None, kind)
+    for _ in range(9):
+        world.clock.seconds += 61
+        report = fresh.tick()
+        consistent(world)
+        if not (report.created or report.changes) and all(j.end is not None for j in fresh.jobs("p")):
+            break
+    assert not world.wrong
+    return fresh.jobs("p")
 
 
 def judged(kind: str) -> Callable[[World], None]:
@@ -192,26 +226,13 @@ def judged(kind: str) -> Callable[[World], None]:
 
     def judge(world: World) -> None:
         assert isinstance(world, Ticks)
-        while world.pending:
-            world.land(0)
-        consistent(world)
-        for actor in world.actors:  # a process that ended is gone
-            actor.state = "done" if actor.state != "crashed" else "crashed"
-        store = Store(
-            world.storage, StoreClock(world.clock), settings=HASTY, is_gone=world._is_gone,
-            holder=lambda: Holder(host="test", boot="test", pid=0, process_start="fresh"),
-        )  # fmt: skip
-        store.clock.measured = True
-        fresh = ingestion_of(world, type("L", (), {"store": store}), None, kind)
-        for _ in range(6):
-            world.clock.seconds += 61
-            fresh.tick()
-            consistent(world)
-        assert not world.wrong
-        jobs: list[Job] = fresh.jobs("p")
+        jobs = finished(world, kind)
         assert [(j.id, j.successful) for j in jobs] == [("p/1", True)], jobs
-        assert fresh.publication("p").active_job == "p/1"
+        assert seen(world)[0] == "p/1"
         if kind == "remote":
+            assert set(world.facts["remote"].values()) == {1}
+        if kind == "stuck":
+            assert set(world.facts["wiped"]) == {"p/1/1", "p/1/2"}
             assert set(world.facts["remote"].values()) == {1}
         if kind == "mute":
             assert set(world.facts.get("remote", {}).values()) <= {1}
@@ -219,7 +240,9 @@ def judged(kind: str) -> Callable[[World], None]:
     return judge
 
 
-CASES = [("local", 0), ("local", 1), ("local", 2), ("remote", 1), ("remote", 2), ("mute", 1), ("shaky", 0)]
+QUICK = [("local", 2), ("remote", 1), ("shaky", 0)]
+MORE = [("local", 0), ("local", 1), ("remote", 2), ("mute", 1), ("stuck", 1)]
+CASES = [*QUICK, *(pytest.param(*case, marks=pytest.mark.deep) for case in MORE)]
 
 
 @pytest.mark.parametrize(("kind", "before"), CASES)
@@ -232,7 +255,7 @@ def test_one_tick_killed_at_every_call(kind: str, before: int) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_two_ticks_at_once(kind: str) -> None:
     """Two managers whose calls interleave in many ways, with crashes and writes that land late."""
-    for seed in range(40):
+    for seed in range(20):
         at_random(lambda: world_of(kind, 2, 3), judged(kind), Limits(1, 1), seed)
 
 
@@ -242,3 +265,33 @@ def test_three_ticks_at_once(kind: str) -> None:
     """Three of them, and two crashes."""
     for seed in range(1_000):
         at_random(lambda: world_of(kind, 3, 3), judged(kind), Limits(2, 2), seed)
+
+
+def abort(actor: Actor) -> None:
+    """Somebody rolls the job's run back, whenever that is."""
+    for _ in range(2):
+        actor.pause(("look", ""))
+    for gen in range(6):
+        found = actor.ledger.cells.generation("job", "p/1", gen)
+        if found is not None and found.value.get("run"):
+            actor.ledger.abort(found.value["run"])
+            return
+
+
+@pytest.mark.parametrize("kind", ["local", "remote"])
+def test_a_run_that_somebody_aborts_meanwhile(kind: str) -> None:
+    """The job is published as a whole before that, or fails as a whole; and it ends."""
+    outcomes = set()
+
+    def world() -> Ticks:
+        made = world_of(kind, 2, 2, before=1)
+        made.add("abort", abort)
+        return made
+
+    def judge(world: World) -> None:
+        assert isinstance(world, Ticks)
+        outcomes.add(finished(world, kind)[0].successful)
+
+    for seed in range(15):
+        at_random(world, judge, Limits(1, 1), seed)
+    assert False in outcomes, "it came too late each time"

@@ -5,10 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ingestion_support import Later, Scene
+from ingestion_support import Later, Scene, Stage
 
 from prefect_registry import Registry
-from prefect_registry.ingestion import Ingestion, RecoverableError, Result, Status, TaskManager, process
+from prefect_registry.ingestion import (
+    Collection,
+    Ingestion,
+    PlannedTask,
+    RecoverableError,
+    Result,
+    Status,
+    TaskManager,
+    process,
+)
 from prefect_registry.storage.memory import MemoryStorage
 from prefect_registry.testing.counting import CountingStorage
 
@@ -326,3 +335,31 @@ def test_a_job_without_a_tick_for_more_than_its_lease_is_suspected_and_not_waite
     assert run in registry.reap(wait=True).suspects
     scene.process()
     assert scene.job.successful
+
+
+@pytest.mark.parametrize("hours", [24 * 400, -24 * 400])
+def test_a_clock_that_is_wrong(hours: int) -> None:
+    """A manager whose clock is a year ahead or behind makes no job before its time, and starts nothing again: the store
+    tells the time.
+    """
+    storage = MemoryStorage(clock=Later())
+    stage = Stage()
+    stage.tells["collect"] = lambda manager: (Status.RUNNING, None)
+
+    def manager_at(hours: int) -> Ingestion:
+        clock = Later()
+        clock.hours = hours
+        return Ingestion(Registry(storage, use_cache=False, clock=clock), managers={"played": stage.manager})
+
+    right = manager_at(0)
+    plan = [PlannedTask(type="played", name="collect")]
+    right.put(Collection(id="p", retrieval_frequency="MONTHLY", plan=plan))
+    right.tick()
+    manager_at(hours).tick()
+    assert stage.calls == [("run", "collect"), ("status", "collect")]
+    stage.tells.clear()
+    manager_at(hours).tick()
+    manager_at(hours).tick()
+    right.tick()
+    assert [j.successful for j in right.jobs("p")] == [True]
+    assert right.publication("p").last_retrieved == right.now().date()

@@ -54,7 +54,7 @@ def publications(
         return
     from prefect_registry.ingestion import Ingestion
 
-    found = Ingestion(open_registry(registry))
+    found = Ingestion(open_registry(registry, create=action == "apply" and yes))
     if action in _OF_ONE and target is None:
         raise InvalidInput.of("publication", [f"publications {action} needs the id of a publication"])
     id = str(target)
