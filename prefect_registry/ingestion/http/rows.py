@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import io
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,8 +19,10 @@ from prefect_registry.ingestion.http.problems import LimitExceeded, SourceError
 from prefect_registry.ingestion.http.unpacking import UnpackLimits, unpack
 from prefect_registry.names import path_problems
 
-_BLOCK_BYTES = 8 << 20
-"""Columns and types are found out from so much of the beginning; a row of CSV may have so many bytes."""
+_HEAD_BYTES = 8 << 20
+"""Columns and types are found out from so much of the beginning."""
+_BLOCK_BYTES = 2 << 20
+"""A row of CSV may have so many bytes. pyarrow reads some thirty blocks ahead, which is what takes the memory."""
 _LONGEST_LINE_BYTES = 64 << 20
 _TABLE_BYTES = 32 << 20
 _PACKED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PK\x03\x04", b"PK\x05\x06")
@@ -81,21 +84,17 @@ def tables(path: Path, form: Format, source: str) -> Iterator[pa.Table]:
 
 
 def _csv(file: BinaryIO, form: Format) -> Iterator[pa.Table]:
-    options: dict[str, Any] = {
-        "read_options": pc.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES, encoding=form.encoding),
-        "parse_options": pc.ParseOptions(delimiter=form.delimiter, newlines_in_values=True),
-        "convert_options": pc.ConvertOptions(
-            column_types=dict(form.columns),
-            null_values=list(form.null_values),
-            strings_can_be_null=True,
-            quoted_strings_can_be_null=False,
-        ),
-    }
-    with pc.open_csv(file, **options) as stream:
+    head = file.read(_HEAD_BYTES)
+    head += file.readline(_LONGEST_LINE_BYTES)
+    file.seek(0)
+    types = dict(form.columns)
+    with suppress(pa.ArrowInvalid, UnicodeError), _opened(io.BytesIO(head), form, types, len(head) + 1) as stream:
+        types = {f.name: f.type for f in stream.schema}  # what is wrong here is told below, by its row
+    with _opened(file, form, types, _BLOCK_BYTES) as stream:
         twice = sorted({n for n in stream.schema.names if stream.schema.names.count(n) > 1})
         if twice:
             raise pa.ArrowInvalid(f"it names columns twice: {', '.join(twice)}")
-        binary = [f.name for f in stream.schema if pa.types.is_binary(f.type)]
+        binary = [f.name for f in stream.schema if pa.types.is_binary(f.type) and f.name not in form.columns]
         if binary:
             raise pa.ArrowInvalid(f"the column {binary[0]!r:.80} is not {form.encoding}")
         yield stream.schema.empty_table()
@@ -103,13 +102,27 @@ def _csv(file: BinaryIO, form: Format) -> Iterator[pa.Table]:
             yield pa.Table.from_batches([batch])
 
 
+def _opened(file: Any, form: Format, types: Mapping[str, pa.DataType], block: int) -> pc.CSVStreamingReader:
+    return pc.open_csv(
+        file,
+        read_options=pc.ReadOptions(use_threads=False, block_size=block, encoding=form.encoding),
+        parse_options=pc.ParseOptions(delimiter=form.delimiter, newlines_in_values=True),
+        convert_options=pc.ConvertOptions(
+            column_types=dict(types),
+            null_values=list(form.null_values),
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=False,
+        ),
+    )
+
+
 def _json_lines(file: BinaryIO, form: Format) -> Iterator[pa.Table]:
     schema = pa.schema(list(form.columns.items()))
     closed = False
-    while chunk := file.read(_BLOCK_BYTES):
+    while chunk := file.read(_HEAD_BYTES):
         if not chunk.endswith(b"\n"):
             chunk += file.readline(_LONGEST_LINE_BYTES)
-        if len(chunk) >= _BLOCK_BYTES + _LONGEST_LINE_BYTES:
+        if len(chunk) >= _HEAD_BYTES + _LONGEST_LINE_BYTES:
             raise LimitExceeded(f"A line has more than {_LONGEST_LINE_BYTES:,} bytes")
         if not chunk.strip():
             continue
