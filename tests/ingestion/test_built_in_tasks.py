@@ -23,6 +23,7 @@ from prefect_registry.ingestion import (
     Export,
     Ingestion,
     Job,
+    RecoverableError,
     Result,
     Status,
     Task,
@@ -310,6 +311,49 @@ def test_gates_judge_a_job_before_it_is_published(place: Place) -> None:
     assert {d.state for d in place.registry.datasets(kind="n")} == {"READY", "ROLLED_BACK"}
     place.body, place.headers = CSV + b"4,\n", {"ETag": '"3"'}
     assert place.finish().is_successful()
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+def test_a_manager_that_dies_while_it_refuses(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The refusal stands, and the next manager records it with its reason."""
+    place.define(publication={"gates": {"n": [{"gate": "rows", "max": 2}]}})
+    place.ingestion.tick()
+
+    def dies(*args: Any, **kwargs: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(place.ingestion.shelf, "save_job", dies)
+        place.ingestion.tick()
+    assert place.ingestion.jobs("p")[0].status == Status.RUNNING
+    note = failed(place, place.finish())
+    assert "at most 2 rows" in note
+    assert len(place.registry.table("n")) == 0
+
+
+def test_a_gate_that_cannot_tell_now(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The job waits, and goes on with the next tick at which it can tell."""
+    place.define(publication={"gates": {"n": [{"gate": "custom", "function": f"{__name__}:asks_elsewhere"}]}})
+    monkeypatch.setattr(f"{__name__}.ANSWERS", [RecoverableError("the reference data cannot be reached"), True])
+    place.ingestion.tick()
+    report = place.ingestion.tick()
+    assert "cannot be reached" in report.errors["p/1"]
+    assert place.ingestion.jobs("p")[0].status == Status.RUNNING
+    assert place.finish().is_successful()
+
+
+ANSWERS: list[Any] = []
+
+
+def asks_elsewhere(staged: Any, published: Any) -> bool:
+    """A gate that needs something that may be away."""
+    answer = ANSWERS.pop(0)
+    if isinstance(answer, Exception):
+        raise answer
+    return bool(answer)
 
 
 def test_gates_of_a_kind_that_no_task_stages(place: Place) -> None:
