@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import io
+import signal
+import threading
 import time as seconds
 import zipfile
 from collections.abc import Callable
@@ -15,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from ingestion_support import Time
+from test_kills import managers
 from web_support import Request, Server, serving
 
 from prefect_registry import Registry
@@ -222,6 +225,56 @@ def test_what_passes_is_tried_again(place: Place) -> None:
     assert place.finish().is_successful()
     down[0] = True
     assert "answers 503" in failed(place, place.finish())
+
+
+def test_a_manager_that_is_killed_while_it_downloads(
+    site: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of it is visible; the next manager downloads the file anew, and publishes it once."""
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    registry = Registry(tmp_path / "store", use_cache=False)
+    place = Place(registry, site, tmp_path)
+    place.ingestion = Ingestion(registry)
+    whole, halfway = site.pages["/f"], threading.Event()
+
+    def slow(request: Request) -> None:
+        request.head(Content_Length=len(CSV))
+        request.raw(CSV[:10])
+        halfway.set()
+        seconds.sleep(20)
+
+    site.pages["/f"] = slow
+    place.define(publication={"retrieval_frequency": ""}, limits={"seconds": 60})
+    place.ingestion.create_job("p")
+    with managers(tmp_path / "store", 1) as (process,):
+        assert halfway.wait(60)
+        site.pages["/f"] = whole
+        process.send_signal(signal.SIGKILL)
+    assert len(registry.table("n")) == 0
+    deadline = seconds.monotonic() + 60
+    while place.ingestion.jobs("p")[0].status != Status.COMPLETED:
+        assert seconds.monotonic() < deadline
+        place.ingestion.tick()
+    assert place.ingestion.jobs("p")[0].is_successful()
+    assert [row["n"] for row in place.rows] == [1, 2, 3]
+    assert len(site.requests) == 2
+
+
+def test_filling_in_the_past(place: Place) -> None:
+    """Publications by hand, one for each period, replace their own part of a table, in any order and again."""
+    for month in ("01", "02"):
+        place.site.pages[f"/2013-{month}"] = lambda r: r.whole(b"n,of\n" + r.path[-2:].encode() * 2 + b"1,x\n")
+        where = {"mode": "replace_partitions", "partition": {"period": f"2013-{month}"}}
+        plan = [{"type": "http", "options": place.options(url=f"{place.site.url}/2013-{month}", **where)}]
+        values = {"id": f"p-{month}", "retrieval_frequency": "NEVER", "plan": plan}
+        place.ingestion.put(Collection.model_validate(values))
+    for month in ("02", "01", "02"):
+        assert place.ingestion.create_job(f"p-{month}") is not None
+        for _ in range(2):
+            place.ingestion.tick()
+    assert sorted(row["n"] for row in place.rows) == [1011, 2021]
+    assert place.ingestion.publication("p-02").active_job == "p-02/2"
 
 
 # -- bad input -------------------------------------------------------------------------------------------------------
