@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import json
 import os
 import re
 import subprocess
@@ -294,6 +295,105 @@ def fsck() -> Iterator[str]:
     yield ""
 
 
+def publications() -> Iterator[str]:
+    """Every field of ``publications.yaml``."""
+    from prefect_registry.ingestion.callables import CallableTask
+    from prefect_registry.ingestion.definitions import Definition
+    from prefect_registry.ingestion.exporting.task import ExportOptions
+    from prefect_registry.ingestion.gates import definitions as gates
+    from prefect_registry.ingestion.http.request import Limits
+    from prefect_registry.ingestion.http.task import HeaderSource, HttpOptions
+    from prefect_registry.ingestion.http.unpacking import UnpackLimits
+    from prefect_registry.ingestion.models import STATE, Collection
+    from prefect_registry.ingestion.plans import PlannedTask
+    from prefect_registry.publications import DeploymentTask
+
+    yield "## A publication\n"
+    yield from _fields(Definition, _told(Collection), STATE)
+    yield "## A task of a plan\n"
+    yield from _fields(PlannedTask, _told(PlannedTask))
+    for title, model in (
+        ("Options of `http`", HttpOptions),
+        ("A header of `http`", HeaderSource),
+        ("`limits` of `http`", Limits),
+        ("`unpack` of `http`", UnpackLimits),
+        ("Options of `export`", ExportOptions),
+    ):
+        yield f"## {title}\n"
+        if not _told(model):
+            yield f"{_doc(model)}\n"
+        yield from _fields(model, _told(model))
+    for title, manager in (("callable", CallableTask), ("deployment", DeploymentTask)):
+        yield f"## Options of `{title}`\n\n{_doc(manager)}\n"
+    yield "## Gates\n"
+    for gate in (gates.RowsGate, gates.SchemaGate, gates.NullsGate, gates.UniqueGate, gates.RangeGate,
+                 gates.FreshnessGate, gates.CustomGate):  # fmt: skip
+        yield f"### {gate.model_fields['gate'].default}\n\n{_doc(gate)}\n"
+        yield from _fields(gate, {}, frozenset({"gate"}))
+
+
+SEE_BELOW = {
+    "gates": "#gates",
+    "plan": "#a-task-of-a-plan",
+    "limits": "#limits-of-http",
+    "unpack": "#unpack-of-http",
+}
+
+
+def _told(model: Any) -> dict[str, str]:
+    """What the docstring of a class says of its fields."""
+    section = re.search(r"^(?:Args|Attributes):\n(.*)", inspect.getdoc(model) or "", re.M | re.S)
+    found = re.findall(r"^    (\w+): (.*?)(?=^    \w+: |\Z)", f"{section[1]}\n" if section else "", re.M | re.S)
+    return {name: _plain(text) for name, text in found}
+
+
+def _plain(text: str) -> str:
+    text = re.sub(r":(?:class|meth):`~?([^`]+)`", r"`\1`", " ".join(text.split()))
+    return re.sub(r"``([^`]+)``", r"`\1`", text)
+
+
+def _fields(model: Any, told: dict[str, str], left_out: frozenset[str] = frozenset()) -> Iterator[str]:
+    """A table of the fields of a pydantic model: how each is written, its default, and what it means."""
+    schema = model.model_json_schema()
+    columns = ["field", "type", "default", "meaning"] if told else ["field", "type", "default"]
+    yield f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}"
+    for name, field in schema["properties"].items():
+        if name in left_out:
+            continue
+        default = "needed" if name in schema.get("required", ()) else ""
+        if field.get("default") not in (None, "", [], {}) and not isinstance(field["default"], dict):
+            default = f"`{json.dumps(field['default'])}`"
+        meaning = told.get(name, "")
+        if name in SEE_BELOW:
+            meaning = f"{meaning} [More]({SEE_BELOW[name]})"
+        cells = [f"`{name}`", _type(field, schema.get("$defs", {})), default, meaning]
+        yield f"| {' | '.join(cells[: len(columns)])} |"
+    yield ""
+
+
+def _type(field: dict[str, Any], known: dict[str, Any]) -> str:
+    """A type of a JSON schema in words."""
+    if "$ref" in field:
+        return _type(known[field["$ref"].rpartition("/")[2]], known)
+    if "oneOf" in field:
+        return "gate"
+    if "anyOf" in field:
+        several = [_type(each, known) for each in field["anyOf"] if each.get("type") != "null"]
+        return " or ".join(dict.fromkeys(t for t in several if t != '`""`'))
+    if "const" in field:
+        return f"`{json.dumps(field['const'])}`"
+    if "enum" in field:
+        return ", ".join(f"`{value}`" for value in field["enum"])
+    if field.get("type") == "array":
+        return f"list of {_type(field['items'], known)}" if "items" in field else "list"
+    if field.get("type") == "object":
+        more = field.get("additionalProperties")
+        return f"mapping to {_type(more, known)}" if isinstance(more, dict) else "mapping"
+    if field.get("type") == "string":
+        return {"date": "date", "date-time": "time"}.get(field.get("format", ""), "text")
+    return {"boolean": "true or false"}.get(str(field.get("type")), str(field.get("type", "any")))
+
+
 def _whole(name: str, page: Callable[[], Iterable[str]]) -> str:
     """The introduction that the page has, and below it what follows from the code."""
     introduction = (REFERENCE / name).read_text("utf-8").partition(NOTE)[0].rstrip("\n")
@@ -302,7 +402,7 @@ def _whole(name: str, page: Callable[[], Iterable[str]]) -> str:
 
 PAGES: dict[str, Callable[[], str]] = {
     f"{page.__name__}.md": functools.partial(_whole, f"{page.__name__}.md", page)
-    for page in (api, blocks, tasks, events, errors, settings, cli, fsck)
+    for page in (api, blocks, tasks, events, errors, settings, cli, fsck, publications)
 }
 
 

@@ -11,7 +11,7 @@ import time
 
 from prefect_registry.ledger import paths
 from prefect_registry.ledger.store import Store
-from prefect_registry.records.runs import Begin, Heartbeat
+from prefect_registry.records.runs import Begin, Heartbeat, Holder
 
 log = logging.getLogger("prefect_registry")
 
@@ -86,6 +86,10 @@ class Beats:
             self._signed[begin.run_id] = now
             self._beat(begin.run_id, int(self._store.clock.now().timestamp() * 1000))
 
+    def sign(self, begin: Begin) -> None:
+        """One beat, now, for a run that belongs to no process."""
+        self._beat(begin.run_id, int(self._store.clock.now().timestamp() * 1000), begin.holder)
+
     def _run(self) -> None:
         while True:
             with self._wake:
@@ -106,7 +110,7 @@ class Beats:
         self._wakes_at = time.monotonic() + seconds
         self._wake.wait(timeout=seconds)
 
-    def _beat(self, run_id: str, beat: int) -> None:
+    def _beat(self, run_id: str, beat: int, holder: Holder | None = None) -> None:
         try:
             if self._store.decision(run_id) is not None:
                 self.stop(run_id)
@@ -116,7 +120,7 @@ class Beats:
                 run_id=run_id,
                 beat=beat,
                 at=self._store.clock.now(),
-                holder=self._store.holder(),
+                holder=holder or self._store.holder(),
             )
             self._store.storage.put(paths.heartbeat_key(run_id), document.encode())
         except Exception as error:  # whatever it is: the thread must live, for the sake of the other runs

@@ -72,6 +72,12 @@ class Cells:
         newest = self._newest(cell)
         return self.visible_from(self._generation(cell, newest, name), run_id, as_of) if newest >= 0 else None
 
+    def newest(self, type_: str, name: str) -> CellGeneration | None:
+        """The newest generation, visible or not: where :meth:`visible_from` begins to look."""
+        cell = CellRef(type_, key_of(name))
+        newest = self._newest(cell)
+        return self._generation(cell, newest, name) if newest >= 0 else None
+
     def visible_from(
         self, newest: CellGeneration, run_id: str | None = None, as_of: datetime | None = None
     ) -> CellGeneration | None:
@@ -239,6 +245,14 @@ class Cells:
             self._touch_at_last(touch, candidate)
         self._known[cell] = max(candidate.gen, self._known.get(cell, -1))
         return candidate
+
+    def touch(self, document: CellGeneration) -> None:
+        """Touch a generation once more, for a writer that may have died between creating it and touching it: without
+        a touch no index shows it, and its run does not list it (P9).
+        """
+        owner = document.tx or self._store.ids.typeid("op", self._store.clock.now())
+        cell = CellRef(document.type, key_of(document.name))
+        self._store.storage.put(paths.touch_key(owner, cell, document.gen), b"")
 
     def _touch_at_last(self, touch: Callable[[], object], candidate: CellGeneration) -> None:
         """The generation is there, and its touch is not: try once more, and say what is true if that fails too."""

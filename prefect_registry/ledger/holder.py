@@ -11,6 +11,9 @@ from prefect_registry.records.runs import Holder
 
 _PROC = Path("/proc")
 
+DETACHED = Holder(host="", boot="", pid=0, process_start="")
+"""Holds the runs that outlive every process that works on them: nothing ever proves that it is gone (P7)."""
+
 
 def this_process() -> Holder:
     """The identity that begin, heartbeats and decisions carry."""

@@ -84,7 +84,8 @@ class Ledger:
         """Begin a run and keep its lease from this process."""
         attempt = self.runs.start(spec)
         if attempt.published is None:
-            self.beats.start(attempt.begin)
+            if not spec.detached:
+                self.beats.start(attempt.begin)
         else:
             self.closing.abort(
                 attempt.begin.run_id,

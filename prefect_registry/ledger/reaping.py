@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from prefect_registry.ledger.closing import Closing
 from prefect_registry.ledger.collecting import DAMAGE, Collector, CollectReport, told
+from prefect_registry.ledger.holder import DETACHED
 from prefect_registry.ledger.journal import Journal
 from prefect_registry.ledger.leases import MAY_BE_ABORTED, Leases, Verdict, reaped
 from prefect_registry.ledger.store import Store
@@ -57,12 +58,19 @@ class Housekeeping:
             self._reap_one(run_id, reported_ended, report)
         clock, begun = self._store.clock, self._store.clock.monotonic()
         # Whoever beats within a whole lease is alive, however wrong a clock may be.
-        while wait and report.suspects and clock.monotonic() - begun <= self._longest_lease(report.suspects):
-            clock.sleep(min(1.0, self._longest_lease(report.suspects) / 50))
+        while wait and clock.monotonic() - begun <= self._longest_lease(watched := self._attended(report.suspects)):
+            if not watched:
+                break
+            clock.sleep(min(1.0, self._longest_lease(watched) / 50))
             again, report.suspects = report.suspects, []
             for run_id in again:
                 self._reap_one(run_id, reported_ended, report)
         return report
+
+    def _attended(self, run_ids: Iterable[str]) -> list[str]:
+        """Those that a process held. The others have leases of days: nobody waits for them here."""
+        begins = [self._store.begin(run_id) for run_id in run_ids]
+        return [b.run_id for b in begins if b is not None and b.holder != DETACHED]
 
     def _reap_one(self, run_id: str, reported_ended: ReportedEnded, report: ReapReport) -> None:
         report.damaged.pop(run_id, None)

@@ -21,6 +21,7 @@ from prefect_registry.errors import (
 )
 from prefect_registry.ids import parse_run_id
 from prefect_registry.ledger import paths
+from prefect_registry.ledger.holder import DETACHED
 from prefect_registry.ledger.outcomes import Outcomes
 from prefect_registry.ledger.store import Store
 from prefect_registry.names import key_of
@@ -46,6 +47,9 @@ class RunSpec:
     implicit: bool = False
     flow_run: str | None = None
     prefect: Mapping[str, Any] | None = None
+    detached: bool = False
+    """It outlives the processes that work on it: no dead pid proves that nobody will finish it, and no thread keeps its
+    lease. Whoever works on it signs (``Beats.sign``)."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,7 @@ class Runs:
             ancestors=ancestors,
             flow_run=spec.flow_run,
             prefect=dict(spec.prefect or {}),
-            holder=self._store.holder(),
+            holder=DETACHED if spec.detached else self._store.holder(),
         )
 
     def start(self, spec: RunSpec) -> Attempt:

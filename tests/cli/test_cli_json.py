@@ -92,9 +92,21 @@ def documents(command: Command, history: Any, folder: Path) -> dict[str, list[li
         "fsck": [["fsck"]],
         "copy": [["copy", str(folder / "copy")]],
         "retention": [["retention", "set", "flights", "--last", "1", "--unused-too"], ["retention"]],
+        "publications": [["publications", "apply", str(definitions(folder)), "--yes"], ["publications"],
+                         ["publications", "run", "notes"], ["publications", "tick"],
+                         ["publications", "show", "notes"], ["publications", "history", "notes"]],
         "release": [["retention", "preview"], ["retention", "release", "--yes"]],
         "error": [["show", "nothing-of-this-kind"]],
     }  # fmt: skip
+
+
+def definitions(folder: Path) -> Path:
+    """A file that defines a publication whose job fails."""
+    file = folder / "publications.yaml"
+    plan = [{"type": "callable", "options": {"function": "no_such_module:f"}}]
+    publication = {"id": "notes", "title": "Notes", "retrieval_frequency": "MONTHLY", "plan": plan}
+    file.write_text(json.dumps({"publications": [publication]}))
+    return file
 
 
 OTHERWISE = {"error", "release"}

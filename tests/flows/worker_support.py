@@ -117,8 +117,15 @@ def adapted(store: Path, inbox: Path) -> dict[str, Any]:
 @contextmanager
 def deployed(folder: Path, store: Path, inbox: Path) -> Iterator[Deployed]:
     """Server, work pool, deployments, worker."""
+    with deployed_from(folder, adapted(store, inbox)) as running:
+        yield running
+
+
+@contextmanager
+def deployed_from(folder: Path, document: dict[str, Any]) -> Iterator[Deployed]:
+    """The same with another ``prefect.yaml``."""
     file = folder / "prefect.yaml"
-    file.write_text(yaml.safe_dump(adapted(store, inbox)))
+    file.write_text(yaml.safe_dump(document))
     with prefect_server(folder) as prefect:
         prefect.wait()
 

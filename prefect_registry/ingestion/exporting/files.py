@@ -1,0 +1,116 @@
+"""Files that grow page by page. Nothing is open or held between pages but what the format itself needs."""
+
+from __future__ import annotations
+
+import gzip
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from prefect_registry.ingestion.exporting.encoding import csv_header, csv_lines, json_lines
+
+_GZIP_LEVEL = 6
+
+
+class ExportFile(ABC):
+    """One file of an export. Rows wait in memory until there are enough for a page.
+
+    Args:
+        path: Where it is written.
+        schema: Of the rows.
+        rows_in_a_page: How many rows are written together.
+    """
+
+    def __init__(self, path: Path, schema: pa.Schema, rows_in_a_page: int) -> None:
+        self.path = path
+        self.rows = 0
+        self.held_bytes = 0
+        self._schema = schema
+        self._rows_in_a_page = rows_in_a_page
+        self._held: list[pa.RecordBatch] = []
+        self._held_rows = 0
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Take more rows."""
+        self._held.append(batch)
+        self._held_rows += batch.num_rows
+        self.held_bytes += batch.nbytes
+        self.rows += batch.num_rows
+        if self._held_rows >= self._rows_in_a_page:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what waits."""
+        table = pa.Table.from_batches(self._held, self._schema)
+        self._held, self._held_rows, self.held_bytes = [], 0, 0
+        for start in range(0, table.num_rows, self._rows_in_a_page):
+            self._write(table.slice(start, self._rows_in_a_page))
+
+    def close(self) -> None:
+        """Write what waits, and end the file."""
+        self.flush()
+        self._end()
+
+    @abstractmethod
+    def _write(self, page: pa.Table) -> None: ...
+
+    @abstractmethod
+    def _end(self) -> None: ...
+
+
+class TextFile(ExportFile):
+    """Lines, compressed: each page is a gzip member of its own, so that no compressor waits between pages.
+
+    Files are the same bytes whenever they are written. gunzip, pandas, polars and DuckDB read all members.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        schema: pa.Schema,
+        rows_in_a_page: int,
+        lines: Callable[[pa.RecordBatch], bytes],
+        header: bytes = b"",
+    ) -> None:
+        super().__init__(path, schema, rows_in_a_page)
+        self._lines = lines
+        self._append(header)
+
+    def _write(self, page: pa.Table) -> None:
+        self._append(b"".join(self._lines(batch) for batch in page.combine_chunks().to_batches()))
+
+    def _append(self, data: bytes) -> None:
+        with open(self.path, "ab") as file:
+            if data or not file.tell():
+                file.write(gzip.compress(data, _GZIP_LEVEL, mtime=0))
+
+    def _end(self) -> None:
+        pass
+
+
+class ParquetFile(ExportFile):
+    """Parquet, compressed by zstd; a page is a row group."""
+
+    def __init__(self, path: Path, schema: pa.Schema, rows_in_a_page: int) -> None:
+        super().__init__(path, schema, rows_in_a_page)
+        self._writer = pq.ParquetWriter(path, schema, compression="zstd")
+
+    def _write(self, page: pa.Table) -> None:
+        self._writer.write_table(page, row_group_size=max(1, page.num_rows))
+
+    def _end(self) -> None:
+        self._writer.close()
+
+
+def json_file(path: Path, schema: pa.Schema, rows_in_a_page: int) -> ExportFile:
+    """JSON lines."""
+    return TextFile(path, schema, rows_in_a_page, json_lines)
+
+
+def csv_file(path: Path, schema: pa.Schema, rows_in_a_page: int, escape_formulas: bool) -> ExportFile:
+    """CSV with a header."""
+    header = csv_header(schema, escape_formulas) if len(schema) else b""
+    return TextFile(path, schema, rows_in_a_page, lambda batch: csv_lines(batch, escape_formulas), header)

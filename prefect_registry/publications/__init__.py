@@ -1,0 +1,6 @@
+"""Scheduled ingestion in Prefect: tasks that are deployments, and what is seen of publications."""
+
+from prefect_registry.publications.deployments import DeploymentTask
+from prefect_registry.publications.notices import freshness, tell
+
+__all__ = ["DeploymentTask", "freshness", "tell"]
