@@ -338,7 +338,7 @@ def test_prefect_yaml_in_order(prefect: Deployed) -> None:
     document = yaml.safe_load((ROOT / "prefect.yaml").read_text())
     assert all(d["concurrency_limit"]["limit"] == 1 for d in document["deployments"])
     schedules = [s for d in document["deployments"] for s in d.get("schedules", [])]
-    assert len(schedules) == 3
+    assert len(schedules) == 4
     assert all(s["slug"] for s in schedules)
     assert prefect.api("GET", "/deployments/name/ingest/ingest")["global_concurrency_limit"]["limit"] == 1
 
