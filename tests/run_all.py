@@ -15,8 +15,8 @@ from pathlib import Path
 
 TESTS = Path(__file__).parent
 CACHE = Path(".pytest_cache")
-LANES = {"own": ("catalog", "protocol", "registry"), "prefect": ("prefect",)}
-"""The lanes beside the first, by the folders that they run: our own protocol and reads, and flows of all kinds."""
+LANES = {"own": ("catalog", "protocol", "registry"), "prefect": ("prefect", "storage")}
+"""The lanes beside the first, by the folders that they run. All three take about as long."""
 NOTHING_COLLECTED = 5
 
 
