@@ -131,7 +131,8 @@ def test_a_server_that_ignores_the_condition(command: Command, rclone: Server, n
     said = command("doctor", name, "--json")
     failed = {check["name"]: check for check in said.data["checks"] if check["status"] == "failed"}
     assert said.code == 1
-    assert failed.keys() == {"conditional create", "one winner of eight"}
+    # After several writes of one object at once, rclone may go on listing it when it is deleted.
+    assert failed.keys() - {"delete"} == {"conditional create", "one winner of eight"}
     assert "created a second time" in failed["conditional create"]["detail"]
     assert "honours If-None-Match" in failed["conditional create"]["mend"]
 

@@ -78,7 +78,8 @@ def test_rclone_is_refused(rclone: Server) -> None:
     assert {"create", "race"} <= {check.name for check in report.checks if not check.ok}
     with pytest.raises(UnsupportedStorage, match=r"created a second time.*honours If-None-Match"):
         report.raise_unless_ok()
-    assert list(storage.list("")) == []
+    # After several writes of one object at once, rclone may go on listing it when it is deleted.
+    assert [info.key for info in storage.list("") if storage.info(info.key) is not None] == []
 
 
 @pytest.mark.server
