@@ -121,11 +121,19 @@ class LocalStorage(Storage):
 
     @override
     def delete_many(self, keys: Iterable[str]) -> None:
-        for key in keys:
-            with self._errors(key), contextlib.suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
-                path = self._inside(key)
-                os.unlink(path)
-                self._durability.prune(os.path.dirname(path))
+        prefix, folder = "", None  # of the key before: most lie in one folder, which is looked at once
+        try:
+            for key in keys:
+                with self._errors(key), contextlib.suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
+                    above, _, name = check_key(key).rpartition("/")
+                    if folder is None or above != prefix or os.path.islink(os.path.join(folder, name)):
+                        if folder is not None:
+                            self._durability.prune(folder)
+                        prefix, folder = above, os.path.dirname(self._inside(key))
+                    os.unlink(os.path.join(folder, name))
+        finally:
+            if folder is not None:
+                self._durability.prune(folder)
 
     @override
     def info(self, key: str) -> ObjectInfo | None:
