@@ -17,6 +17,7 @@ from flows.files.problems import HalfWritten, bad_file
 from flows.files.sources import Place, Source
 from flows.files.types import Types
 from prefect_registry.errors import AccessDenied, StorageUnavailable
+from prefect_registry.ingestion.scanning import joined
 
 Format = Literal["by name", "csv", "json lines", "parquet"]
 _ENDINGS: dict[str, Format] = {
@@ -76,7 +77,7 @@ def read(place: Place, source: Source, reading: Reading) -> Iterator[pa.Table]:
     """
     readers = {"csv": read_csv, "json lines": read_json_lines, "parquet": read_parquet}
     try:
-        yield from _joined(readers[format_of(source, reading)](place, source, reading))
+        yield from joined(readers[format_of(source, reading)](place, source, reading), _BYTES_IN_ONE_TABLE)
     except EOFError as error:  # of gzip, bz2 and lzma: the end-of-stream marker is missing
         raise HalfWritten(f"{source.url} ends in the middle", why=str(error), file=source.url) from error
     except zipfile.BadZipFile as error:
@@ -101,17 +102,3 @@ def first_schema(place: Place, source: Source, reading: Reading) -> pa.Schema:
 def _is_about_packing(error: OSError) -> bool:
     """``gzip.BadGzipFile``, zlib's and bz2's complaints carry no error number."""
     return error.errno is None and any(word in str(error).lower() for word in ("gzip", "crc", "invalid data", "length"))
-
-
-def _joined(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
-    """Small tables put together, so that parts are few and of a size that is read well."""
-    waiting: list[pa.Table] = []
-    size = 0
-    for table in tables:
-        waiting.append(table)
-        size += table.nbytes
-        if size >= _BYTES_IN_ONE_TABLE:
-            yield pa.concat_tables(waiting)
-            waiting, size = [], 0
-    if waiting:
-        yield pa.concat_tables(waiting)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
@@ -17,6 +16,7 @@ from prefect_registry.names import clashes, path_problems
 from prefect_registry.records.datasets import FileEntry, ManifestDocument
 from prefect_registry.records.runs import Reference
 from prefect_registry.storage.base import ObjectInfo, Storage
+from prefect_registry.storage.transfer import stored_digest
 
 if TYPE_CHECKING:
     from prefect_registry.datasets.parquet import Shape
@@ -116,7 +116,7 @@ def _inspect(storage: Storage, info: ObjectInfo, path: str, known: FileEntry | N
             )
         return known
     try:
-        size, sha256 = _digest(storage, info.key) if verify == "full" else (info.size, "")
+        size, sha256 = stored_digest(storage, info.key) if verify == "full" else (info.size, "")
         shape = parquet_shape(storage, info.key) if path.endswith(".parquet") else None
     except NotFound as error:
         raise _changed(info.key, "it was deleted") from error
@@ -141,15 +141,6 @@ def _changed(key: str, how: str) -> IntegrityError:
         todo="Let it end, and commit again",
         committed="no",
     )
-
-
-def _digest(storage: Storage, key: str) -> tuple[int, str]:
-    digest, size = hashlib.sha256(), 0
-    with storage.open(key) as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-            size += len(chunk)
-    return size, digest.hexdigest()
 
 
 def parquet_shape(storage: Storage, key: str) -> Shape:

@@ -196,7 +196,7 @@ class Processor:
             return manager.was_started(key)
         except PASSING as error:
             raise Elsewhere(f"It cannot be told now whether {task.id} was started: {error}") from error
-        except Exception:
+        except Exception:  # a manager's own code; to start a task twice is worse than to wait for one that is not
             log.warning("It cannot be told whether %s was started: it counts as started", task.id, exc_info=True)
             return None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -32,6 +32,20 @@ def scan(dataset: pads.Dataset, columns: Sequence[str] | None = None, rows: int 
     }
     for fragment in dataset.get_fragments():
         yield from fragment.to_batches(batch_size=_rows_at_once(fragment, rows, options), **options)
+
+
+def joined(tables: Iterable[pa.Table], most_bytes: int) -> Iterator[pa.Table]:
+    """Small tables put together until they have ``most_bytes``, so that parts are few and of a size that reads well."""
+    waiting: list[pa.Table] = []
+    size = 0
+    for table in tables:
+        waiting.append(table)
+        size += table.nbytes
+        if size >= most_bytes:
+            yield pa.concat_tables(waiting)
+            waiting, size = [], 0
+    if waiting:
+        yield pa.concat_tables(waiting)
 
 
 def pieces(batch: pa.RecordBatch, most_bytes: int = BATCH_BYTES) -> Iterator[pa.RecordBatch]:

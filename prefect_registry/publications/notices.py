@@ -28,7 +28,7 @@ def tell(ingestion: Ingestion, report: TickReport) -> None:
     for change in report.changes:
         try:
             _emit(ingestion, change)
-        except Exception:  # an event is a courtesy
+        except Exception:  # a courtesy: the change is recorded, and a tick goes on without Prefect
             log.debug("The event of %s was not emitted", change, exc_info=True)
 
 

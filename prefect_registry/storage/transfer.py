@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from prefect_registry.ids import random_token
 from prefect_registry.storage import failures
-from prefect_registry.storage.base import Download, Progress
+from prefect_registry.storage.base import Download, Progress, Storage
 from prefect_registry.storage.concurrency import beside
 
 CHUNK_BYTES = 2 << 20
@@ -132,6 +132,12 @@ def pump(source: BinaryIO, write: Callable[[bytes], object], progress: Progress 
         if progress:
             progress(len(chunk))
     return digest.size, digest.hexdigest()
+
+
+def stored_digest(storage: Storage, key: str) -> tuple[int, str]:
+    """Size and sha256 of an object, read whole, a chunk at a time."""
+    with storage.open(key) as file:
+        return pump(file, lambda chunk: None)
 
 
 def copy_file(

@@ -8,12 +8,13 @@ from functools import partial
 
 from prefect_registry.catalog.checkpoints.manifests import CHECKPOINTS, TABLES
 from prefect_registry.catalog.checkpoints.tables import schema_of
-from prefect_registry.catalog.fsck.files import Verification, digest_of
+from prefect_registry.catalog.fsck.files import Verification
 from prefect_registry.catalog.fsck.look import Checked, Damage, batches, tolerant
 from prefect_registry.catalog.schema import INDEX_FORMAT
 from prefect_registry.ledger import paths
 from prefect_registry.records.checkpoints import Checkpoint, TableFile
 from prefect_registry.storage.base import ObjectInfo
+from prefect_registry.storage.transfer import stored_digest
 
 _AT_A_TIME = 16
 
@@ -94,7 +95,7 @@ def _wrong(checked: Checked, each: _Named, whole: bool) -> str | None:
 
     file = each.file
     if whole:
-        _, sha256 = digest_of(checked.storage, file.key)
+        _, sha256 = stored_digest(checked.storage, file.key)
         if sha256 != file.sha256:
             return f"It has sha256 {sha256[:12]}…, and the manifest says {file.sha256[:12]}…"
     try:

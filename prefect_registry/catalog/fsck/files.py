@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from functools import partial
 from typing import Literal, TypeVar
 
 from prefect_registry.catalog.fsck.look import Checked, Damage, batches, tolerant
 from prefect_registry.errors import InvalidInput
-from prefect_registry.storage.base import Storage
+from prefect_registry.storage.transfer import stored_digest
 
 T = TypeVar("T")
 Verify = Literal["none", "sample", "all"]
 DEFAULT_SAMPLE = 100
-_CHUNK = 4 << 20
 _AT_A_TIME = 16
 
 
@@ -72,7 +70,7 @@ class Verification:
 
     def _verify(self, files: list[tuple[str, int, str, str]]) -> None:
         for some in batches(files, _AT_A_TIME):
-            calls = [partial(tolerant, partial(digest_of, self._checked.storage, key)) for key, *_ in some]
+            calls = [partial(tolerant, partial(stored_digest, self._checked.storage, key)) for key, *_ in some]
             for (key, size, sha256, since), found in zip(some, self._checked.store.together(calls), strict=True):
                 self._judge(key, size, sha256, since, found)
 
@@ -86,13 +84,3 @@ class Verification:
             what = f"Its {found[0]:,} bytes have sha256 {found[1][:12]}…; {sha256[:12]}… was committed"
             self._checked.tell("file-changed", key, what, since)
         self._checked.counts["bytes"] += size
-
-
-def digest_of(storage: Storage, key: str) -> tuple[int, str]:
-    """Size and sha256 of an object, read whole, a few MiB at a time."""
-    digest, size = hashlib.sha256(), 0
-    with storage.open(key) as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-            size += len(chunk)
-    return size, digest.hexdigest()

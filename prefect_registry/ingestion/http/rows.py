@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from prefect_registry.ingestion.http.problems import LimitExceeded, SourceError
 from prefect_registry.ingestion.http.unpacking import UnpackLimits, unpack
+from prefect_registry.ingestion.scanning import joined
 from prefect_registry.names import path_problems
 
 _HEAD_BYTES = 8 << 20
@@ -63,18 +64,9 @@ def tables(path: Path, form: Format, source: str) -> Iterator[pa.Table]:
         source: What the file is called in messages.
     """
     readers = {"csv": _csv, "jsonl": _json_lines, "parquet": _parquet}
-    waiting: list[pa.Table] = []
-    size = 0
     try:
         with open(path, "rb") as file:
-            for table in readers[form.name](file, form):
-                waiting.append(table)
-                size += table.nbytes
-                if size >= _TABLE_BYTES:
-                    yield pa.concat_tables(waiting)
-                    waiting, size = [], 0
-        if waiting:
-            yield pa.concat_tables(waiting)
+            yield from joined(readers[form.name](file, form), _TABLE_BYTES)
     except (pa.ArrowException, UnicodeError, LookupError) as error:
         raise SourceError(
             f"{source} cannot be read as {form.name}",

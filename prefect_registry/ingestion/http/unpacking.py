@@ -217,7 +217,7 @@ def _damage() -> Iterator[None]:
         EOFError,
         OSError,
         ValueError,
-        NotImplementedError,
+        NotImplementedError,  # what zipfile says of a way of packing that it does not know
         RuntimeError,
         struct.error,
     ) as error:
