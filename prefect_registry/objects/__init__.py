@@ -1,0 +1,1 @@
+"""Versioned objects: any Python object or folder under ``name@version`` (reference system 3)."""

@@ -1,0 +1,1 @@
+"""How Python objects become files, and files objects: one module per family of types."""
