@@ -189,6 +189,7 @@ class Reader:
         for (_, key, _), cell in zip(members.cells, self._read(keys, CellGeneration), strict=True):
             if cell is not None:
                 change.rows["cells"].append(rows.cell_row(key, cell, at))
+                change.rows["edges"] += rows.cell_edges(cell, at)
 
     # -- what is visible at once ---------------------------------------------------------------------------------
 

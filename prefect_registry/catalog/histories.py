@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from sqlite3 import Connection
+from sqlite3 import Connection, Row
 from typing import Any
 
 import orjson
@@ -112,6 +112,15 @@ def newest_cells(connection: Connection, type_: str) -> dict[str, Cell]:
         row["name"]: Cell(row["gen"], {} if row["deleted"] or row["value"] is None else orjson.loads(row["value"]))
         for row in found
     }
+
+
+def newest_rows(connection: Connection, type_: str) -> list[Row]:
+    """The newest visible generation of every cell of a type that is not deleted, by name, as the index has it."""
+    return connection.execute(
+        "SELECT name, gen, tx, at, value FROM cells AS c WHERE type = ? AND NOT deleted"
+        " AND gen = (SELECT max(gen) FROM cells WHERE type = c.type AND key = c.key) ORDER BY name",
+        (type_,),
+    ).fetchall()
 
 
 def visible_descendant(connection: Connection, dataset_id: str, besides: tuple[str, ...]) -> str | None:

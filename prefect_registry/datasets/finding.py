@@ -6,12 +6,11 @@ import copy
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 
-from prefect_registry.datasets import manifest
 from prefect_registry.datasets.reading import Dataset
 from prefect_registry.datasets.usage import Usage
 from prefect_registry.errors import IntegrityError, NotFound
 from prefect_registry.ids import is_run_id, parse_inner_id
-from prefect_registry.ledger import paths
+from prefect_registry.ledger import manifests, paths
 from prefect_registry.ledger.journal import RunEntry
 from prefect_registry.ledger.ledger import Ledger
 from prefect_registry.names import key_of
@@ -63,8 +62,8 @@ class Finding:
             state = self.later_state(document.dataset_id) if state == "READY" else state
         files = document.files
         if document.manifest is not None and state in ("READY", "STAGED", "ARCHIVED"):
-            files = manifest.load_manifest(self.store, document.manifest)
-        manifest.check_stored(files, f"dataset {document.dataset_id}")
+            files = manifests.load_manifest(self.store, document.manifest)
+        manifests.check_stored(files, f"dataset {document.dataset_id}")
         return Dataset(
             id=document.dataset_id,
             kind=document.kind,

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
-import orjson
-
 from prefect_registry.errors import IntegrityError, InvalidInput, NotFound
+from prefect_registry.ledger.manifests import check_files
 from prefect_registry.ledger.store import Store
-from prefect_registry.names import clashes, path_problems
-from prefect_registry.records.datasets import FileEntry, ManifestDocument
-from prefect_registry.records.runs import Reference
+from prefect_registry.records.datasets import FileEntry
 from prefect_registry.storage.base import ObjectInfo, Storage
 from prefect_registry.storage.transfer import stored_digest
 
@@ -22,9 +19,6 @@ if TYPE_CHECKING:
     from prefect_registry.datasets.parquet import Shape
 
 Verify = Literal["full", "size"]
-MOST_INLINE_FILES = 2_000
-MOST_INLINE_BYTES = 700_000
-MOST_FILES = 1_000_000
 _CHUNK = 4 << 20
 
 
@@ -162,18 +156,6 @@ def parquet_shape(storage: Storage, key: str) -> Shape:
         ) from error
 
 
-def check_files(files: Iterable[FileEntry]) -> list[FileEntry]:
-    """The files in order of their paths, if these can live side by side on every filesystem."""
-    ordered = sorted(files, key=lambda f: f.path)
-    problems = [p for f in ordered for p in path_problems(f.path)]
-    problems += list(clashes(f.path for f in ordered))
-    if len(ordered) > MOST_FILES:
-        problems.append(f"{len(ordered):,} files; at most {MOST_FILES:,} are allowed")
-    if problems:
-        raise InvalidInput.of("the dataset's files", problems[:20])
-    return ordered
-
-
 def total_rows(files: Sequence[FileEntry]) -> int | None:
     """The rows by the Parquet footers, or None when any file is not Parquet."""
     rows = [f.rows for f in files]
@@ -193,33 +175,3 @@ def check_rows(files: Sequence[FileEntry], rows: int | None, prefix: str) -> int
             committed="no",
         )
     return counted if rows is None else rows
-
-
-def fits_inline(files: Sequence[FileEntry]) -> bool:
-    """Whether the files can be listed in the generation itself; else the manifest is an object of its own."""
-    if len(files) > MOST_INLINE_FILES:
-        return False
-    return len(orjson.dumps([f.model_dump() for f in files])) <= MOST_INLINE_BYTES
-
-
-def store_manifest(store: Store, prefix: str, files: list[FileEntry]) -> Reference:
-    """Store the manifest as an object of its own; returns the reference to it."""
-    document = ManifestDocument(write_id=store.ids.write_id(), files=files)
-    key = f"{prefix}_manifest-{document.write_id}.json"
-    return store.store_reference(key, orjson.dumps(document.model_dump(by_alias=True)))
-
-
-def load_manifest(store: Store, reference: Reference) -> list[FileEntry]:
-    """The files of a manifest that has an object of its own, verified."""
-    return ManifestDocument.decode(store.fetch_reference(reference), reference.key).files
-
-
-def check_stored(files: Sequence[FileEntry], where: str) -> None:
-    """Refuse a manifest that names a file outside its dataset's folder: somebody has tampered with it."""
-    problems = [p for f in files for p in path_problems(f.path)]
-    if problems:
-        raise IntegrityError(
-            f"The manifest of {where} names files that no dataset can have",
-            why="; ".join(problems[:3]),
-            todo="Somebody changed the store behind the registry's back; restore it from a backup",
-        )

@@ -13,7 +13,7 @@ from prefect_registry.datasets.finding import unknown_dataset
 from prefect_registry.datasets.manifest import Verify
 from prefect_registry.errors import AlreadyExists, Conflict, InvalidInput, InvalidState, RegistryError
 from prefect_registry.ids import parse_inner_id
-from prefect_registry.ledger import observers, paths
+from prefect_registry.ledger import manifests, observers, paths
 from prefect_registry.ledger.ledger import Ledger
 from prefect_registry.records.base import printable
 from prefect_registry.records.datasets import DatasetGeneration, FileEntry
@@ -70,7 +70,7 @@ class Datasets(Beginning):
             if end is not None:
                 raise self.ledger.runs.refusal(end, f"commit dataset {dataset_id}", published=False) from error
             raise
-        inline = manifest.fits_inline(files)
+        inline = manifests.fits_inline(files)
         reference = None if inline else self._large_manifest(run_id, suffix, files)
         document = begun.model_copy(
             update={
@@ -103,7 +103,7 @@ class Datasets(Beginning):
         if found is not None and found.gen > 0:
             return None
         self.ledger.runs.check_open(run_id, f"commit dataset ds_{run_id[4:]}_{suffix}")
-        return manifest.store_manifest(self.store, paths.dataset_prefix(run_id, suffix), files)
+        return manifests.store_manifest(self.store, paths.dataset_prefix(run_id, suffix), files)
 
     def _stage(self, document: DatasetGeneration, files: list[FileEntry]) -> DatasetGeneration:
         run_id, suffix = document.run_id, document.dataset_id[-16:]
@@ -159,7 +159,7 @@ class Datasets(Beginning):
         a, b = found, document
         if (a.step, a.root, a.rows, a.bytes, a.file_count) != (b.step, b.root, b.rows, b.bytes, b.file_count):
             return False
-        stored = manifest.load_manifest(self.store, a.manifest) if a.manifest is not None else a.files
+        stored = manifests.load_manifest(self.store, a.manifest) if a.manifest is not None else a.files
         return all(map(_same_file, stored, files))
 
     def _begun(self, run_id: str, suffix: str) -> DatasetGeneration:
@@ -186,7 +186,7 @@ class Datasets(Beginning):
                 )
             return [], root, True
         if ours is not None:
-            return manifest.check_files(ours.values()), begun.root, False
+            return manifests.check_files(ours.values()), begun.root, False
         return manifest.inspect_folder(self.store, prefix, known, verify), begun.root, False
 
     # -- roll back -----------------------------------------------------------------------------------------------

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import Protocol
 
 from prefect_registry.errors import InvalidState, StorageError
 from prefect_registry.ledger.ledger import Ledger
 from prefect_registry.records.datasets import LATER_STATES
-
-MOST_PER_RECORD = 10_000
-"""How many ids fit one document."""
 
 
 class Made(Protocol):
@@ -27,32 +23,16 @@ class Made(Protocol):
 
 
 class Usage:
-    """Tells the surrounding run of the datasets that are read in it.
-
-    Each is told once per process and run, by a document that is a member of the run: what an aborted run has read is
-    no lineage of anything.
-    """
+    """Tells the surrounding run of the datasets that are read in it, and of what nobody can read any more."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._told: tuple[str, set[str]] = ("", set())
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"_ledger": self._ledger, "_told": ("", set())}
 
     def note(self, datasets: Iterable[Made]) -> None:
         """Some datasets are about to be read. Outside any run, and for a run's own datasets, nothing is noted."""
         run_id = self._ledger.surrounding()
-        if run_id is None:
-            return
-        if self._told[0] != run_id:
-            self._told = (run_id, set())
-        told = self._told[1]
-        new = list(dict.fromkeys(d.id for d in datasets if d.run_id != run_id and d.id not in told))
-        for start in range(0, len(new), MOST_PER_RECORD):
-            with contextlib.suppress(InvalidState):  # the run is decided: what it still reads is no part of it
-                self._ledger.events.used(run_id, new[start : start + MOST_PER_RECORD])
-        told.update(new)
+        if run_id is not None:
+            self._ledger.used.note(run_id, (d.id for d in datasets if d.run_id != run_id))
 
     def deleted(self, dataset_id: str) -> InvalidState | None:
         """The error for a dataset whose files are not there, if retention has released it; read from the store now,

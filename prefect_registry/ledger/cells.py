@@ -14,7 +14,6 @@ from prefect_registry.ledger.leases import Leases
 from prefect_registry.ledger.outcomes import GenerationState, Outcomes
 from prefect_registry.ledger.runs import Runs
 from prefect_registry.ledger.store import Store
-from prefect_registry.names import key_of
 from prefect_registry.records.cells import CellGeneration, CellRef
 
 
@@ -62,19 +61,32 @@ class Cells:
     # -- reading -------------------------------------------------------------------------------------------------
 
     def latest(
-        self, type_: str, name: str, run_id: str | None = None, as_of: datetime | None = None
+        self,
+        type_: str,
+        name: str,
+        run_id: str | None = None,
+        as_of: datetime | None = None,
+        guess: int | None = None,
     ) -> CellGeneration | None:
         """The newest visible generation, tombstones included, or None.
 
-        Inside ``run_id`` what it staged counts too (P3); with ``as_of``, only what was visible at that time.
+        Inside ``run_id`` what it staged counts too (P3); with ``as_of``, only what was visible at that time. With
+        ``guess``, the generation of that number is read beside the listing: a right guess saves a round trip.
         """
-        cell = CellRef(type_, key_of(name))
-        newest = self._newest(cell)
+        cell = CellRef.named(type_, name)
+        if guess is None or self._store.has(paths.cell_key(cell, guess)):
+            newest = self._newest(cell)
+        else:
+            calls: list[Callable[[], Any]] = [
+                partial(self._newest, cell),
+                partial(self._store.peek, paths.cell_key(cell, guess), CellGeneration),
+            ]
+            newest = self._store.together(calls)[0]
         return self.visible_from(self._generation(cell, newest, name), run_id, as_of) if newest >= 0 else None
 
     def newest(self, type_: str, name: str) -> CellGeneration | None:
         """The newest generation, visible or not: where :meth:`visible_from` begins to look."""
-        cell = CellRef(type_, key_of(name))
+        cell = CellRef.named(type_, name)
         newest = self._newest(cell)
         return self._generation(cell, newest, name) if newest >= 0 else None
 
@@ -82,7 +94,7 @@ class Cells:
         self, newest: CellGeneration, run_id: str | None = None, as_of: datetime | None = None
     ) -> CellGeneration | None:
         """The same, for those who have the newest generation at hand, from a listing of many cells."""
-        cell = CellRef(newest.type, key_of(newest.name))
+        cell = CellRef.named(newest.type, newest.name)
         document = newest
         while True:
             if self._outcomes.state_of(document.tx, cell, document.gen, run_id) == "visible" and (
@@ -99,7 +111,7 @@ class Cells:
 
     def generation(self, type_: str, name: str, gen: int, run_id: str | None = None) -> CellGeneration | None:
         """One generation, if it exists and is visible."""
-        cell = CellRef(type_, key_of(name))
+        cell = CellRef.named(type_, name)
         document = self._store.peek(paths.cell_key(cell, gen), CellGeneration)
         if document is None or document.name != name:
             return None
@@ -108,7 +120,7 @@ class Cells:
 
     def history(self, type_: str, name: str, run_id: str | None = None) -> list[CellGeneration]:
         """Every visible generation, oldest first, tombstones included."""
-        cell = CellRef(type_, key_of(name))
+        cell = CellRef.named(type_, name)
         keys = paths.generations(self._store.storage.list(paths.cell_prefix(cell)))
         found = self._store.read_many(keys, CellGeneration) if keys else []
         return [
@@ -150,26 +162,22 @@ class Cells:
             RevisionConflict: The visible generation is not ``expected``, or became another one meanwhile (P5).
             UndecidedConflict: Another run holds the cell and stayed undecided (P4).
         """
-        cell = CellRef(type_, key_of(name))
-        if run_id is None:  # its own time counts, and the hour of its touch
-            self._store.know_time()
-        draft = CellGeneration(
-            write_id=self._store.ids.write_id(),
-            type=type_,
-            name=name,
-            gen=0,
-            tx=run_id,
-            base=None,
-            at=self._store.clock.now(),
-            deleted=deleted,
-            reason=reason,
-            value=dict(value),
-        )
+        cell = CellRef.named(type_, name)
+        draft = self._draft(type_, name, value, run_id, deleted, reason)
         if blind and (expected is ANY or expected is None):
             written = self._try(cell, draft, run_id, guarded)
             if written is not None:
                 return written
         return self._write_at_the_end(cell, draft, run_id, expected, guarded, patience_seconds)
+
+    def first(
+        self, type_: str, name: str, value: Mapping[str, Any], *, run_id: str | None = None, guarded: bool = True
+    ) -> CellGeneration | None:
+        """Create a cell by its generation 0; None when there is one of that name already, visible or not: whoever
+        looks for a name that nobody has goes on to the next one instead of waiting.
+        """
+        draft = self._draft(type_, name, value, run_id)
+        return self._try(CellRef.named(type_, name), draft, run_id, guarded)
 
     def update(
         self, type_: str, name: str, change: Change, *, run_id: str | None = None, reason: str | None = None
@@ -196,6 +204,30 @@ class Cells:
                     raise
                 self._store.clock.sleep(self._store.settings.poll_seconds * self._store.random())
         raise AssertionError("unreachable")
+
+    def _draft(
+        self,
+        type_: str,
+        name: str,
+        value: Mapping[str, Any],
+        run_id: str | None,
+        deleted: bool = False,
+        reason: str | None = None,
+    ) -> CellGeneration:
+        if run_id is None:  # its own time counts, and the hour of its touch
+            self._store.know_time()
+        return CellGeneration(
+            write_id=self._store.ids.write_id(),
+            type=type_,
+            name=name,
+            gen=0,
+            tx=run_id,
+            base=None,
+            at=self._store.clock.now(),
+            deleted=deleted,
+            reason=reason,
+            value=dict(value),
+        )
 
     def _write_at_the_end(
         self,
@@ -251,7 +283,7 @@ class Cells:
         a touch no index shows it, and its run does not list it (P9).
         """
         owner = document.tx or self._store.ids.typeid("op", self._store.clock.now())
-        cell = CellRef(document.type, key_of(document.name))
+        cell = CellRef.named(document.type, document.name)
         self._store.storage.put(paths.touch_key(owner, cell, document.gen), b"")
 
     def _touch_at_last(self, touch: Callable[[], object], candidate: CellGeneration) -> None:

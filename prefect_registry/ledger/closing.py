@@ -63,6 +63,7 @@ class Closing:
         result: Any = UNSET,
         refuse_pending: bool = False,
         confirm: Callable[[], object] = lambda: None,
+        only: Members | None = None,
     ) -> Closed:
         """Publish everything that is staged in the run, by one object, or learn who decided it otherwise.
 
@@ -71,19 +72,20 @@ class Closing:
             refuse_pending: Raise ``InvalidState`` instead of leaving out datasets that were begun and never committed.
             confirm: Called right before the decision when the run publishes anything. It may raise: then the run is
                 left undecided.
+            only: What the run publishes, when nobody but the caller knows of the run: then nothing is listed.
 
         Raises:
             RunAborted: Somebody aborted the run, or the run around it does not list it. Committed: no.
             OutcomeUnknown: The store gave no certain answer. Nothing may be cleaned up.
         """
         begin = self._runs.known(run_id)
-        listed = list_run(self._store, run_id)
+        listed = list_run(self._store, run_id) if only is None else []
         self._store.learn_time(listed)
         self._store.know_time()
         listing = Listing.of(listed)
         if listing.end:
             return self._join(begin, self._decided(run_id))
-        members, left_out = self._gather(begin, listing)
+        members, left_out = self._gather(begin, listing) if only is None else (only, LeftOut())
         if left_out.pending and refuse_pending:
             raise InvalidState(
                 f"Run {run_id} has {len(left_out.pending)} dataset(s) that were begun and never committed",

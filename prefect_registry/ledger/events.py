@@ -38,9 +38,10 @@ class Events:
         visible = immediate or run_id is None
         return self._write("ev", run_id, visible, event_name, subject_id, payload=dict(payload))
 
-    def used(self, run_id: str, dataset_ids: Sequence[str]) -> Event:
-        """Record that a run reads datasets: a member of the run, like what it publishes."""
-        return self._write("ev", run_id, False, "Used", run_id, record="usage", payload={"datasets": list(dataset_ids)})
+    def used(self, run_id: str, dataset_ids: Sequence[str] = (), objects: Sequence[str] = ()) -> Event:
+        """Record that a run reads datasets and versions of objects: a member of the run, like what it publishes."""
+        told = {"datasets": list(dataset_ids), **({"objects": list(objects)} if objects else {})}
+        return self._write("ev", run_id, False, "Used", run_id, record="usage", payload=told)
 
     def incident(self, event: str, subject_id: str, error_class: str, message: str, run_id: str | None) -> Event:
         """Record an incident, visible at once, also when its run fails, and also after it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from typing import Any
@@ -21,8 +21,9 @@ from prefect_registry.ledger.outcomes import Outcomes
 from prefect_registry.ledger.reaping import Housekeeping
 from prefect_registry.ledger.runs import Attempt, Runs, RunSpec
 from prefect_registry.ledger.store import Store
+from prefect_registry.ledger.usage import Told
 from prefect_registry.records.base import text_of
-from prefect_registry.records.runs import Decision, Failure, FailureKind, failure
+from prefect_registry.records.runs import Begin, Decision, Failure, FailureKind, Members, failure
 
 NO_RUNS: dict[str, str] = {}
 
@@ -63,6 +64,7 @@ class Ledger:
         self.journal = Journal(store, self.outcomes)
         self.cells = Cells(store, self.outcomes, self.runs, self.leases)
         self.events = Events(store, self.outcomes, self.runs, self.journal)
+        self.used = Told(self.events)
         collector = Collector(store, self.outcomes, self.closing, self.leases, self.cells)
         self.housekeeping = Housekeeping(store, self.closing, self.leases, self.journal, collector)
         self.beats = Beats(store, self.heartbeats)
@@ -94,6 +96,17 @@ class Ledger:
             )
         return attempt
 
+    def begin_beside(self, begin: Begin, work: Sequence[Callable[[], object]]) -> None:
+        """Begin a run of ``runs.new`` that only the caller knows of, at the same time as its first work; see
+        :meth:`Runs.start_beside`. When any of it fails, the run is dropped.
+        """
+        self.beats.start(begin)
+        try:
+            self.runs.start_beside(begin, work)
+        except BaseException as error:
+            self.drop(begin.run_id, error)
+            raise
+
     def commit(
         self,
         run_id: str,
@@ -102,12 +115,13 @@ class Ledger:
         result: Any = UNSET,
         refuse_pending: bool = False,
         confirm: Callable[[], object] = lambda: None,
+        only: Members | None = None,
     ) -> Closed:
         """Commit a run; see :meth:`Closing.commit`. Heartbeats end with the decision, whatever it is."""
         try:
             with in_run(run_id):
                 closed = self.closing.commit(
-                    run_id, notes=notes, result=result, refuse_pending=refuse_pending, confirm=confirm
+                    run_id, notes=notes, result=result, refuse_pending=refuse_pending, confirm=confirm, only=only
                 )
         except OutcomeUnknown:
             self.beats.stop(run_id)  # nobody may come back to it: then its lease must run out
@@ -156,8 +170,15 @@ class Ledger:
         except BaseException as error:
             self.drop(own, error)
             raise
+        self.commit_own(own, notes)
+
+    def commit_own(self, own: str, notes: str | None = None, only: Members | None = None) -> None:
+        """Commit a run that nobody else knows of; when that fails, drop it, and say what is true.
+
+        An error of a commit that turns out to have happened is not raised.
+        """
         try:
-            self.commit(own, notes=notes)
+            self.commit(own, notes=notes, only=only)
         except OutcomeUnknown:
             self.leases.give_up(own)  # nobody else knows of it
             raise

@@ -50,8 +50,8 @@ class Listing:
             elif kind == "events":
                 name = rest[0].removesuffix(".json")
                 (found.incidents if name.startswith("i") else found.events).append(name)
-            elif kind == "touch" and len(rest) == 3:
-                found.touched.append((CellRef(rest[0], rest[1]), paths.gen_of_key(info.key)))
+            elif kind == "touch" and rest:
+                found.touched.append(paths.cell_of_key("/".join(rest)))
             elif kind == "nested":
                 found.nested.append(rest[0])
         return found

@@ -20,7 +20,7 @@ _GENERATION = re.compile(r"([0-9]{10})(?:\.json)?")
 _SHAPES = {
     "datasets": re.compile(r"[0-9a-z]{16}/[0-9]{10}\.json"),
     "events": re.compile(r"[ei][0-9a-z]{16}\.json"),
-    "touch": re.compile(r"[^/]+/[^/]+/[0-9]{10}"),
+    "touch": re.compile(r"[^/]+/[^/]+(?:/[^/]+)?/[0-9]{10}"),
     "nested": re.compile(r"run_[0-7][0-9a-hjkmnp-tv-z]{25}"),
 }
 """What may lie in the folders of a run."""
@@ -28,6 +28,7 @@ _SHAPES = {
 REGISTRY = "registry.json"
 RUNS = "runs/"
 DATA = "data/"
+CELLS = "cells/"
 
 
 def gen_name(gen: int) -> str:
@@ -104,12 +105,18 @@ def dataset_prefix(run_id: str, suffix: str) -> str:
 
 def cell_prefix(cell: CellRef) -> str:
     """All generations of a cell."""
-    return f"cells/{cell.type}/{cell.key}/"
+    return f"{CELLS}{cell.type}/{cell.key}/"
 
 
 def cell_key(cell: CellRef, gen: int) -> str:
     """One generation of a cell."""
     return f"{cell_prefix(cell)}{gen_name(gen)}.json"
+
+
+def cell_of_key(key: str) -> tuple[CellRef, int]:
+    """The cell and the number in the key of a generation; or of a touch, from the type on."""
+    type_, _, rest = key.removeprefix(CELLS).partition("/")
+    return CellRef(type_, rest.rpartition("/")[0]), gen_of_key(key)
 
 
 def gen_of_key(key: str) -> int:

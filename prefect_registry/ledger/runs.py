@@ -24,7 +24,6 @@ from prefect_registry.ledger import paths
 from prefect_registry.ledger.holder import DETACHED
 from prefect_registry.ledger.outcomes import Outcomes
 from prefect_registry.ledger.store import Store
-from prefect_registry.names import key_of
 from prefect_registry.records.cells import CellGeneration, CellRef
 from prefect_registry.records.runs import Begin, Decision, Publish
 
@@ -99,6 +98,14 @@ class Runs:
             prefect=dict(spec.prefect or {}),
             holder=DETACHED if spec.detached else self._store.holder(),
         )
+
+    def start_beside(self, begin: Begin, work: Sequence[Callable[[], object]]) -> None:
+        """Begin a run that is neither nested nor an attempt of a flow run, at the same time as its first work: no
+        decision can list what that writes before the run exists.
+        """
+        calls: list[Callable[[], object]] = [partial(self.create_begin, begin), *work]
+        with in_run(begin.run_id):
+            self._store.together(calls)
 
     def start(self, spec: RunSpec) -> Attempt:
         """Begin a run: one round trip; a nested one looks at its parent after its marker has landed (P11)."""
@@ -325,7 +332,7 @@ class Runs:
 
 def flow_run_cell(flow_run: str) -> CellRef:
     """The cell whose generations are the attempts of a Prefect flow run (P14)."""
-    return CellRef(FLOW_RUN, key_of(flow_run))
+    return CellRef.named(FLOW_RUN, flow_run)
 
 
 def unknown_run(run_id: str) -> NotFound:

@@ -18,12 +18,13 @@ class Part:
 
     Attributes:
         path: Relative, ``/``-separated; unique within the payload (``names.path_problems`` says what is refused).
-        source: The bytes; a file on this disk, which is read while it is stored and must not change meanwhile; or a
-            function that writes the file, called once.
+        source: The bytes; a file on this disk, which is read while it is stored and must not change meanwhile; an open
+            binary file that can be sought, read from its start, perhaps twice; or a function that writes the file to
+            this disk, called once.
     """
 
     path: str
-    source: bytes | Path | Write
+    source: bytes | Path | BinaryIO | Write
 
 
 @dataclass(frozen=True)

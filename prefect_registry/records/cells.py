@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Final, NamedTuple
 
 from pydantic import Field
 
+from prefect_registry.names import key_of
 from prefect_registry.records.base import Document, Moment
+
+OBJECT: Final = "object"
+"""The type of the cells that are object versions, named ``name@version``."""
+ALIAS: Final = "alias"
+"""The type of the cells that are aliases of object versions, named ``name@alias``."""
+_IN_FOLDERS: Final = (OBJECT, ALIAS)
 
 
 class CellGeneration(Document):
@@ -31,7 +38,20 @@ class CellGeneration(Document):
 
 
 class CellRef(NamedTuple):
-    """Names one cell: its type (``document``, ``flow_run`` …) and the key of its name."""
+    """Names one cell: its type (``document``, ``flow_run`` …) and the key of its name.
+
+    The key of what belongs to an object has two segments, so that one listing shows all versions or aliases of a name:
+    ``name@2.1`` is ``name/2.1`` (decision 0025).
+    """
 
     type: str
     key: str
+
+    @classmethod
+    def named(cls, type_: str, name: str) -> CellRef:
+        """The cell of that name."""
+        if type_ in _IN_FOLDERS:
+            owner, at, rest = name.rpartition("@")
+            if at:
+                return cls(type_, f"{key_of(owner)}/{key_of(rest)}")
+        return cls(type_, key_of(name))

@@ -10,9 +10,8 @@ from itertools import islice
 from typing import Any, BinaryIO, TypeVar
 
 from prefect_registry.clock import StoreClock, SystemClock
-from prefect_registry.datasets import manifest
 from prefect_registry.errors import IntegrityError, InvalidState, NotFound
-from prefect_registry.ledger import paths
+from prefect_registry.ledger import manifests, paths
 from prefect_registry.ledger.frozen import FrozenStore
 from prefect_registry.ledger.journal import RunEntry
 from prefect_registry.ledger.ledger import Ledger
@@ -124,11 +123,11 @@ class Copy:
         prefix = paths.dataset_prefix(document.run_id, document.dataset_id[-16:])
         files = [] if released else document.files
         if document.manifest is not None:
-            files = [] if released else manifest.load_manifest(self._source, document.manifest)
+            files = [] if released else manifests.load_manifest(self._source, document.manifest)
             reference = document.manifest
             whole = FileEntry(path=reference.key.removeprefix(prefix), size=reference.size, sha256=reference.sha256)
             files = [*files, whole]
-        manifest.check_stored(files, f"dataset {document.dataset_id}")
+        manifests.check_stored(files, f"dataset {document.dataset_id}")
         there = {info.key: info.size for info in self._target.storage.list(prefix)}
         missing = [f for f in files if there.get(prefix + f.path) != f.size]
         self._report.skipped += len(files) - len(missing)

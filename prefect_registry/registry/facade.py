@@ -19,12 +19,13 @@ from prefect_registry.ledger.reaping import CollectReport, ReapReport, ReportedE
 from prefect_registry.ledger.runs import Attempt, lease_problems
 from prefect_registry.ledger.store import LedgerSettings, Store, jitter
 from prefect_registry.names import name_problems
+from prefect_registry.objects.keeping import Keeping
 from prefect_registry.records.base import checked_json_object, json_object_problems, printable
 from prefect_registry.records.datasets import Mode
 from prefect_registry.records.runs import Failure, Publish, not_published
 from prefect_registry.registry.handles import Run, RunScope, drop_attempt, drop_dataset, fail_quietly
 from prefect_registry.registry.health import check_access
-from prefect_registry.registry.retaining import RegistryRetention
+from prefect_registry.registry.mapping import RegistryMapping
 from prefect_registry.registry.snapshot import Parts
 from prefect_registry.storage.base import Storage
 from prefect_registry.storage.probe import ProbeReport, probe
@@ -38,15 +39,19 @@ def default_url() -> str:
     return str(Path(base) / "prefect-registry")
 
 
-class Registry(RegistryRetention):
+class Registry(RegistryMapping):
     """A transactional registry of runs and datasets in one folder or bucket.
 
     Args:
         url_or_backend: A folder or URL (``s3://bucket/prefix``), or a ``Storage``; never the name of a block:
             :func:`resolve_registry` takes those. Without one, a folder in the user's data folder.
         backend: The same by another name; give one of the two.
-        version_objects: Like ``mutable`` for saved objects, which this version does not have yet: they change nothing.
-        use_cache: Keep the index of the catalog in the user's cache folder; else each process builds it in memory.
+        version_objects: Keep versions of saved objects; otherwise each has one. Fixed when the first one is saved:
+            None takes what is stored, or False; another value than the stored one is ``InvalidInput``.
+        mutable: Saved objects can be overwritten. Fixed in the same way.
+        use_cache: Keep the catalog's index, and files of objects of remote stores, in the user's cache folder; else
+            each process builds the index in memory, and fetches files anew.
+        allow_pickle: Calls may ask for pickle (``allow_pickle=True``): then who can write there can run code here.
         storage_options: What the filesystem needs: endpoint, credentials … (fsspec's ``storage_options``).
         create: Make the registry if there is none. Opening and reading an existing one needs no right to write.
         settings: How long things are waited for: a ``LedgerSettings``.
@@ -75,9 +80,10 @@ class Registry(RegistryRetention):
         url_or_backend: str | os.PathLike[str] | Storage | None = None,
         *,
         backend: str | Storage | None = None,
-        version_objects: bool = False,
-        mutable: bool = False,
+        version_objects: bool | None = None,
+        mutable: bool | None = None,
         use_cache: bool = True,
+        allow_pickle: bool = False,
         storage_options: Mapping[str, Any] | None = None,
         create: bool = True,
         settings: LedgerSettings | None = None,
@@ -87,13 +93,14 @@ class Registry(RegistryRetention):
         place = url_or_backend if url_or_backend is not None else backend
         local = clock or SystemClock()
         storage = _storage(place if place is not None else default_url(), storage_options, local)
-        self.version_objects, self.mutable, self.use_cache = version_objects, mutable, use_cache
+        self._keeping = Keeping(version_objects, mutable, use_cache, allow_pickle)
         store = Store(storage, StoreClock(local), settings=settings or LedgerSettings(), random=jitter)
         self._compose(store, heartbeats)
         self.registry_id = open_registry(self.parts.ledger.store, create).registry_id
+        self.parts.objects.settings.check()
 
     def _compose(self, store: Store, heartbeats: bool) -> None:
-        self.parts = Parts.of(store, heartbeats, self.use_cache)
+        self.parts = Parts.of(store, heartbeats, self._keeping)
 
     @classmethod
     def open(

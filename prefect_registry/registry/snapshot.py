@@ -22,6 +22,8 @@ from prefect_registry.ledger.frozen import FrozenStore
 from prefect_registry.ledger.journal import PublishedRun, RunEntry
 from prefect_registry.ledger.ledger import Ledger
 from prefect_registry.ledger.store import Store
+from prefect_registry.objects.keeping import Keeping
+from prefect_registry.objects.service import Objects
 from prefect_registry.records.documents import Doc, DoctagsAsset
 from prefect_registry.records.runs import Begin, Decision
 from prefect_registry.registry.views import event_info, incident_info, run_info
@@ -39,14 +41,17 @@ class Parts:
     tables: Tables
     documents: Documents
     catalog: Catalog
+    objects: Objects
 
     @classmethod
-    def of(cls, store: Store, heartbeats: bool, use_cache: bool = True) -> Parts:
+    def of(cls, store: Store, heartbeats: bool, keeping: Keeping | None = None) -> Parts:
         """The parts that work on one store."""
+        keeping = keeping or Keeping()
         ledger = Ledger(store, heartbeats)
         datasets = Datasets(ledger)
-        catalog = Catalog(store, use_cache)
-        return cls(ledger, datasets, Tables(datasets, catalog), Documents(ledger), catalog)
+        catalog = Catalog(store, keeping.use_cache)
+        objects = keeping.objects(ledger)
+        return cls(ledger, datasets, Tables(datasets, catalog), Documents(ledger), catalog, objects)
 
 
 class Snapshot:

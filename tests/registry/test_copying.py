@@ -9,8 +9,8 @@ import pytest
 from registry_support import FAST, assert_tells, doc, keys, numbers, publish, rows, write
 
 from prefect_registry import Registry
-from prefect_registry.datasets import manifest
 from prefect_registry.errors import IntegrityError, InvalidState, NotFound
+from prefect_registry.ledger import manifests
 from prefect_registry.ledger.store import Store
 from prefect_registry.registry.copying import Copy
 from prefect_registry.storage.local import LocalStorage
@@ -33,7 +33,7 @@ def history(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> str:
             ds.write_table(numbers(7))
         registry.rollback_dataset(ds.id)
     with monkeypatch.context() as patched:
-        patched.setattr(manifest, "MOST_INLINE_FILES", 0)
+        patched.setattr(manifests, "MOST_INLINE_FILES", 0)
         publish(registry, "large", 8)
     with pytest.raises(ZeroDivisionError), registry.run("failed") as run:
         write(run, "k", 9)

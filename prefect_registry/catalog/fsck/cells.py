@@ -7,19 +7,18 @@ from collections.abc import Iterator
 from datetime import timedelta
 from itertools import takewhile
 
-from prefect_registry.catalog.fsck.expected import cell_entry, owner_of_cell
+from prefect_registry.catalog.fsck.expected import cell_entries, owner_of_cell
 from prefect_registry.catalog.fsck.look import Checked, Damage, batches
 from prefect_registry.catalog.fsck.walking import CELLS, foreign
 from prefect_registry.clock import iso, parse_iso
 from prefect_registry.ids import is_run_id
 from prefect_registry.ledger import paths
 from prefect_registry.ledger.runs import FLOW_RUN
-from prefect_registry.names import key_of
 from prefect_registry.records.cells import CellGeneration, CellRef
 from prefect_registry.records.datasets import LATER_STATES, later_state
 from prefect_registry.storage.base import ObjectInfo
 
-_GENERATION = re.compile(r"cells/[^/]+/[^/]+/[0-9]{10}\.json")
+_GENERATION = re.compile(r"cells/[^/]+/[^/]+(?:/[^/]+)?/[0-9]{10}\.json")
 _OF_NO_RUN = "(owner LIKE 'op\\_%' ESCAPE '\\' OR type = 'flow_run')"
 MOST_OF_A_GAP = 100
 
@@ -30,7 +29,7 @@ def check_cells(checked: Checked) -> None:
     newest: tuple[CellRef, int] | None = None
     for some in batches(_generations(checked)):
         for info in some:
-            cell, gen = _parsed(info.key)
+            cell, gen = paths.cell_of_key(info.key)
             first = newest[1] + 1 if newest is not None and newest[0] == cell else 0
             _gap(checked, cell, range(first, gen), info)
             newest = (cell, gen)
@@ -48,11 +47,6 @@ def _generations(checked: Checked) -> Iterator[ObjectInfo]:
             yield info
         else:
             foreign(checked, info)
-
-
-def _parsed(key: str) -> tuple[CellRef, int]:
-    _, type_, name, _ = key.split("/")
-    return CellRef(type_, name), paths.gen_of_key(key)
 
 
 def _gap(checked: Checked, cell: CellRef, gens: range, behind: ObjectInfo) -> None:
@@ -77,7 +71,7 @@ def _skip(checked: Checked, cell: CellRef) -> None:
 def look_at_generations(checked: Checked, infos: list[ObjectInfo]) -> None:
     """The documents of some generations: what they say, and what the index must show of them."""
     for info, found in zip(infos, checked.documents([i.key for i in infos], CellGeneration), strict=True):
-        cell, gen = _parsed(info.key)
+        cell, gen = paths.cell_of_key(info.key)
         fits = isinstance(found, CellGeneration) and _fits(cell, gen, found)
         if isinstance(found, CellGeneration) and fits:
             owner = found.value.get("run_id") if cell.type == FLOW_RUN else None
@@ -96,7 +90,7 @@ def look_at_generations(checked: Checked, infos: list[ObjectInfo]) -> None:
 
 def _fits(cell: CellRef, gen: int, document: CellGeneration) -> bool:
     return (
-        (document.type, key_of(document.name), document.gen) == (cell.type, cell.key, gen)
+        (CellRef.named(document.type, document.name), document.gen) == (cell, gen)
         and (document.tx is None or is_run_id(document.tx))
         and (document.base is None or 0 <= document.base < gen)
         and (cell.type != FLOW_RUN or is_run_id(document.value.get("run_id")))
@@ -120,7 +114,7 @@ def _expect(checked: Checked, cell: CellRef, document: CellGeneration) -> None:
         if standing.outcome != "committed" or standing.settled_at is None:
             return
         visible_at = standing.settled_at
-    checked.scratch.add("expected", [cell_entry(cell.key, document, visible_at)])
+    checked.scratch.add("expected", cell_entries(cell.key, document, visible_at))
     if cell.type == LATER_STATES:
         checked.scratch.run(
             "INSERT INTO later VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE SET gen = excluded.gen,"
@@ -188,7 +182,8 @@ def _touched_meanwhile(checked: Checked, cell: CellRef, gen: int, at: str, liste
         for info in takewhile(lambda o, tree=tree: o.key < f"{tree}run_", checked.storage.list(tree)):  # type: ignore[misc]
             touch = paths.parse_run_object(info.key)
             if touch is not None and touch.kind == "touch":
-                row = (touch.rest[0], touch.rest[1], paths.gen_of_key(info.key), touch.run_id, iso(info.modified))
+                touched, number = paths.cell_of_key("/".join(touch.rest))
+                row = (*touched, number, touch.run_id, iso(info.modified))
                 checked.scratch.add("touched", [row])
     return checked.scratch.has("touched", f"type = ? AND key = ? AND gen = ? AND {_OF_NO_RUN}", *cell, gen)
 

@@ -10,7 +10,7 @@ import orjson
 
 from prefect_registry.catalog import rows
 from prefect_registry.catalog.rows import Row
-from prefect_registry.records.cells import CellGeneration
+from prefect_registry.records.cells import OBJECT, CellGeneration, CellRef
 from prefect_registry.records.datasets import DatasetGeneration
 from prefect_registry.records.events import Event
 
@@ -88,9 +88,17 @@ def expect_events(run: RunCheck, found: Mapping[str, Event]) -> None:
             _expect(run, "events", rows.event_row(event, event.created_at))
 
 
-def cell_entry(key: str, cell: CellGeneration, visible_at: Any) -> tuple[str, str, str, bytes, str | None]:
-    """A visible generation of a named cell."""
-    return entry("cells", rows.cell_row(key, cell, visible_at), owner_of_cell(cell.type, key))
+def cell_entries(key: str, cell: CellGeneration, visible_at: Any) -> list[tuple[str, str, str, bytes, str | None]]:
+    """A visible generation of a named cell, and its lineage."""
+    owner = owner_of_cell(cell.type, key)
+    edges = [entry("edges", edge, owner) for edge in rows.cell_edges(cell, visible_at)]
+    return [entry("cells", rows.cell_row(key, cell, visible_at), owner), *edges]
+
+
+def owner_of_edge(relation: str, source: str, asserted_by: str) -> str:
+    """What is looked at again when an edge differs: the cell that it comes from, or the run that says so."""
+    of_object = relation == "wasGeneratedBy" and "@" in source
+    return owner_of_cell(*CellRef.named(OBJECT, source)) if of_object else asserted_by
 
 
 def owner_of_cell(type_: str, key: str) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from prefect_registry.catalog.database import Database
 from prefect_registry.catalog.fsck.cells import look_at_generations
-from prefect_registry.catalog.fsck.expected import IDS, digest_of, id_of, owner_of_cell
+from prefect_registry.catalog.fsck.expected import IDS, digest_of, id_of, owner_of_cell, owner_of_edge
 from prefect_registry.catalog.fsck.look import Checked, batches
 from prefect_registry.catalog.fsck.report import KINDS, Finding
 from prefect_registry.catalog.sync import Sync
@@ -27,7 +27,7 @@ _OWNER: Mapping[str, Callable[[sqlite3.Row], str]] = {
     "datasets": lambda row: row["run_id"],
     "events": lambda row: row["run_id"] or f"op_{row['id'].partition('_')[2][:26]}",
     "cells": lambda row: owner_of_cell(row["type"], row["key"]),
-    "edges": lambda row: row["asserted_by"],
+    "edges": lambda row: owner_of_edge(row["relation"], row["source"], row["asserted_by"]),
 }
 _DIFFERENCES = """
 SELECT e.tbl, e.id, e.owner, CASE WHEN i.id IS NULL THEN 'is missing' ELSE 'differs from the store' END AS how

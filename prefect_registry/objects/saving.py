@@ -1,0 +1,277 @@
+"""Saving a version: inline by one object, with files by a run of its own, inside a run staged with it.
+
+Nothing is locked. A version is a cell, and its generation 0 is created if absent: of any number of savers one has it.
+Who asks for no number goes on to the next; who gives one compares what is there (SEEDS.md: saving what exists).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from prefect_registry.errors import InvalidInput, NotFound, RevisionConflict
+from prefect_registry.ids import parse_inner_id
+from prefect_registry.ledger import manifests, paths
+from prefect_registry.ledger.ledger import RunSpec
+from prefect_registry.objects.draft import Draft, rewind
+from prefect_registry.objects.errors import RegistryVersionConflict
+from prefect_registry.objects.finding import Finding, Found, cell_name
+from prefect_registry.objects.versions import FIRST, Version
+from prefect_registry.records.cells import OBJECT, CellGeneration, CellRef
+from prefect_registry.records.datasets import FileEntry
+from prefect_registry.records.objects import ObjectSettings, ObjectValue
+from prefect_registry.records.runs import Begin, Members
+from prefect_registry.storage.base import CopyOf, Progress, Stored, Upload
+
+OnConflict = Literal["error", "skip", "overwrite"]
+LOOK_FIRST_BYTES = 64 << 20
+"""From which size a save first looks whether the store has the content already: a request against an upload."""
+
+
+@dataclass
+class Saving:
+    """One save on its way.
+
+    Attributes:
+        version: The number that was asked for; None takes the next one.
+        run_id: The surrounding run; None outside any.
+        met: This process has seen the object before, so its content is compared before anything is uploaded.
+    """
+
+    name: str
+    version: Version | None
+    draft: Draft
+    run_id: str | None
+    settings: ObjectSettings
+    on_conflict: OnConflict
+    metadata: Mapping[str, Any]
+    met: bool = False
+    progress: Progress | None = None
+    next_number: Version | None = field(default=None, init=False)
+
+
+class Saver:
+    """Saves drafts."""
+
+    def __init__(self, finding: Finding) -> None:
+        self._finding = finding
+        self._ledger = finding.ledger
+        self._store = finding.store
+
+    def save(self, saving: Saving) -> tuple[Version, ObjectValue | None]:
+        """Save a draft. Returns its version, and what was written; None when the same content was there."""
+        if saving.draft.is_inline:
+            value = self._value(saving, inline=True)
+            return self._create(saving, value, saving.run_id, guarded=True)[:2]
+        known = self._known(saving) if saving.met or saving.draft.size >= LOOK_FIRST_BYTES else None
+        if known is not None and saving.version is not None:
+            settled = self._settled(saving, known, saving.draft.digest(saving.draft.files))
+            if settled is not None:
+                return settled, None
+        if saving.run_id is not None:
+            return self._save_in_run(saving, saving.run_id, known)
+        return self._save_by_itself(saving, known)
+
+    # -- files ---------------------------------------------------------------------------------------------------
+
+    def _save_in_run(self, saving: Saving, run_id: str, known: Found | None) -> tuple[Version, ObjectValue | None]:
+        payload = self._store.ids.inner("pl", run_id)
+        files: list[FileEntry] = []
+        calls: list[Callable[[], object]] = [partial(self._upload, saving, payload, known, files)]
+        self._ledger.runs.within(run_id, calls, f"save {saving.name!r}")
+        value = self._value(saving, payload, files)
+        return self._create(saving, value, run_id, guarded=True)[:2]
+
+    def _save_by_itself(self, saving: Saving, known: Found | None) -> tuple[Version, ObjectValue | None]:
+        """A run for this save alone: begun beside the upload, and closed without listing what nobody else wrote to."""
+        self._store.know_time()
+        spec = RunSpec(f"save {saving.name}"[:250], config={"object": saving.name[:1000]}, implicit=True)
+        begin: Begin = self._ledger.runs.new(spec)
+        payload = self._store.ids.inner("pl", begin.run_id)
+        files: list[FileEntry] = []
+        work: list[Callable[[], object]] = [partial(self._upload, saving, payload, known, files)]
+        if saving.version is None:
+            work.append(partial(self._look_for_number, saving))
+        self._ledger.begin_beside(begin, work)
+        try:
+            value = self._value(saving, payload, files)
+            version, written, generation = self._create(saving, value, begin.run_id, guarded=False)
+        except BaseException as error:
+            self._ledger.drop(begin.run_id, error)
+            raise
+        if generation is None:  # somebody has saved the same meanwhile
+            self._ledger.abort(begin.run_id, notes=f"version {version} has this content already")
+            return version, None
+        ref = CellRef.named(OBJECT, generation.name)
+        self._ledger.commit_own(begin.run_id, only=Members(cells=[(ref.type, ref.key, generation.gen)]))
+        return version, written
+
+    def _upload(self, saving: Saving, payload: str, known: Found | None, files: list[FileEntry]) -> None:
+        draft, root = saving.draft, root_of(payload)
+        there = self._copies(saving, known)
+        uploads = []
+        for path, source in draft.sources.items():
+            rewind(source)
+            uploads.append(Upload(root + path, there.get(path, source)))
+        try:
+            stored = self._store.storage.upload(uploads, saving.progress)
+        except NotFound:
+            if not there:
+                raise
+            # What was to be copied is being deleted: all of it is here, too.
+            stored = self._store.storage.upload(
+                [Upload(root + p, s) for p, s in draft.sources.items()], saving.progress
+            )
+        draft.check_unchanged()
+        found = [
+            FileEntry(path=path, size=s.size, sha256=s.sha256) for path, s in zip(draft.sources, stored, strict=True)
+        ]
+        if "files" in vars(draft) and sorted(found, key=lambda f: f.path) != draft.files:
+            raise InvalidInput(
+                "The object's files changed while they were saved",
+                why="Their bytes were others when they were uploaded than when they were hashed before",
+                todo="Save them when nothing writes there any more",
+                committed="no",
+            )
+        files += sorted(found, key=lambda f: f.path)
+
+    def _send(self, draft: Draft, root: str, there: Mapping[str, CopyOf], progress: Progress | None) -> list[Stored]:
+        for source in draft.sources.values():
+            rewind(source)
+        uploads = [Upload(root + path, there.get(path, source)) for path, source in draft.sources.items()]
+        return self._store.storage.upload(uploads, progress)
+
+    def _copies(self, saving: Saving, known: Found | None) -> dict[str, CopyOf]:
+        """For each file that the store has in ``known``, what to copy it from."""
+        if known is None or not known.value.root:
+            return {}
+        there = {(f.size, f.sha256): known.value.root + f.path for f in self._finding.files(known)}
+        ours = {f.path: (f.size, f.sha256) for f in saving.draft.files}
+        return {path: CopyOf(there[k], *k) for path, k in ours.items() if k in there}
+
+    def _value(
+        self, saving: Saving, payload: str = "", files: Sequence[FileEntry] = (), inline: bool = False
+    ) -> ObjectValue:
+        draft = saving.draft
+        value = ObjectValue(
+            object=saving.name,
+            version="",
+            materializer=draft.materializer,
+            **{"class": draft.class_},
+            init=dict(draft.init),
+            digest=draft.digest(draft.inline if inline else files),
+            size=draft.size if inline else sum(f.size for f in files),
+            file_count=len(draft.sources),
+            metadata=dict(saving.metadata),
+        )
+        if inline:
+            return value.model_copy(update={"inline": draft.inline})
+        value = value.model_copy(update={"payload": payload, "root": root_of(payload)})
+        if manifests.fits_inline(files):
+            return value.model_copy(update={"files": list(files)})
+        return value.model_copy(update={"manifest": manifests.store_manifest(self._store, value.root, list(files))})
+
+    # -- the one conditional write -------------------------------------------------------------------------------
+
+    def _create(
+        self, saving: Saving, value: ObjectValue, run_id: str | None, guarded: bool
+    ) -> tuple[Version, ObjectValue | None, CellGeneration | None]:
+        """Create the version's generation; or learn that the same content is there, and return no generation."""
+        if saving.version is None:
+            return self._create_next(saving, value, run_id, guarded)
+        version = saving.version
+        name, stored = cell_name(saving.name, version), _stored(value, version)
+        written = self._ledger.cells.first(OBJECT, name, stored, run_id=run_id, guarded=guarded)
+        while written is None:
+            there = self._ledger.cells.latest(OBJECT, name, run_id, guess=0)
+            found = self._finding.found(saving.name, version, there) if there is not None else None
+            if found is not None:
+                settled = self._settled(saving, found, value.digest)
+                if settled is not None:
+                    return settled, None, None
+            elif there is not None and saving.settings.version_objects:
+                raise self._deleted(saving, version)
+            try:
+                written = self._ledger.cells.write(
+                    OBJECT, name, stored, run_id=run_id, expected=there.gen if there is not None else None,
+                    guarded=guarded,
+                )  # fmt: skip
+            except RevisionConflict:
+                continue
+        return version, value, written
+
+    def _create_next(
+        self, saving: Saving, value: ObjectValue, run_id: str | None, guarded: bool
+    ) -> tuple[Version, ObjectValue, CellGeneration]:
+        while True:
+            if saving.next_number is None:
+                self._look_for_number(saving)
+            assert saving.next_number is not None
+            version = saving.next_number
+            name = cell_name(saving.name, version)
+            written = self._ledger.cells.first(OBJECT, name, _stored(value, version), run_id=run_id, guarded=guarded)
+            if written is not None:
+                return version, value, written
+            saving.next_number = None
+
+    def _look_for_number(self, saving: Saving) -> None:
+        """The number behind the highest that anybody has taken, whatever became of it: no number is used again."""
+        taken = self._finding.numbers(saving.name)
+        saving.next_number = max(taken).next_major() if taken else FIRST
+
+    def _settled(self, saving: Saving, found: Found, digest: str) -> Version | None:
+        """The version, if there is nothing to write; None if it is to be overwritten.
+
+        Raises:
+            RegistryVersionConflict: It has other content, which stays.
+        """
+        if found.value.digest == digest or saving.on_conflict == "skip":
+            return found.version
+        if saving.on_conflict == "overwrite":
+            return None
+        raise RegistryVersionConflict(
+            f"Object {found.id!r:.250} exists with other content",
+            why="This registry can be overwritten, and the call did not ask for it"
+            if saving.settings.mutable
+            else "This registry never changes what it has saved",
+            todo="Save it under another name or version; on_conflict='skip' keeps what is there"
+            + (", on_conflict='overwrite' replaces it" if saving.settings.mutable else ""),
+            committed="no",
+            name=found.name,
+            version=str(found.version),
+        )
+
+    def _deleted(self, saving: Saving, version: Version) -> RegistryVersionConflict:
+        return RegistryVersionConflict(
+            f"Object {cell_name(saving.name, version)!r:.250} was deleted",
+            why="A number is never used again for another content",
+            todo="Restore it, or save without a version to get the next number",
+            committed="no",
+            name=saving.name,
+            version=str(version),
+        )
+
+    def _known(self, saving: Saving) -> Found | None:
+        """What the store has to compare with: that version, or the latest one."""
+        if saving.version is not None:
+            return self._finding.version(saving.name, saving.version, saving.run_id)
+        return self._finding.latest(saving.name, saving.run_id)
+
+
+def _stored(value: ObjectValue, version: Version) -> dict[str, Any]:
+    filled = value.model_copy(update={"version": str(version)})
+    return filled.model_dump(by_alias=True, exclude_defaults=True)
+
+
+def root_of(payload: str) -> str:
+    """The key of the folder of a payload."""
+    run_id, suffix = parse_inner_id(payload, "pl", "payload")
+    return paths.dataset_prefix(run_id, suffix)
+
+
+def local_sources(draft: Draft) -> dict[str, Path | bytes]:
+    """Those files of a draft that lie on this disk or in memory."""
+    return {path: s for path, s in draft.sources.items() if isinstance(s, (bytes, Path))}

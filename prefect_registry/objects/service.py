@@ -1,0 +1,336 @@
+"""Versioned objects of one registry: save, load, delete, restore, aliases (reference system 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from prefect_registry.errors import InvalidInput, InvalidState, RevisionConflict
+from prefect_registry.ledger.ledger import Ledger
+from prefect_registry.objects.draft import drafted, fetched
+from prefect_registry.objects.errors import RegistryObjectNotFound
+from prefect_registry.objects.finding import Finding, Found, cell_name
+from prefect_registry.objects.materializers.base import Materializer
+from prefect_registry.objects.materializers.registered import Materializers
+from prefect_registry.objects.reading import Reading
+from prefect_registry.objects.saving import OnConflict, Saver, Saving
+from prefect_registry.objects.settings import Settings
+from prefect_registry.objects.versions import FIRST, Version, Wanted, alias_problems
+from prefect_registry.records.base import checked_json_object, printable
+from prefect_registry.records.cells import ALIAS, OBJECT, CellGeneration
+from prefect_registry.records.objects import AliasValue, ObjectSettings
+from prefect_registry.storage.base import Progress
+
+PIN = "pin"
+"""The type of the cells that keep what a run resolved, for its retries."""
+MOST_MET = 100_000
+
+
+class Objects:
+    """The objects of one registry. ``run_id`` is the surrounding run everywhere: None outside any."""
+
+    def __init__(
+        self, ledger: Ledger, settings: Settings, reading: Reading, materializers: Materializers, may_pickle: bool
+    ) -> None:
+        self._may_pickle = may_pickle
+        self.ledger = ledger
+        self.settings = settings
+        self.materializers = materializers
+        self.finding = Finding(ledger)
+        self.reading = reading
+        self._saver = Saver(self.finding)
+        self._met: set[str] = set()
+
+    # -- saving --------------------------------------------------------------------------------------------------
+
+    def save(
+        self,
+        wanted: Wanted,
+        value: Any,
+        run_id: str | None,
+        *,
+        materializer: type[Materializer] | Materializer | str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        on_conflict: OnConflict | None = None,
+        allow_pickle: bool = False,
+        progress: Progress | None = None,
+    ) -> tuple[Version, bool]:
+        """Save one object; see ``Registry.save``. Returns its version, and whether anything was written."""
+        stored = self.settings.fixed()
+        version = self._number(wanted, stored)
+        conflict = self._conflict(on_conflict, stored)
+        facts = checked_json_object(metadata, "metadata")
+        form = self.materializers.find(value, self._pickle(allow_pickle), materializer=materializer)
+        with drafted(value, form) as draft:
+            saving = Saving(
+                wanted.name, version, draft, run_id, stored, conflict, facts, wanted.name in self._met, progress
+            )
+            number, written = self._saver.save(saving)
+            if written is not None:
+                self.reading.keep(draft, written, self.finding.files_of(written, f"{wanted.name}@{number}"))
+        self._meet(wanted.name)
+        return number, written is not None
+
+    def _pickle(self, asked: bool) -> bool:
+        """Whether pickle may be used: it takes the registry's permission and the call's (DESIGN.md 9)."""
+        if asked and not self._may_pickle:
+            raise InvalidInput.of(
+                "allow_pickle",
+                ["allow_pickle is True, and this registry was opened without it"],
+                todo="Open it with allow_pickle=True if you trust everybody who can write to it",
+            )
+        return asked
+
+    def _number(self, wanted: Wanted, settings: ObjectSettings) -> Version | None:
+        """The number that a save asks for; None for the next one."""
+        if wanted.alias is not None:
+            raise InvalidInput.of(
+                "the object",
+                [f"{wanted.alias!r:.80} is not a version; a version is one to three numbers: 2, 2.1, 2.1.0"],
+                todo="Save the version, and point the alias at it with set_alias",
+            )
+        if settings.version_objects:
+            return wanted.version
+        if wanted.version not in (None, FIRST):
+            raise InvalidInput.of(
+                "the object",
+                [f"version {wanted.version} was given, and this registry keeps one version of each object"],
+                todo="Leave the version out, or make a registry with version_objects=True",
+            )
+        return FIRST
+
+    def _conflict(self, asked: str | None, settings: ObjectSettings) -> OnConflict:
+        if asked not in (None, "error", "skip", "overwrite"):
+            raise InvalidInput.of(
+                "on_conflict", [f"on_conflict must be 'error', 'skip' or 'overwrite', not {asked!r:.40}"]
+            )
+        if asked == "overwrite" and not settings.mutable:
+            raise InvalidInput.of(
+                "on_conflict",
+                ["on_conflict is 'overwrite', and this registry never changes what it has saved"],
+                todo="Save it under another version, or make a registry with mutable=True",
+            )
+        return asked or "error"  # type: ignore[return-value]
+
+    def _meet(self, name: str) -> None:
+        if len(self._met) >= MOST_MET:
+            self._met.clear()
+        self._met.add(name)
+
+    # -- loading -------------------------------------------------------------------------------------------------
+
+    def get(self, wanted: Wanted, run_id: str | None) -> Found:
+        """The version that ``wanted`` means now. Raises ``RegistryObjectNotFound``."""
+        return self.finding.get(wanted, self.settings.current(), run_id)
+
+    def find(self, wanted: Wanted, run_id: str | None) -> Found | None:
+        """The version that ``wanted`` means now, or None."""
+        return self.finding.find(wanted, self.settings.current(), run_id)
+
+    def pinned(self, wanted: Wanted, run_id: str | None) -> Wanted:
+        """``wanted`` as an exact version: the one that this run, or an earlier attempt of its flow run, resolved first.
+
+        Outside any run it is resolved anew.
+        """
+        if run_id is None:
+            return Wanted(wanted.name, self.get(wanted, run_id).version)
+        begin = self.ledger.runs.known(run_id)
+        name = f"{begin.flow_run or run_id}/{wanted}"
+        kept = self.ledger.cells.generation(PIN, name, 0)
+        if kept is None:
+            version = str(self.get(wanted, run_id).version)
+            self.ledger.cells.first(PIN, name, {"object": wanted.name, "version": version})
+            kept = self.ledger.cells.generation(PIN, name, 0)
+        return Wanted(wanted.name, Version.parse(kept.value["version"])) if kept is not None else wanted
+
+    def load(
+        self,
+        wanted: Wanted,
+        run_id: str | None,
+        *,
+        verify: str = "integrity",
+        lazy: bool = False,
+        output_dir: Path | None = None,
+        materializer: type[Materializer] | Materializer | str | None = None,
+        allow_pickle: bool = False,
+        progress: Progress | None = None,
+    ) -> Any:
+        """Load one object; see ``Registry.load``."""
+        found = self.get(wanted, run_id)
+        if found.written.tx != run_id or run_id is None:
+            self._note_used(found, run_id)
+        if materializer is not None:
+            form = self.materializers.find(None, materializer=materializer)
+        else:
+            form = self.materializers.named(
+                found.value.materializer, self._pickle(allow_pickle), saved=found.value.class_
+            )
+        gone = partial(self._gone, found, run_id)
+        payload = self.reading.payload(
+            found, partial(self.finding.files, found), verify=verify, lazy=lazy, output_dir=output_dir, gone=gone,
+            progress=progress,
+        )  # fmt: skip
+        self._meet(found.name)
+        if lazy:  # its files go when nobody reads them any more
+            return form.load(payload)
+        with payload:
+            return form.load(payload)
+
+    def copy(
+        self,
+        source: Objects,
+        found: Found,
+        wanted: Wanted,
+        run_id: str | None,
+        *,
+        on_conflict: OnConflict | None = None,
+        progress: Progress | None = None,
+    ) -> tuple[Version, bool]:
+        """Save a version of another registry under ``wanted``, byte by byte; see ``Registry.download``."""
+        stored = self.settings.fixed()
+        version, conflict = self._number(wanted, stored), self._conflict(on_conflict, stored)
+        payload = source.reading.payload(
+            found, partial(source.finding.files, found), gone=partial(source._gone, found, None), progress=progress
+        )
+        with payload, fetched(payload, found.value) as draft:
+            saving = Saving(wanted.name, version, draft, run_id, stored, conflict, found.value.metadata)
+            number, written = self._saver.save(saving)
+        self._meet(wanted.name)
+        return number, written is not None
+
+    def delete_all(self, names: list[str], run_id: str | None) -> None:
+        """Delete every version of some objects, by one decision."""
+        with self.ledger.implicit_run("delete all objects", run_id) as own:
+            for name in names:
+                for found in self.finding.versions(name, own):
+                    self._tombstone(found, own, None, guarded=True)
+
+    def _note_used(self, found: Found, run_id: str | None) -> None:
+        if run_id is not None:
+            self.ledger.used.note(run_id, [found.id], "objects")
+
+    def _gone(self, found: Found, run_id: str | None) -> InvalidState | RegistryObjectNotFound | None:
+        """Why files that a version names are not there: it was deleted while they were read, or nobody knows (P8)."""
+        now = self.ledger.cells.latest(OBJECT, found.id, run_id)
+        if now is None or not now.deleted:
+            return None
+        if now.value.get("purged") is True:
+            return InvalidState(
+                f"Object {found.id!r:.250} is deleted, and retention has released its bytes",
+                why=now.reason or "",
+                todo="Load another version",
+                committed="no",
+            )
+        return RegistryObjectNotFound(f"Object {found.id!r:.250} was deleted", why=now.reason or "", committed="no")
+
+    # -- deleting ------------------------------------------------------------------------------------------------
+
+    def delete(self, wanted: Wanted, run_id: str | None, reason: str | None = None) -> list[str]:
+        """Delete one version, or all of them when none is named; returns which. See ``Registry.delete``."""
+        if wanted.version is None and wanted.alias is None:
+            founds = list(self.finding.versions(wanted.name, run_id))
+            if not founds:
+                raise self.finding.missing(wanted, run_id)
+        else:
+            founds = [self.get(wanted, run_id)]
+        why = printable(reason, 1_000) if reason is not None else None
+        if len(founds) == 1:
+            self._tombstone(founds[0], run_id, why, guarded=True)
+        else:
+            doing = f"delete {wanted.name}"[:250]
+            with self.ledger.implicit_run(doing, run_id, config={"object": wanted.name[:1000]}) as own:
+                calls: list[Callable[[], object]] = [
+                    partial(self._tombstone, found, own, why, guarded=False) for found in founds
+                ]
+                self.ledger.runs.within(own, calls, doing)
+        return [found.id for found in founds]
+
+    def _tombstone(self, found: Found, run_id: str | None, reason: str | None, guarded: bool) -> None:
+        value = {"object": found.name, "version": str(found.version)}
+        try:
+            self.ledger.cells.write(
+                OBJECT, found.id, value, run_id=run_id, expected=found.generation.gen, deleted=True, reason=reason,
+                guarded=guarded,
+            )  # fmt: skip
+        except RevisionConflict:
+            now = self.finding.version(found.name, found.version, run_id)
+            if now is not None:  # it was overwritten meanwhile: that is deleted, too
+                self._tombstone(now, run_id, reason, guarded)
+
+    def restore(self, wanted: Wanted, run_id: str | None) -> list[str]:
+        """Take the deletion of one version, or of all of them, back; returns which. See ``Registry.restore``."""
+        versions = [wanted.version] if wanted.version is not None else sorted(self.finding.numbers(wanted.name))
+        cells = [(v, self.ledger.cells.latest(OBJECT, cell_name(wanted.name, v), run_id)) for v in versions]
+        deleted = [(v, c) for v, c in cells if c is not None and c.deleted]
+        if not deleted:
+            if any(c is not None for _, c in cells):
+                return []
+            raise self.finding.missing(wanted, run_id)
+        purged = [str(v) for v, c in deleted if c.value.get("purged") is True]
+        if purged and (wanted.version is not None or len(purged) == len(deleted)):
+            raise InvalidState(
+                f"Object {wanted.name!r:.250} cannot be restored: retention has released version {', '.join(purged)}",
+                why="Its bytes are deleted, or may be at any time",
+                todo="Save it again from where it came from",
+                committed="no",
+            )
+        kept = [(v, c) for v, c in deleted if str(v) not in purged]
+        if len(kept) == 1:
+            return [self._undo(wanted.name, *kept[0], run_id, guarded=True)]
+        doing = f"restore {wanted.name}"[:250]
+        with self.ledger.implicit_run(doing, run_id, config={"object": wanted.name[:1000]}) as own:
+            calls = [partial(self._undo, wanted.name, v, c, own, guarded=False) for v, c in kept]
+            return self.ledger.runs.within(own, calls, doing)
+
+    def _undo(self, name: str, version: Version, tombstone: CellGeneration, run_id: str | None, guarded: bool) -> str:
+        base = tombstone.base
+        while base is not None:
+            before = self.finding.ledger.cells.generation(OBJECT, cell_name(name, version), base, run_id)
+            if before is None or before.deleted:
+                base = before.base if before is not None else None
+                continue
+            value = {"object": name, "version": str(version), "restores": before.value.get("restores", before.gen)}
+            self.ledger.cells.write(
+                OBJECT, cell_name(name, version), value, run_id=run_id, expected=tombstone.gen, guarded=guarded
+            )
+            return cell_name(name, version)
+        raise self.finding.missing(Wanted(name, version), run_id)
+
+    # -- aliases -------------------------------------------------------------------------------------------------
+
+    def set_alias(
+        self, name: str, alias: str, version: object, run_id: str | None, reason: str | None
+    ) -> Version | None:
+        """Point an alias at a version, or remove it (None); returns where it pointed before."""
+        problems = list(alias_problems(alias))
+        if problems:
+            raise InvalidInput.of("the alias", problems)
+        wanted = Wanted.of(name, None)
+        target = self.get(Wanted.of(wanted.name, version), run_id) if version is not None else None
+        cell = f"{wanted.name}@{alias}"
+        before = self.ledger.cells.latest(ALIAS, cell, run_id, guess=0)
+        pointed = None
+        if before is not None and not before.deleted:
+            pointed = Version.parse(AliasValue.model_validate(before.value).version)
+        if target is None and pointed is None:
+            raise self.finding.missing(Wanted(wanted.name, None, alias), run_id)
+        if target is not None and target.version == pointed:
+            return pointed
+        value = AliasValue(
+            object=wanted.name, alias=alias, version=str(target.version if target is not None else pointed)
+        )
+        self.ledger.cells.write(
+            ALIAS, cell, value.model_dump(), run_id=run_id, deleted=target is None,
+            expected=before.gen if before is not None else None,
+            reason=printable(reason, 1_000) if reason is not None else None,
+        )  # fmt: skip
+        return pointed
+
+    def alias_history(self, name: str, alias: str, run_id: str | None) -> Iterator[CellGeneration]:
+        """Every move of an alias, oldest first."""
+        problems = list(alias_problems(alias))
+        if problems:
+            raise InvalidInput.of("the alias", problems)
+        yield from self.ledger.cells.history(ALIAS, f"{Wanted.of(name).name}@{alias}", run_id)

@@ -1,0 +1,108 @@
+"""The facade as a mapping of names to objects (reference system 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from prefect_registry.errors import NotFound, nothing_published
+from prefect_registry.objects.batches import BatchResult
+from prefect_registry.registry.objects import RegistryObjects
+
+_MISSING: Any = object()
+
+
+class RegistryMapping(RegistryObjects):
+    """``registry["name"]``, ``registry["name@2.1"]``: saves, loads and deletes objects.
+
+    A registry is no ``collections.abc.Mapping``: it is true when it is empty, and equal only to itself.
+    """
+
+    def __getitem__(self, key: str | list[str]) -> Any:
+        """The object of that name. Raises ``RegistryObjectNotFound``, which is a ``KeyError``; damage is no such."""
+        return self.load(key)
+
+    def __setitem__(self, key: str | list[str], value: Any) -> None:
+        """Save an object; in a mutable registry over what is there."""
+        overwrite = self.parts.objects.settings.fixed().mutable
+        saved = self.save(key, value, on_conflict="overwrite" if overwrite else None)
+        if isinstance(saved, BatchResult):
+            saved.raise_for_errors()
+
+    def __delitem__(self, key: str) -> None:
+        """Delete a version, or all of an object's."""
+        self.delete(key)
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, str) and self.has_object(key)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.list_objects())
+
+    def __len__(self) -> int:
+        return len(self.list_objects())
+
+    def __bool__(self) -> bool:
+        return True
+
+    def keys(self) -> list[str]:
+        """The names of all objects."""
+        return self.list_objects()
+
+    def values(self) -> Iterator[Any]:
+        """Every object's latest version, loaded one after the other."""
+        return (value for _, value in self.items())
+
+    def items(self) -> Iterator[tuple[str, Any]]:
+        """Every object's name and latest version, loaded one after the other; what is deleted meanwhile is left out."""
+        for name in self.list_objects():
+            found = self.get(name, _MISSING)
+            if found is not _MISSING:
+                yield name, found
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The object of that name, or ``default`` when there is none."""
+        try:
+            return self.load(key)
+        except NotFound:
+            return default
+
+    @nothing_published
+    def pop(self, key: str, default: Any = _MISSING) -> Any:
+        """Load and delete. Without ``default``, raises ``RegistryObjectNotFound``."""
+        try:
+            name = self.resolve(key)
+        except NotFound:
+            if default is _MISSING:
+                raise
+            return default
+        value = self.load(name)
+        self.delete(key)
+        return value
+
+    @nothing_published
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        """The object of that name; saved as ``default`` when there is none."""
+        found = self.get(key, _MISSING)
+        if found is not _MISSING:
+            return found
+        self.save(key, default)
+        return default
+
+    @nothing_published
+    def update(self, other: Mapping[str, Any] | RegistryObjects, **objects: Any) -> None:
+        """Save every object of a mapping; of another registry, copy every version, under its own number."""
+        if isinstance(other, RegistryObjects):
+            for name, versions in other.list_objects_and_versions().items():
+                for version in versions:
+                    self.download(other, name, version)  # type: ignore[arg-type]
+        else:
+            for name, value in dict(other).items():
+                self[name] = value
+        for name, value in objects.items():
+            self[name] = value
+
+    @nothing_published
+    def clear(self) -> None:
+        """Delete every object, by one decision. :meth:`restore` takes it back until retention releases it."""
+        self.parts.objects.delete_all(self.list_objects(), self._wanted(None))
