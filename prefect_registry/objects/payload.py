@@ -52,6 +52,8 @@ class StoredPayload(ABC):
     init: Mapping[str, Any]
     lazy: bool
     """Whether the caller of ``load`` asked for an object that reads only what is used."""
+    output_dir: Path | None
+    """Where the caller of ``load`` wants files and folders that an object consists of."""
 
     @abstractmethod
     def paths(self) -> list[str]:
