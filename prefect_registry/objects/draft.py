@@ -6,7 +6,7 @@ import base64
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -46,6 +46,7 @@ class Draft:
     sources: Mapping[str, Source]
     stats: Mapping[str, _Stat]
     size: int
+    changes: Callable[[], Iterable[str]] = tuple
 
     @property
     def is_inline(self) -> bool:
@@ -88,13 +89,13 @@ class Draft:
 
     def check_unchanged(self) -> None:
         """Refuse when a file was written to while it was read."""
-        changed = [p for p, was in self.stats.items() if _stat(self.sources[p]) != was]
+        changed = [f"{p} was written to" for p, was in self.stats.items() if _stat(self.sources[p]) != was]
+        changed = list(self.changes()) or changed
         if changed:
-            raise InvalidInput(
-                f"{len(changed)} file(s) changed while they were saved: {', '.join(sorted(changed)[:5])}",
-                why="Something writes to them",
-                todo="Save them when nothing writes there any more",
-                committed="no",
+            raise InvalidInput.of(
+                "the object, which changed while it was saved",
+                changed,
+                todo="Save it when nothing writes there any more",
             )
 
 
@@ -116,7 +117,7 @@ def drafted(value: Any, materializer: Materializer) -> Iterator[Draft]:
         sources = {part.path: _source(part, Path(scratch), i) for i, part in enumerate(payload.parts)}
         stats = {p: _stat(s) for p, s in sources.items() if isinstance(s, Path)}
         size = sum(_size(source) for source in sources.values())
-        yield Draft(materializer.name, class_of(value), init, sources, stats, size)
+        yield Draft(materializer.name, class_of(value), init, sources, stats, size, payload.changes)
 
 
 @contextmanager
