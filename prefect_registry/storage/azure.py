@@ -5,6 +5,7 @@ adlfs's path functions cut keys at ``?`` and ``#``, so requests go to the client
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -25,9 +26,14 @@ _DENIED = {
     "PublicAccessNotPermitted",
 }
 _PAGE = 5000
+_COPY_POLL_SECONDS = 1.0
 _ONCE = {"retry_total": 0}  # Azure's client would wait 15 seconds before its first retry
 # adlfs takes a blob without this for a folder if it is empty
 _METADATA = {"is_directory": "false"}
+
+
+class _CopyFailed(Exception):
+    """Azure gave up copying in the background. Trying again may help."""
 
 
 class AzureStorage(RemoteStorage):
@@ -101,6 +107,23 @@ class AzureStorage(RemoteStorage):
             except Exception as error:
                 if getattr(error, "status_code", 0) != 404:
                     raise
+
+    @override
+    async def copy(self, client: Any, source: str, name: str, size: int) -> tuple[int | None, str | None]:
+        async with self._blob(client, source) as original, self._blob(client, name) as blob:
+            answer = await blob.start_copy_from_url(original.url, **_ONCE)  # within an account it is done at once
+            if answer["copy_status"] == "success":
+                return None, None
+            while True:
+                await asyncio.sleep(_COPY_POLL_SECONDS)
+                found = await blob.get_blob_properties(**_ONCE)
+                if found.copy.id != answer["copy_id"]:
+                    raise _CopyFailed("another copy took its place")
+                if found.copy.status != "pending":
+                    break
+        if found.copy.status != "success":
+            raise _CopyFailed(f"{found.copy.status}: {found.copy.status_description}")
+        return int(found.size), None
 
     @override
     async def begin(self, client: Any, name: str) -> Any:

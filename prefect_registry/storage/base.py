@@ -37,16 +37,32 @@ class ObjectInfo:
 
 
 @dataclass(frozen=True, slots=True)
-class Upload:
-    """One file to store under ``key``: a local path, an open binary file (read from where it stands), or bytes."""
+class CopyOf:
+    """An object of the same store whose size in bytes and hexadecimal sha256 are known from a verified manifest.
+
+    Uploading it makes the store copy it: its bytes are not sent, and its copy shares nothing with it.
+    """
 
     key: str
-    source: Path | BinaryIO | bytes
+    size: int
+    sha256: str
+
+
+Readable = Path | BinaryIO | bytes
+"""What this process can read to send it: a local path, an open binary file (from where it stands), or bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """One file to store under ``key``: something to send, or an object of the same store to copy."""
+
+    key: str
+    source: Readable | CopyOf
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What was stored: ``size`` in bytes and the hexadecimal ``sha256`` of the bytes that were sent."""
+    """What was stored: ``size`` in bytes and the hexadecimal ``sha256`` of the bytes that were sent or copied."""
 
     key: str
     size: int
@@ -102,6 +118,14 @@ class Storage(ABC):
         """Store whole files, several at once, streaming; sha256 computed on the way. Replaces what is there.
 
         ``progress`` gets the number of bytes since its last call. Durable on return. Order as given.
+
+        A :class:`CopyOf` is copied inside the store. That it still has its size is always checked, its sha256 where
+        the bytes pass by or the store tells it; what else may be wrong with it, a reader of the copy finds.
+
+        Raises:
+            NotFound: The object to copy is missing; ``context["key"]`` is its key.
+            IntegrityError: It is not what its manifest says. Where the store copies by itself, what it copied may
+                stand under the new key.
         """
 
     @abstractmethod

@@ -122,7 +122,7 @@ def of_local_target(target: os.PathLike[str], error: OSError) -> StorageError:
 def of_os_error(url: str, key: str, error: OSError, said: str = "") -> StorageError | NotFound:
     """What an operating system's error means for ``key`` (local disks and mounted network folders)."""
     said = said or f"The operating system said: {error.strerror or error}"
-    if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR):
+    if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR) or isinstance(error, FileNotFoundError):
         return not_found(url, key)
     if error.errno in _FULL:
         return full(url, key, said)

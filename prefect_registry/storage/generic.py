@@ -21,6 +21,7 @@ from typing_extensions import override
 from prefect_registry.errors import RegistryError, UnsupportedStorage
 from prefect_registry.storage import failures
 from prefect_registry.storage.base import (
+    CopyOf,
     Download,
     ObjectInfo,
     Progress,
@@ -33,7 +34,7 @@ from prefect_registry.storage.base import (
 )
 from prefect_registry.storage.concurrency import in_parallel
 from prefect_registry.storage.secrets import Scrubber, without_credentials
-from prefect_registry.storage.transfer import opened, pump, save_stream, write_all
+from prefect_registry.storage.transfer import opened, pump, save_stream, verify, write_all
 
 T = TypeVar("T")
 
@@ -120,12 +121,43 @@ class GenericStorage(Storage):
         return self.concurrently([functools.partial(self._upload_one, file, progress) for file in files])
 
     def _upload_one(self, file: Upload, progress: Progress | None) -> Stored:
+        if isinstance(file.source, CopyOf):
+            return self._copy(file.source, file.key, progress)
         fs, path = self._for_writing(file.key)
         with self._errors(file.key), opened(file.source) as source:
             self._make_folder(fs, path)
             with fs.open(path, "wb") as target:
                 size, sha256 = pump(source, write_all(target.write), progress)
         return Stored(file.key, size, sha256)
+
+    def _copy(self, source: CopyOf, key: str, progress: Progress | None) -> Stored:
+        """By the filesystem's own copying, if it has any; else through this process."""
+        fs, path = self._for_writing(key)
+        with self._errors(key):
+            self._make_folder(fs, path)
+        with self._errors(source.key):
+            if self._clone(fs, source.key, path):
+                info = self.info(key)
+                if info is None:
+                    raise failures.not_found(self._url, source.key)
+                verify(self._url, source, info.size, None)
+                if progress:
+                    progress(info.size)
+                return Stored(key, source.size, source.sha256)
+        with self.open(source.key) as original, self._errors(key):
+            with fs.open(path, "wb") as target:
+                size, sha256 = pump(original, write_all(target.write), progress)
+            verify(self._url, source, size, sha256)
+        return Stored(key, size, sha256)
+
+    def _clone(self, fs: Any, key: str, path: str) -> bool:
+        """Whether the filesystem could copy an object by itself."""
+        _, root = self._filesystem()
+        try:
+            fs.cp_file(f"{root}/{check_key(key)}", path)
+        except NotImplementedError:
+            return False
+        return True
 
     @override
     def download(self, files: Sequence[Download], progress: Progress | None = None) -> None:

@@ -15,6 +15,7 @@ from prefect_registry.clock import Clock, SystemClock
 from prefect_registry.ids import random_token
 from prefect_registry.storage import failures
 from prefect_registry.storage.base import (
+    CopyOf,
     Download,
     ObjectInfo,
     Progress,
@@ -25,7 +26,7 @@ from prefect_registry.storage.base import (
     check_key,
     check_prefix,
 )
-from prefect_registry.storage.transfer import opened, pump, save_stream
+from prefect_registry.storage.transfer import digest_of, opened, pump, save_stream, verify
 
 
 class _Objects(dict[str, tuple[bytes, datetime]]):
@@ -93,12 +94,23 @@ class MemoryStorage(Storage):
     def upload(self, files: Sequence[Upload], progress: Progress | None = None) -> list[Stored]:
         stored = []
         for file in files:
+            if isinstance(file.source, CopyOf):
+                stored.append(self._copy(file.source, file.key, progress))
+                continue
             data = bytearray()
             with opened(file.source) as source:
                 size, sha256 = pump(source, data.extend, progress)
             self.put(file.key, bytes(data))
             stored.append(Stored(file.key, size, sha256))
         return stored
+
+    def _copy(self, source: CopyOf, key: str, progress: Progress | None) -> Stored:
+        data = self.get(source.key)
+        verify(self.url, source, len(data), digest_of(data))
+        self.put(key, data)
+        if progress:
+            progress(len(data))
+        return Stored(key, source.size, source.sha256)
 
     @override
     def download(self, files: Sequence[Download], progress: Progress | None = None) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from prefect_registry.errors import StorageUnavailable
 from prefect_registry.storage import failures
-from prefect_registry.storage.base import Download, Progress, Stored, Upload
+from prefect_registry.storage.base import Download, Progress, Readable, Stored
 from prefect_registry.storage.budget import buffered
 from prefect_registry.storage.transfer import Digest, FollowingDigest, digest_of, landing, opened, verify, writer
 
@@ -31,23 +31,23 @@ _RANGES_AT_ONCE = 4
 _MIB = 1 << 20
 
 
-def upload_in_parts(storage: RemoteStorage, name: str, file: Upload, progress: Progress | None) -> Stored:
+def upload_in_parts(storage: RemoteStorage, name: str, key: str, source: Readable, progress: Progress | None) -> Stored:
     """Store one file: in one request when it is small, else in parts. sha256 is of the bytes that were sent."""
-    size = _size_of(file.source)
+    size = _size_of(source)
     part_bytes = storage.part_bytes if size is None else _part_bytes(storage.part_bytes, size)
     taken = part_bytes if size is None else min(size + 1, part_bytes)
     digest = Digest()
-    with opened(file.source) as source, _held(taken * storage.copies) as held:
-        read = [_read(source, taken)]
+    with opened(source) as file, _held(taken * storage.copies) as held:
+        read = [_read(file, taken)]
         digest.update(read[0])
         if len(read[0]) < part_bytes:
-            storage.run(file.key, persistent(storage, storage.send), name, read[0], False)
+            storage.run(key, persistent(storage, storage.send), name, read[0], False)
             if progress:
                 progress(digest.size)
         else:
             held.pop_all()  # from here on each part gives back its own bytes
-            _PartedUpload(storage, name, file.key, part_bytes, size, progress).send(read.pop(), source, digest)
-    return Stored(file.key, digest.size, digest.hexdigest())
+            _PartedUpload(storage, name, key, part_bytes, size, progress).send(read.pop(), file, digest)
+    return Stored(key, digest.size, digest.hexdigest())
 
 
 class _PartedUpload:
@@ -243,7 +243,7 @@ def _held(count: int) -> Iterator[contextlib.ExitStack]:
         yield stack
 
 
-def _size_of(source: Path | BinaryIO | bytes) -> int | None:
+def _size_of(source: Readable) -> int | None:
     """How many bytes there are to read, if that can be told."""
     if isinstance(source, bytes):
         return len(source)

@@ -26,6 +26,7 @@ from typing_extensions import override
 from prefect_registry.errors import NotFound, RegistryError, StorageError, StorageUnavailable
 from prefect_registry.storage import failures
 from prefect_registry.storage.base import (
+    CopyOf,
     Download,
     ObjectInfo,
     Progress,
@@ -37,6 +38,7 @@ from prefect_registry.storage.base import (
     check_prefix,
 )
 from prefect_registry.storage.concurrency import in_parallel
+from prefect_registry.storage.copies import check_sizes, copy_inside
 from prefect_registry.storage.ordering import in_key_order, safe_start
 from prefect_registry.storage.parts import download_in_parts, upload_in_parts
 from prefect_registry.storage.ranges import range_reader
@@ -133,6 +135,10 @@ class RemoteStorage(Storage):
     @abstractmethod
     def explain(self, error: Exception, key: str) -> Exception:
         """What an exception of the client means, as an error of this package."""
+
+    @abstractmethod
+    async def copy(self, client: Any, source: str, name: str, size: int) -> tuple[int | None, str | None]:
+        """Copy an object, which should have ``size`` bytes. What the store tells of the new one: size, sha256."""
 
     @abstractmethod
     async def begin(self, client: Any, name: str) -> Any:
@@ -280,14 +286,25 @@ class RemoteStorage(Storage):
     @override
     def upload(self, files: Sequence[Upload], progress: Progress | None = None) -> builtins.list[Stored]:
         stored: builtins.list[Stored] = []
+        unchecked: dict[str, CopyOf] = {}
 
         def send(file: Upload) -> Stored:
-            done = upload_in_parts(self, self._name(file.key), file, progress)
+            if isinstance(file.source, CopyOf):
+                source = self._name(file.source.key)
+                known = copy_inside(self, source, self._name(file.key), file.source, progress)
+                done = Stored(file.key, file.source.size, file.source.sha256)
+                if not known:
+                    unchecked[file.key] = file.source
+                    return done
+            else:
+                done = upload_in_parts(self, self._name(file.key), file.key, file.source, progress)
             stored.append(done)
             return done
 
         try:
-            return self.concurrently([functools.partial(send, file) for file in files])
+            sent = self.concurrently([functools.partial(send, file) for file in files])
+            check_sizes(self, unchecked)
+            return sent
         except StorageUnavailable as error:
             error.context["stored"] = [asdict(done) for done in stored]
             raise

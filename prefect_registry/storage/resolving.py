@@ -17,7 +17,7 @@ from typing_extensions import override
 from prefect_registry.clock import Clock, SystemClock
 from prefect_registry.errors import AlreadyExists, NotFound, OutcomeUnknown, StorageError, StorageUnavailable
 from prefect_registry.storage import failures
-from prefect_registry.storage.base import Download, ObjectInfo, Progress, Storage, Stored, Upload
+from prefect_registry.storage.base import CopyOf, Download, ObjectInfo, Progress, Storage, Stored, Upload
 from prefect_registry.storage.wrapper import WrapperStorage
 
 T = TypeVar("T")
@@ -213,11 +213,11 @@ class _NotAgain(Exception):
 
 def _position(file: Upload) -> int | None:
     """Where an open source stands, 0 for what can always be read again, None for what cannot."""
-    if isinstance(file.source, (bytes, Path)):
+    if isinstance(file.source, (bytes, Path, CopyOf)):
         return 0
     return file.source.tell() if file.source.seekable() else None
 
 
 def _rewind(file: Upload, start: int | None) -> None:
-    if start is not None and not isinstance(file.source, (bytes, Path)):
+    if start is not None and not isinstance(file.source, (bytes, Path, CopyOf)):
         file.source.seek(start)
