@@ -51,7 +51,9 @@ def local(folder: str) -> Iterator[Result]:
         rounds=5,
     )
     ratio = 1 / pair.rate
-    yield Result("local: save of a 64 MiB array", ratio, "of writing and hashing its bytes", "at most 1.3", ratio <= 1.3)
+    yield Result(
+        "local: save of a 64 MiB array", ratio, "of writing and hashing its bytes", "at most 1.3", ratio <= 1.3
+    )
     yield from _folder(registry, registry.storage, folder, "local")
 
 
