@@ -1,4 +1,7 @@
-"""A disk of a few pages, which is really full when it is full: a tmpfs that only the process that mounted it sees."""
+"""A disk of a few pages, which is really full when it is full: a tmpfs that only the process that mounted it sees.
+
+And the children that may do such things to themselves.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,12 @@ import ctypes
 import functools
 import multiprocessing
 import os
+import pickle
+import resource
+import signal
 import tempfile
+import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +22,7 @@ import pytest
 
 CLONE_NEWNS, CLONE_NEWUSER = 0x00020000, 0x10000000
 MS_REC, MS_PRIVATE = 1 << 14, 1 << 18
+MS_RDONLY, MS_REMOUNT = 1, 1 << 5
 
 
 def mount(folder: Path, size: str) -> bool:
@@ -28,6 +37,12 @@ def mount(folder: Path, size: str) -> bool:
     if libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None) != 0:
         return False
     return bool(libc.mount(b"tmpfs", os.fsencode(folder), b"tmpfs", 0, f"size={size}".encode()) == 0)
+
+
+def make_read_only(folder: Path) -> None:
+    """Let nobody write to a disk that :func:`mount` made; no file on it may be open for writing."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.mount(b"none", os.fsencode(folder), None, MS_REMOUNT | MS_RDONLY, None) == 0, ctypes.get_errno()
 
 
 @functools.cache
@@ -45,3 +60,59 @@ def need_mounting() -> None:
     """Skip the test, and say so, where no disk can be mounted. What a limit on files shows is shown beside it."""
     if not can_mount():
         pytest.skip("no disk can be mounted here, as root or in a user namespace: a really full one was not tried")
+
+
+def in_child(work: Callable[[], Any]) -> Any:
+    """The result of ``work`` in a forked child, which may do to itself what it likes."""
+    readable, writable = os.pipe()
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            os.close(readable)
+            with os.fdopen(writable, "wb") as pipe:
+                pipe.write(pickle.dumps(work()))
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    os.close(writable)
+    with os.fdopen(readable, "rb") as pipe:
+        data = pipe.read()
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    return pickle.loads(data)
+
+
+def on_a_small_disk(
+    folder: Path, real: bool, work: Callable[[Callable[[], None], Callable[[], None]], Any], size: str = "4m"
+) -> Any:
+    """``work(fill, free)`` where ``folder`` is a disk of its own that ``fill`` fills and ``free`` frees.
+
+    Unless it is to be ``real``, a limit on the size of files does the same to what is written.
+    """
+
+    def child() -> Any:
+        if real:
+            assert mount(folder, size)
+            return work(lambda: fill(folder / "filler"), (folder / "filler").unlink)
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        most = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+        return work(
+            lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, most)),
+            lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most, most)),
+        )
+
+    return in_child(child)
+
+
+def fill(path: Path) -> None:
+    """Write until nothing more fits."""
+    with open(path, "wb", buffering=0) as file:
+        for size in (1 << 20, 1 << 12, 1):
+            try:
+                while True:
+                    file.write(b"x" * size)
+            except OSError:
+                continue

@@ -20,7 +20,7 @@ from prefect_registry.locks import ForkSafeLock
 from prefect_registry.names import path_problems
 from prefect_registry.records.base import text_of
 from prefect_registry.records.datasets import DatasetGeneration, FileEntry
-from prefect_registry.storage.base import Progress, Stored, Upload
+from prefect_registry.storage.base import CopyOf, Progress, Stored, Upload
 from prefect_registry.storage.transfer import opened, pump
 
 if TYPE_CHECKING:
@@ -322,6 +322,8 @@ class DatasetWriter:
 
 
 def _hashed(upload: Upload, progress: Progress | None) -> Stored:
+    if isinstance(upload.source, CopyOf):
+        return Stored(upload.key, upload.source.size, upload.source.sha256)
     with opened(upload.source) as source:
         size, sha256 = pump(source, lambda chunk: None, progress)
     return Stored(upload.key, size, sha256)

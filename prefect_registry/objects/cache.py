@@ -157,9 +157,8 @@ class ObjectCache(CachedFiles):
             first = path_in(self.folder, min(item.sha256 for item in missing)).parent
             first.mkdir(exist_ok=True)
             seconds = min(_WAIT_SECONDS + size / _SLOW_BYTES, _MOST_SECONDS)
-            with turn_at(first / ".lock", seconds, self._clock) as turn:
-                if turn.waited:
-                    missing = self._held(missing, scratch, level, progress)
+            with turn_at(first / ".lock", seconds, self._clock):
+                missing = self._held(missing, scratch, level, progress)  # somebody may have been quicker
                 if not missing:
                     return True
                 targets = [Download(i.key, scratch.new(i.key), i.size, i.sha256) for i in missing]
@@ -235,8 +234,8 @@ class ObjectCache(CachedFiles):
             added = self._added
         if self._counted + added <= self.limit_bytes and added <= self.limit_bytes // _RECOUNT:
             return
-        with turn_at(self.folder / ".lock", 0, self._clock) as turn:
-            if turn.held:
+        with turn_at(self.folder / ".lock", 0, self._clock) as held:
+            if held:
                 counted = evict(self.folder, self.limit_bytes)
                 with self._lock:
                     self._counted, self._added = counted, self._added - added

@@ -19,7 +19,6 @@ from prefect_registry.objects.exporting import exported
 from prefect_registry.objects.payload import StoredPayload
 from prefect_registry.objects.scratch import Scratch
 from prefect_registry.objects.verifying import VerifyLevel
-from prefect_registry.storage import failures
 from prefect_registry.storage.base import Progress, Stored
 from prefect_registry.storage.transfer import digest_of, local_errors
 
@@ -125,13 +124,17 @@ class FilesPayload(StoredPayload):
         try:
             yield
         except NotFound as error:
-            raise self._gone() or self._damaged(error, "it is missing in the store") from error
+            raise self._gone() or self._damaged(self._path_of(error), "it is missing in the store") from error
         except IntegrityError as error:
-            raise self._damaged(error, error.why) from error
+            if "subject" in error.context:
+                raise
+            raise self._damaged(self._path_of(error), error.why) from error
 
-    def _damaged(self, error: RegistryError, why: str) -> IntegrityError:
+    def _path_of(self, error: RegistryError) -> str:
         key = error.context.get("key")
-        path = next((path for path, item in self.files.items() if item.key == key), "a file")
+        return next((path for path, item in self.files.items() if item.key == key), "a file")
+
+    def _damaged(self, path: str, why: str) -> IntegrityError:
         return IntegrityError(
             f"{path} of {self.subject} is damaged: {why}",
             why="Somebody changed the store behind the registry's back",
@@ -157,9 +160,7 @@ class InlinePayload(FilesPayload):
     def read(self, path: str) -> bytes:
         item, data = self._file(path), self._data[path]
         if self.verify is not VerifyLevel.NONE and (len(data), digest_of(data)) != (item.size, item.sha256):
-            raise self._damaged(
-                failures.corrupt("", item.key, ""), "its bytes in the record are not those of its sha256"
-            )
+            raise self._damaged(path, "its bytes in the record are not those of its sha256")
         return data
 
     @override
@@ -168,15 +169,15 @@ class InlinePayload(FilesPayload):
 
     @override
     def local(self, path: str) -> Path:
-        data, item = self.read(path), self._file(path)
+        data = self.read(path)
         with self._lock:
             files = self.mine(self._root).files
-            if item.key not in files:
+            if path not in files:
                 target = self.mine(self._root).new(path)
                 with local_errors(target):
                     target.write_bytes(data)
-                files[item.key] = target
-            return files[item.key]
+                files[path] = target
+            return files[path]
 
     @override
     def _write_to(self, stage: Path) -> None:

@@ -34,8 +34,9 @@ class LocalPayload(FilesPayload):
 
     @override
     def read(self, path: str) -> bytes:
+        item = self._file(path)
         with self.told():
-            return whole(self.storage, self._file(path), self.verify)
+            return whole(self.storage, item, self.verify)
 
     @override
     def open(self, path: str) -> BinaryIO:

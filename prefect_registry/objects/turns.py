@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from prefect_registry.clock import Clock
@@ -18,17 +17,9 @@ except ImportError:  # Windows: nobody waits
 _SHORTEST, _LONGEST = 0.01, 0.25
 
 
-@dataclass(frozen=True)
-class Turn:
-    """``held``: nobody else is known to have it. ``waited``: somebody had it at first."""
-
-    held: bool
-    waited: bool
-
-
 @contextmanager
-def turn_at(path: Path, seconds: float, clock: Clock) -> Iterator[Turn]:
-    """Hold the lock of ``path`` in this block, or go on without it when ``seconds`` have passed.
+def turn_at(path: Path, seconds: float, clock: Clock) -> Iterator[bool]:
+    """Hold the lock of ``path`` in this block, or go on without it when ``seconds`` have passed: False says that.
 
     The system frees the lock when its holder dies. Where there are no locks, everybody has it. The folder must exist,
     and nobody ever removes the file. Raises ``OSError``.
@@ -36,14 +27,13 @@ def turn_at(path: Path, seconds: float, clock: Clock) -> Iterator[Turn]:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         held = _locked(descriptor)
-        waited = not held
         deadline, pause = clock.monotonic() + seconds, _SHORTEST
         while not held and clock.monotonic() < deadline:
             clock.sleep(pause)
             pause = min(2 * pause, _LONGEST)
             held = _locked(descriptor)
         try:
-            yield Turn(held, waited)
+            yield held
         finally:
             _unlock(descriptor)  # closing is not enough: a child that was forked meanwhile has the file open too
     finally:

@@ -100,6 +100,17 @@ class Run:
         """The datasets that this run has begun, in every state."""
         return list(self.registry.datasets(run_id=self.id, kind=kind, newest_first=False))
 
+    def save(self, name: str, obj: Any, **options: Any) -> str:
+        """Save an object in this run; returns its version. Options are those of ``Registry.save``."""
+        return self.registry.save(name, obj, run_id=self.id, **options)
+
+    def load(self, name: str, version: str | None = None, **options: Any) -> Any:
+        """Load an object as this run sees it: what it has saved itself, too. Options are those of ``Registry.load``."""
+        return self.registry.load(name, version, run_id=self.id, **options)
+
+    asave = twin(save)
+    aload = twin(load)
+
     def register_documents(self, docs: Iterable[Doc | Mapping[str, Any]]) -> None:
         """Register documents in this run."""
         self.registry.register_documents(docs, run_id=self.id)

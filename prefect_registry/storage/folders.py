@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import time
 from collections.abc import Iterator
 from contextlib import closing
 
+from prefect_registry.storage.concurrency import in_parallel
 from prefect_registry.storage.names import SortedNames
 from prefect_registry.storage.workspace import TEMPORARY
 
@@ -99,20 +101,29 @@ class Durability:
         self._known.pop(folder, None)
 
     def sync(self, folder: str) -> None:
-        """Make what was just placed in ``folder`` durable, with every ancestor not yet synced, whoever made it."""
-        _sync(folder)
-        while (above := os.path.dirname(folder)) != folder:
-            inode = os.stat(folder).st_ino
-            if self._known.get(folder) != inode:
-                if len(folder) > len(self._root):
-                    _sync(above)
-                else:  # above the root we may not be allowed to, and it is rarely new
-                    with contextlib.suppress(OSError):
-                        _sync(above)
-                if len(self._known) >= _REMEMBERED_FOLDERS:
-                    self._known.clear()
-                self._known[folder] = inode
-            folder = above
+        """Make what was just placed in ``folder`` durable, with every ancestor not yet synced, whoever made it.
+
+        All at the same time: a filesystem with a journal then writes it about once, and not once for each of them.
+        """
+        wanted, learned = [folder], {}
+        below = folder
+        while (above := os.path.dirname(below)) != below:
+            inode = os.stat(below).st_ino
+            if self._known.get(below) != inode:
+                wanted.append(above)
+                learned[below] = inode
+            below = above
+        in_parallel([functools.partial(self._sync, each) for each in wanted], len(wanted))
+        if len(self._known) + len(learned) > _REMEMBERED_FOLDERS:
+            self._known.clear()
+        self._known.update(learned)
+
+    def _sync(self, folder: str) -> None:
+        if len(folder) >= len(self._root):
+            _sync(folder)
+        else:  # above the root we may not be allowed to, and it is rarely new
+            with contextlib.suppress(OSError):
+                _sync(folder)
 
     def prune(self, folder: str) -> None:
         """Remove ``folder`` and those above it, below the root, as far as they are empty."""

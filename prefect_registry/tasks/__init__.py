@@ -23,6 +23,8 @@ from prefect.cache_policies import NO_CACHE
 
 from prefect_registry.datasets.revert import RevertReport
 from prefect_registry.ledger.reaping import CollectReport, ReapReport
+from prefect_registry.objects.saving import OnConflict
+from prefect_registry.objects.versions import LATEST
 from prefect_registry.records.datasets import Mode
 from prefect_registry.records.documents import Doc, DoctagsAsset
 from prefect_registry.records.runs import Publish
@@ -34,14 +36,19 @@ __all__ = [
     "close_run",
     "collect",
     "commit_dataset",
+    "delete_object",
     "emit_event",
     "incident",
     "insert_run",
+    "load_object",
     "reap",
     "register_doctags",
     "register_documents",
+    "restore_object",
     "revert",
     "rollback_dataset",
+    "save_object",
+    "set_alias",
 ]
 
 
@@ -169,6 +176,81 @@ def reap(*, wait: bool = False, registry: RegistryLike | None = None) -> ReapRep
 def collect(dry_run: bool = True, *, registry: RegistryLike | None = None) -> CollectReport:
     """Delete the bytes of what was rolled back. See :meth:`prefect_registry.Registry.collect`."""
     return calls.collect(dry_run, registry)
+
+
+@task(persist_result=False, cache_policy=NO_CACHE)
+def save_object(
+    name: str,
+    obj: Any,
+    *,
+    version: str | None = None,
+    on_conflict: OnConflict | None = None,
+    materializer: str | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    run_id: str | None = None,
+    allow_pickle: bool = False,
+    registry: RegistryLike | None = None,
+) -> str:
+    """Save an object; returns its version. See :meth:`prefect_registry.Registry.save`.
+
+    In a run it is staged and published with it; by itself, it is published at once.
+    """
+    return calls.save_object(name, obj, version, on_conflict, materializer, metadata, run_id, allow_pickle, registry)
+
+
+@task(persist_result=False, cache_policy=NO_CACHE)
+def load_object(
+    name: str,
+    version: str | None = None,
+    *,
+    verify: str = "integrity",
+    lazy: bool = False,
+    output_dir: str | None = None,
+    pin: bool = False,
+    run_id: str | None = None,
+    allow_pickle: bool = False,
+    registry: RegistryLike | None = None,
+) -> Any:
+    """Load an object. See :meth:`prefect_registry.Registry.load`.
+
+    With ``pin``, a retry of the flow run gets the version that the first attempt got.
+    """
+    return calls.load_object(name, version, verify, lazy, output_dir, pin, run_id, allow_pickle, registry)
+
+
+@task(persist_result=False, cache_policy=NO_CACHE)
+def delete_object(
+    name: str,
+    version: str | None = None,
+    *,
+    reason: str | None = None,
+    run_id: str | None = None,
+    registry: RegistryLike | None = None,
+) -> None:
+    """Delete a version of an object, or all. See :meth:`prefect_registry.Registry.delete`."""
+    calls.delete_object(name, version, reason, run_id, registry)
+
+
+@task(persist_result=False, cache_policy=NO_CACHE)
+def restore_object(
+    name: str, version: str | None = None, *, run_id: str | None = None, registry: RegistryLike | None = None
+) -> list[str]:
+    """Take a deletion back; returns which versions. See :meth:`prefect_registry.Registry.restore`."""
+    return calls.restore_object(name, version, run_id, registry)
+
+
+@task(persist_result=False, cache_policy=NO_CACHE)
+def set_alias(
+    name: str,
+    alias: str,
+    version: str = LATEST,
+    *,
+    reason: str | None = None,
+    run_id: str | None = None,
+    registry: RegistryLike | None = None,
+) -> str | None:
+    """Point an alias at a version; returns where it pointed. See :meth:`prefect_registry.Registry.set_alias`."""
+    return calls.set_alias(name, alias, version, reason, run_id, registry)
 
 
 insert_run.on_rollback(calls.roll_back_run)

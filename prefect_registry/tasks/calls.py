@@ -14,6 +14,7 @@ from prefect.transactions import get_transaction
 from prefect_registry.datasets.revert import RevertReport
 from prefect_registry.errors import RegistryError
 from prefect_registry.ledger.reaping import CollectReport, ReapReport
+from prefect_registry.objects.saving import OnConflict
 from prefect_registry.records.datasets import Mode
 from prefect_registry.records.documents import Doc, DoctagsAsset
 from prefect_registry.records.runs import Publish, failure
@@ -132,6 +133,67 @@ def incident(
     """Record an incident."""
     return resolve_registry(registry).incident(
         event, subject_id, error_class, message, run_id=_run_id_or_none(run_id, registry)
+    )
+
+
+def save_object(
+    name: str,
+    obj: Any,
+    version: str | None,
+    on_conflict: OnConflict | None,
+    materializer: str | None,
+    metadata: Mapping[str, Any] | None,
+    run_id: str | None,
+    allow_pickle: bool,
+    registry: RegistryLike | None,
+) -> str:
+    """Save an object."""
+    leave_no_cached_result()
+    return resolve_registry(registry).save(
+        name, obj, version=version, on_conflict=on_conflict, materializer=materializer, metadata=metadata,
+        run_id=_run_id_or_none(run_id, registry), allow_pickle=allow_pickle,
+    )  # fmt: skip
+
+
+def load_object(
+    name: str,
+    version: str | None,
+    verify: str,
+    lazy: bool,
+    output_dir: str | None,
+    pin: bool,
+    run_id: str | None,
+    allow_pickle: bool,
+    registry: RegistryLike | None,
+) -> Any:
+    """Load an object."""
+    return resolve_registry(registry).load(
+        name, version, verify=verify, lazy=lazy, output_dir=output_dir, pin=pin,
+        run_id=_run_id_or_none(run_id, registry), allow_pickle=allow_pickle,
+    )  # fmt: skip
+
+
+def delete_object(
+    name: str, version: str | None, reason: str | None, run_id: str | None, registry: RegistryLike | None
+) -> None:
+    """Delete an object."""
+    leave_no_cached_result()
+    resolve_registry(registry).delete(name, version, reason=reason, run_id=_run_id_or_none(run_id, registry))
+
+
+def restore_object(name: str, version: str | None, run_id: str | None, registry: RegistryLike | None) -> list[str]:
+    """Take a deletion back."""
+    leave_no_cached_result()
+    return resolve_registry(registry).restore(name, version, run_id=_run_id_or_none(run_id, registry))
+
+
+def set_alias(
+    name: str, alias: str, version: str, reason: str | None, run_id: str | None, registry: RegistryLike | None
+) -> str | None:
+    """Move an alias."""
+    leave_no_cached_result()
+    return resolve_registry(registry).set_alias(
+        name, alias, version, reason=reason, run_id=_run_id_or_none(run_id, registry)
     )
 
 

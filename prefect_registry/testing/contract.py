@@ -22,6 +22,7 @@ from prefect_registry.testing.contracts.concurrency import (  # noqa: E402
     ConcurrencyContract,
     FaceContract,
 )
+from prefect_registry.testing.contracts.copies import CopyContract  # noqa: E402
 from prefect_registry.testing.contracts.documents import DocumentContract, KeyContract  # noqa: E402
 from prefect_registry.testing.contracts.files import FileContract  # noqa: E402
 from prefect_registry.testing.contracts.listings import ListingContract  # noqa: E402
@@ -40,6 +41,7 @@ class StorageContract(
     KeyContract,
     ListingContract,
     FileContract,
+    CopyContract,
     ConcurrencyContract,
     AnswerContract,
     FaceContract,

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-Fault = Literal["reset", "timeout", "500", "503", "503 before", "reset before", "403", "slow"]
+Fault = Literal["reset", "timeout", "500", "503", "503 before", "reset before", "403", "501", "slow"]
 FAULTS_AFTER_SUCCESS: tuple[Fault, ...] = ("reset", "timeout", "500", "503")
 FAULTS_BEFORE: tuple[Fault, ...] = ("503 before", "reset before")
 
@@ -156,9 +156,10 @@ class _Connection(socketserver.StreamRequestHandler):
         fault = proxy.fault_for(request)
         if fault == "reset before":
             self._reset()
-        if fault in ("503 before", "403"):
-            denied = _GOOGLE_DENIES if _is_google(request) else _xml("AccessDenied")
-            self._answer(int(fault[:3]), [], _xml("SlowDown") if fault == "503 before" else denied, request)
+        if fault in ("503 before", "403", "501"):
+            refused = {"503 before": _xml("SlowDown"), "501": _xml("NotImplemented"), "403": _xml("AccessDenied")}
+            body = _GOOGLE_DENIES if fault == "403" and _is_google(request) else refused[fault]
+            self._answer(int(fault[:3]), [], body, request)
             return
         if fault == "slow":
             proxy.stall()

@@ -21,7 +21,7 @@ from prefect_registry.ids import IdFactory
 from prefect_registry.ledger.ledger import Ledger
 from prefect_registry.ledger.store import LedgerSettings, Store
 from prefect_registry.records.runs import Holder
-from prefect_registry.storage.base import Download, ObjectInfo, Storage, Stored, Upload
+from prefect_registry.storage.base import CopyOf, Download, ObjectInfo, Storage, Stored, Upload
 from prefect_registry.storage.memory import MemoryStorage
 from prefect_registry.storage.resolving import ResolvingStorage
 
@@ -138,10 +138,11 @@ class ScheduledStorage(Storage):
     def upload(self, files: Sequence[Upload], progress: Any = None) -> list[Stored]:
         stored = []
         for file in files:
-            assert isinstance(file.source, bytes)
-            self._send("upload", file.key, file.source)
-            self._inner.put(file.key, file.source)
-            stored.append(Stored(file.key, len(file.source), hashlib.sha256(file.source).hexdigest()))
+            data = self._inner.get(file.source.key) if isinstance(file.source, CopyOf) else file.source
+            assert isinstance(data, bytes)
+            self._send("upload", file.key, data)
+            self._inner.put(file.key, data)
+            stored.append(Stored(file.key, len(data), hashlib.sha256(data).hexdigest()))
         return stored
 
     def download(self, files: Sequence[Download], progress: Any = None) -> None:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import os
-import pickle
-import resource
 import shutil
-import signal
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator
@@ -18,7 +15,7 @@ import pyarrow.dataset
 import pyarrow.parquet
 import pytest
 from registry_support import FAST, assert_tells, doc, keys, numbers, publish, rows, write
-from small_disk import mount, need_mounting
+from small_disk import in_child, need_mounting, on_a_small_disk
 
 from prefect_registry import Registry
 from prefect_registry.errors import (
@@ -36,29 +33,6 @@ from prefect_registry.testing.faults import FaultyStorage, error_before, lost_an
 from prefect_registry.testing.servers import Server, free_ports
 
 NOBODY = 65_534
-
-
-def in_child(work: Callable[[], Any]) -> Any:
-    """The result of ``work`` in a forked child, which may do to itself what it likes."""
-    readable, writable = os.pipe()
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            os.close(readable)
-            with os.fdopen(writable, "wb") as pipe:
-                pipe.write(pickle.dumps(work()))
-            code = 0
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(code)
-    os.close(writable)
-    with os.fdopen(readable, "rb") as pipe:
-        data = pipe.read()
-    _, status = os.waitpid(child, 0)
-    assert os.waitstatus_to_exitcode(status) == 0
-    return pickle.loads(data)
 
 
 def error_of(work: Callable[[], object]) -> RegistryError | None:
@@ -164,37 +138,6 @@ def test_what_may_not_be_read_is_denied_and_not_absent(readable_folder: Path) ->
 
 
 # -- a disk that is full ---------------------------------------------------------------------------------------------
-
-
-def on_a_small_disk(folder: Path, real: bool, work: Callable[[Callable[[], None], Callable[[], None]], Any]) -> Any:
-    """``work(fill, free)`` where ``folder`` is a disk of its own that ``fill`` fills and ``free`` frees.
-
-    Unless it is to be ``real``, a limit on the size of files does the same to what is written.
-    """
-
-    def child() -> Any:
-        if real:
-            assert mount(folder, "4m")
-            return work(lambda: fill(folder / "filler"), (folder / "filler").unlink)
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        most = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
-        return work(
-            lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, most)),
-            lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most, most)),
-        )
-
-    return in_child(child)
-
-
-def fill(path: Path) -> None:
-    """Write until nothing more fits."""
-    with open(path, "wb", buffering=0) as file:
-        for size in (1 << 20, 1 << 12, 1):
-            try:
-                while True:
-                    file.write(b"x" * size)
-            except OSError:
-                continue
 
 
 @pytest.mark.parametrize("real", [True, False], ids=["disk", "limit"])

@@ -15,6 +15,7 @@ from prefect_registry.errors import (
     IntegrityError,
 )
 from prefect_registry.storage.base import (
+    CopyOf,
     Download,
     Storage,
     Upload,
@@ -26,7 +27,7 @@ class FileContract(ContractSettings):
     """Uploads and downloads."""
 
     def test_upload_and_download(self, storage: Storage, tmp_path: Path) -> None:
-        """Files of every size and kind of source arrive whole, with size and sha256 of what was sent."""
+        """Files of every size and kind of source arrive whole, with their size and sha256; so does a copy of one."""
         contents = {
             "large": os.urandom(self.part_bytes + 1),
             "small": b"abc",
@@ -55,6 +56,9 @@ class FileContract(ContractSettings):
         assert sum(progress) == sum(len(data) for data in contents.values())
         storage.download([Download("up/large", tmp_path / "unchecked")])
         assert (tmp_path / "unchecked").read_bytes() == contents["large"]
+        (copy,) = storage.upload([Upload("copied", CopyOf("up/large", stored[0].size, stored[0].sha256))])
+        storage.download([Download("copied", tmp_path / "copied", copy.size, copy.sha256)])
+        assert (tmp_path / "copied").read_bytes() == contents["large"]
 
     def test_upload_of_a_stream(self, storage: Storage) -> None:
         """A stream of unknown length that gives a little at a time is stored whole."""
