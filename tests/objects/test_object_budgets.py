@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 
 import pytest
@@ -199,7 +199,7 @@ def test_listing_the_versions_of_an_object_is_a_page_per_thousand(bench: Bench) 
 
 
 @pytest.fixture
-def counted(seaweedfs: Server, seaweedfs_proxy: Proxy) -> Iterator[tuple[Registry, Callable[[Call], list[str]]]]:
+def counted(seaweedfs: Server, seaweedfs_proxy: Proxy) -> tuple[Registry, Callable[[Call], list[str]]]:
     """A registry on S3, and what of each call a proxy before the server has seen."""
     server = seaweedfs.through(seaweedfs_proxy.endpoint)
     registry = Registry(
@@ -212,7 +212,7 @@ def counted(seaweedfs: Server, seaweedfs_proxy: Proxy) -> Iterator[tuple[Registr
         call()
         return sorted(method if "list-type=2" not in path else "LIST" for method, path in seaweedfs_proxy.requests)
 
-    yield registry, requests
+    return registry, requests
 
 
 @pytest.mark.server
