@@ -22,6 +22,7 @@ class RegistryMapping(RegistryObjects):
         """The object of that name. Raises ``RegistryObjectNotFound``, which is a ``KeyError``; damage is no such."""
         return self.load(key)
 
+    @nothing_published
     def __setitem__(self, key: str | list[str], value: Any) -> None:
         """Save an object; in a mutable registry over what is there."""
         overwrite = self.parts.objects.settings.fixed().mutable

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Callable
 from pathlib import Path
 
 import hypothesis.strategies as st
@@ -15,21 +16,31 @@ from prefect_registry.objects.errors import RegistryObjectNotFound
 from prefect_registry.objects.versions import LARGEST_NUMBER, Version, Wanted
 
 HOSTILE = [
-    "/abs", "//abs", "../esc", "a/../../esc", ".", "..", "...", "a/b", "p/q/r", "a/", "/", "\\", "..\\esc", "C:\\x", "C:x",
-    "my_meta_model", "x%3Ay", "x:y", "a*", "a?", "[a]", "a/1.0.0", "a/1", "a|b", "~", "$HOME", "`id`", "a;b", "a&b=c",
+    "/abs", "//abs", "../esc", "a/../../esc", ".", "..", "...", "a/b", "p/q/r", "a/", "/", "\\", "..\\esc", "C:\\x",
+    "C:x", "my_meta_model", "x%3Ay", "x:y", "a*", "a?", "[a]", "a/1.0.0", "a/1", "a|b", "~", "$HOME", "`id`", "a;b",
+    "a&b=c",
     "-rf", "--", "é", "é", "É", "CASE", "case", "Case", "con", "CON", "nul.txt", "aux", "COM1", "lpt9.tar", "a.", ".a",
     "name with spaces", "日本語", "😀", "%", "%h", "%2F", "%2e%2e", "_manifest-x", "latest", "1", "1.0.0", "v2", "None",
     "cells", "object", "registry.json", "end.json", "0000000000.json", "n" * 200, "n" * 2_000, "é" * 2_000, "a" * 180,
     "a" * 181, "x" * 179 + "é", "ﬁ", "İ", "ß", "ẞ", "\u200b", "a\u202eb", "<script>", "'; DROP TABLE", '"', "'",
     "{}", "a#b", "a+b", "a=b", "a,b", "!", "a^b",
 ]  # fmt: skip
-REFUSED = ["", " ", " a", "a ", "\t", "a\nb", "a\x00b", "a\x7f", "a\x85b", "\ud800", "n" * 2_001, "a@", "@1", "a@b@c", 7,
-           None, b"a", ["a", 7]]  # fmt: skip
+REFUSED = ["", " ", " a", "a ", "\t", "a\nb", "a\x00b", "a\x7f", "a\x85b", "\ud800", "n" * 2_001, "a@", "@1", "a@b@c",
+           7, None, b"a", ["a", 7]]  # fmt: skip
 
 
 def tree(folder: Path, besides: Path) -> dict[str, int]:
     """Everything around the root of a registry."""
     return {str(p): p.lstat().st_size for p in sorted(folder.rglob("*")) if besides not in (p, *p.parents)}
+
+
+def refusal_of(call: Callable[[], object]) -> InvalidInput | None:
+    """The error of a call that is refused."""
+    try:
+        call()
+    except InvalidInput as error:
+        return error
+    return None
 
 
 @pytest.fixture
@@ -115,14 +126,15 @@ def test_any_text_is_a_name_that_round_trips_or_is_refused(names: list[str]) -> 
     registry = Registry(f"memory://names-{abs(hash(tuple(names)))}", version_objects=True)
     kept = []
     for name in names:
-        try:
-            wanted = Wanted.of(name)
-        except InvalidInput as error:
+        refusal = refusal_of(lambda name=name: Wanted.of(name))  # type: ignore[misc]
+        if refusal is not None:
             assert "@" in name or name != name.strip() or any(unicodedata.category(c) in ("Cc", "Cs") for c in name)
-            assert error.why
+            assert refusal.why
             continue
         if "@" in name:
-            assert (wanted.name, True) == (name.partition("@")[0], bool(wanted.version or wanted.alias or wanted.latest))
+            wanted = Wanted.of(name)
+            assert wanted.name == name.partition("@")[0]
+            assert wanted.version or wanted.alias or wanted.latest
             continue
         registry.save(name, {"is": name})
         kept.append(name)
@@ -143,10 +155,9 @@ def test_any_text_is_an_alias_that_round_trips_or_is_refused(alias: str) -> None
     registry = Registry("memory://aliases", version_objects=True)
     if "m" not in registry:
         registry.save("m", 0)
-    try:
-        registry.set_alias("m", alias, "1")
-    except InvalidInput as error:
-        assert error.why
+    refusal = refusal_of(lambda: registry.set_alias("m", alias, "1"))
+    if refusal is not None:
+        assert refusal.why
         return
     assert registry.aliases("m")[alias] == "1"
     assert registry.load(f"m@{alias}") == registry.load("m", alias) == 0
@@ -174,7 +185,7 @@ def test_versions_are_ordered_as_numbers_and_survive_their_text(
 @given(st.text(max_size=12) | st.from_regex(r"\A[vV]?[0-9. +_-]{1,12}\Z"))
 @example("1.2.3.4")
 @example("1.0.0-alpha")
-@example("٥")
+@example("\u0665")
 @example("1_0")
 @example("+6")
 @example(" 4 ")
@@ -182,12 +193,12 @@ def test_versions_are_ordered_as_numbers_and_survive_their_text(
 @example(f"{LARGEST_NUMBER + 1}")
 def test_any_text_is_a_version_or_is_refused_by_its_name(text: str) -> None:
     """One to three numbers of plain digits, and nothing else."""
-    try:
-        version = Version.parse(text)
-    except InvalidInput as error:
-        assert repr(text)[:20] in error.what
+    refusal = refusal_of(lambda: Version.parse(text))
+    if refusal is not None:
+        assert repr(text)[:20] in refusal.what
         assert Version.of_key(text) is None
         return
+    version = Version.parse(text)
     given_ = text.lower().removeprefix("v").split(".")
     assert [int(n) for n in given_] == list(version.numbers[: len(given_)])
     assert all(n.isascii() and n.isdigit() for n in given_)
