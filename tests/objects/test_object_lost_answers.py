@@ -12,9 +12,13 @@ from prefect_registry import Registry
 from prefect_registry.clock import SystemClock
 from prefect_registry.errors import AlreadyExists, RegistryError, StorageError
 from prefect_registry.storage.memory import MemoryStorage
+from prefect_registry.storage.remote import RemoteStorage
 from prefect_registry.storage.resolving import ResolvingStorage
 from prefect_registry.testing.counting import CountingStorage
 from prefect_registry.testing.faults import Fault, FaultyStorage, error_before, lost_answer
+from prefect_registry.testing.proxies import Proxy, first_conditional_writes
+from prefect_registry.testing.proxies import Fault as ProxyFault
+from prefect_registry.testing.servers import Server
 
 LARGE = b"x" * 20_000
 
@@ -192,3 +196,31 @@ def test_whoever_is_cut_off_from_the_store_is_told_what_is_true(name: str, lande
             assert now["values"] == new["values"], f"create {n}: told yes"
         assert isinstance(cut.error, StorageError)
     assert None not in told
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("fault", ["reset", "503", "503 before"])
+@pytest.mark.parametrize("kind", ["seaweedfs", "fake_gcs"])
+def test_every_create_loses_its_answer_on_a_real_server(kind: str, fault: ProxyFault, request: Any) -> None:
+    """One of everything, through a proxy that spoils the first answer to each conditional write there is."""
+    server: Server = request.getfixturevalue(kind)
+    proxy: Proxy = request.getfixturevalue(f"{kind}_proxy")
+    raw = server.through(proxy.endpoint).storage()
+    assert isinstance(raw, RemoteStorage)
+    raw.read_seconds = 0.5
+    storage = ResolvingStorage(raw, first_delay=0.02)
+    proxy.fail_next(fault, times=1_000, which=first_conditional_writes())
+    registry = Registry(storage, heartbeats=False, version_objects=True, mutable=True, use_cache=False)
+
+    assert [registry.save("m", n) for n in range(2)] == ["1", "2"]
+    assert registry.save("m", LARGE) == "3"
+    assert registry.save("m", "given", version="2.1") == "2.1"
+    assert registry.save("m", "over", version="1", on_conflict="overwrite") == "1"
+    registry.set_alias("m", "best", "2.1")
+    registry.delete("m@2")
+    with registry.run("r") as run:
+        assert registry.save("m", "of a run", run_id=run.id) == "4"
+    reader = Registry(server.url(storage.url.rpartition("/")[2]), storage_options=server.storage_options, create=False)
+    assert reader.list_versions("m") == ["1", "2.1", "3", "4"]
+    assert [reader.load("m", v) for v in ("1", "best", "3", "latest")] == ["over", "given", LARGE, "of a run"]
+    assert len(proxy.seen) >= 12
