@@ -137,6 +137,17 @@ def test_loading_a_known_version_is_one_round_trip_and_the_latest_two(bench: Ben
     assert bench.cost(lambda: newcomer.load("o@best")) == (2, 2)
 
 
+def test_a_new_process_reads_the_settings_of_objects_beside_what_it_loads() -> None:
+    """What it loads is in one round trip all the same; before its first save it reads them."""
+    bench = Bench()
+    bench.registry.save("o", 1)
+    newcomer = Registry(ResolvingStorage(bench.counting), heartbeats=False, use_cache=False)
+    assert bench.cost(lambda: newcomer.load("o@1")) == (3, 1)
+    another = Registry(ResolvingStorage(bench.counting), heartbeats=False, use_cache=False)
+    another.ledger.store.know_time()
+    assert bench.cost(lambda: another.save("o", 2, version="7")) == (3, 2)
+
+
 def test_loading_files_is_one_round_trip_more_and_one_for_a_new_decision(bench: Bench) -> None:
     """Listing beside record, the decision of its run (once for all that it has published), the data."""
     bench.registry.save("o", of_size(LARGE))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import Context
 from pathlib import Path
 from typing import Any
 
@@ -440,6 +441,44 @@ def test_57_and_58_a_registry_is_used_as_a_mapping(mutable: Registry) -> None:
     mutable.clear()
     assert len(mutable) == 0
     assert mutable.restore("d") == ["d@1"]
+
+
+def test_a_batch_belongs_to_the_run_around_it(versioned: Registry) -> None:
+    """It is saved by several threads, and published by one decision."""
+    reader = Registry(versioned.url)
+    with versioned.run("batch"):
+        assert versioned.save(["a", "b", "c"], [1, LARGE, 3]).results == ["1", "1", "1"]
+        versioned["d"] = 4
+        assert versioned.load(["a", "b", "d"]).results == [1, LARGE, 4]
+        assert versioned.list_objects() == list("abcd")
+        assert Context().run(reader.list_objects) == []
+    assert reader.list_objects() == list("abcd")
+    with pytest.raises(ZeroDivisionError), versioned.run("bad"):
+        versioned.delete(["a", "b"])
+        versioned.save(["a", "e"], [5, 6])
+        assert versioned.list_objects_and_versions() == {"a": ["2"], "c": ["1"], "d": ["1"], "e": ["1"]}
+        raise ZeroDivisionError
+    assert reader.list_objects_and_versions() == {n: ["1"] for n in "abcd"}
+
+
+def test_the_one_version_of_an_object_can_be_deleted_and_saved_anew(plain: Registry) -> None:
+    """Where there are no versions there are no numbers to be used twice."""
+    plain.save("m", 1)
+    plain.delete("m")
+    assert plain.save("m", 2) == "1"
+    assert plain.load("m") == 2
+    with pytest.raises(RegistryVersionConflict):
+        plain.save("m", 1)
+    with pytest.raises(InvalidInput, match="keeps one version"):
+        plain.save("m", 1, version="2")
+    assert not plain.has_object("m", "2")
+    assert plain.restore("m") == []
+
+
+def test_of_two_that_set_a_default_one_has_it(plain: Registry) -> None:
+    """And both are told which."""
+    found = at_once([lambda n=n: Registry(plain.url).setdefault("m", n) for n in range(8)])
+    assert set(found) == {plain["m"]}
 
 
 def test_a_key_error_is_never_about_anything_else(plain: Registry) -> None:

@@ -16,8 +16,8 @@ from prefect_registry.storage.remote import RemoteStorage
 from prefect_registry.storage.resolving import ResolvingStorage
 from prefect_registry.testing.counting import CountingStorage
 from prefect_registry.testing.faults import Fault, FaultyStorage, error_before, lost_answer
-from prefect_registry.testing.proxies import Proxy, first_conditional_writes
 from prefect_registry.testing.proxies import Fault as ProxyFault
+from prefect_registry.testing.proxies import Proxy, first_conditional_writes
 from prefect_registry.testing.servers import Server
 
 LARGE = b"x" * 20_000
