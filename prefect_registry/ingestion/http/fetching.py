@@ -290,8 +290,7 @@ class _Download:
 
 def _digest(request: HttpRequest) -> str:
     """Tells apart what is asked for, without its secrets: a part that is stored is of the same source."""
-    asked = [request.url, sorted(request.headers), request.sha256, request.md5]
-    return hashlib.sha256(orjson.dumps(asked)).hexdigest()
+    return hashlib.sha256(orjson.dumps([request.url, sorted(request.headers)])).hexdigest()
 
 
 def _retry_after(text: str | None, now: datetime) -> float | None:

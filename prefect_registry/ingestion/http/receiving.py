@@ -102,9 +102,9 @@ class Body:
         while left and (piece := file.read(min(left, _READ_BYTES))):
             self._take(piece)
             left -= len(piece)
-        whole = self._sha256.copy()
-        whole.update(file.read(1))
-        if left or whole.hexdigest() != part.sha256:
+        whole, last = self._sha256.copy(), file.read(1)
+        whole.update(last)
+        if left or not last or whole.hexdigest() != part.sha256:
             self._reset()
             return False
         self.received, self.total, self.validators = part.received - 1, part.total, part.validators
