@@ -83,6 +83,19 @@ def test_the_reference_is_what_the_code_says(name: str) -> None:
     assert written == generator()[name](), "run: python docs/generate.py"
 
 
+def test_every_error_is_documented() -> None:
+    """Each class of the package that is an error of the registry has a row, wherever it is defined; each kind is one's."""
+    source = "\n".join(p.read_text("utf-8") for p in (ROOT / "prefect_registry").rglob("*.py"))
+    names = {"RegistryError"}
+    while found := set(re.findall(rf"^class (\w+)\((?:.*\b)?(?:{'|'.join(names)})\b.*\):", source, re.M)) - names:
+        names |= found
+    assert {"TimeLimitExceeded", "LockFileError"} <= names, "the search finds none of what it is for"
+    page = (ROOT / "docs" / "reference" / "errors.md").read_text("utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| `(\w+)` \|", page, re.M)
+    assert sorted(name for name, _ in rows) == sorted(n for n in names if not n.startswith("_"))
+    assert len({kind for _, kind in rows}) == len(rows)
+
+
 def test_every_command_in_the_documentation_exists() -> None:
     """A command line in a page names a command and options that there are."""
     known = (ROOT / "docs" / "reference" / "cli.md").read_text("utf-8")
