@@ -369,4 +369,5 @@ class Processor:
             self.report.changes.append(
                 Change(job.collection, job.id, task.order if task is not None else None, was, subject.status, told)
             )
-            job.ingestion.tell_progress(job)
+            if subject.status == Status.COMPLETED:
+                job.ingestion.tell_progress(job)

@@ -84,7 +84,7 @@ def test_the_reference_is_what_the_code_says(name: str) -> None:
 
 
 def test_every_error_is_documented() -> None:
-    """Each class of the package that is an error of the registry has a row, wherever it is defined; each kind is one's."""
+    """Each class that is an error of the registry has a row, wherever it is defined, and a kind of its own."""
     source = "\n".join(p.read_text("utf-8") for p in (ROOT / "prefect_registry").rglob("*.py"))
     names = {"RegistryError"}
     while found := set(re.findall(rf"^class (\w+)\((?:.*\b)?(?:{'|'.join(names)})\b.*\):", source, re.M)) - names:
