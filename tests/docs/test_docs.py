@@ -19,7 +19,7 @@ PAGES = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", ROOT / "CONTRIBUTING.md",
 FENCE = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.M | re.S)
 NOT_RUN = {
     "README.md": 1,  # the sketch on top: read_month is the reader's own
-    "docs/how-to/publish-on-a-schedule.md": 1,  # a deployment of the reader's
+    "docs/how-to/publish-on-a-schedule.md": 2,  # a deployment and a service of the reader's
     "docs/how-to/schedule-ingestion.md": 1,  # serves for ever
     "docs/how-to/test-your-flows.md": 1,  # a test of the reader's project
     "docs/how-to/move-an-existing-flow.md": 2,  # Spark and dbt
