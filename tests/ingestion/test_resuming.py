@@ -23,7 +23,7 @@ from prefect_registry.ingestion import Ingestion, Status
 from prefect_registry.ingestion.http import Fetched, HttpRequest, Limits, NotModified, Validators, fetch
 from prefect_registry.ingestion.http.problems import ChecksumMismatch, SourceUnavailable
 from prefect_registry.ingestion.http.receiving import MARK_BYTES
-from prefect_registry.ingestion.http.scratch import Scratch, drop_scratch, scratch_of, sweep_scratch
+from prefect_registry.ingestion.http.scratch import Part, Scratch, drop_scratch, scratch_of, sweep_scratch
 
 ROWS = 60_000
 FILE = b"n,day\n" + b"".join(b"%06d,2013-01-01\n" % n for n in range(ROWS))
@@ -55,6 +55,13 @@ def state(cache: Path) -> dict[str, Any]:
     """What is recorded of the one download that there is."""
     (file,) = (cache / "downloads").rglob("state.json")
     return dict(json.loads(file.read_bytes())["part"])
+
+
+def left_in(scratch: Scratch) -> None:
+    """A byte, and the record of it."""
+    scratch.file.write_bytes(b"x")
+    digest = hashlib.sha256(b"x").hexdigest()
+    scratch.record("x", Part(url="x", received=1, sha256=digest, total=2, validators=Validators(etag='"1"')))
 
 
 def flip(file: Path) -> None:
@@ -95,7 +102,7 @@ def test_a_manager_that_is_killed_in_mid_download(
     place.ingestion.create_job("p")
     with managers(tmp_path / "store", 1) as (process,):
         deadline = seconds.monotonic() + 60
-        while not any(name == "state.json" for name in stored(cache)):
+        while not any((cache / "downloads").rglob("state.json")):
             assert seconds.monotonic() < deadline
             seconds.sleep(0.02)
         process.send_signal(signal.SIGKILL)
@@ -163,12 +170,14 @@ def test_jobs_that_end_elsewhere_leave_nothing(place: Place, site: Server, cache
     place.ingestion.tick()
     for task in ("p/2/1", "q/1/1"):
         with scratch_of(*where, task) as scratch:
-            scratch.file.write_bytes(b"x")
+            left_in(scratch)
             scratch.keep = True
+    (next((cache / "downloads").iterdir()) / "whose maker was killed").mkdir()
     with scratch_of(*where, "r/1/1") as held:
         held.file.write_bytes(b"x")
         place.ingestion.tick()
         assert held.file.exists(), "somebody works in it"
+        assert len(list(held.folder.parent.iterdir())) == 3
         assert len(list((cache / "downloads").rglob("download"))) == 3, "p/1 goes on, and p/2 is the next one"
     run = place.ingestion.jobs("p")[0]
     place.ingestion.pause("p", True)
@@ -287,9 +296,12 @@ def test_bytes_behind_what_was_recorded_are_dropped(folder: Folder, cache: Path)
 
 
 @pytest.mark.parametrize("headers", [{}, {"ETag": 'W/"1"'}, {"ETag": '"1"', "Accept_Ranges": "none"}], ids=str)
-def test_nothing_is_gone_on_with_without_a_strong_validator(folder: Folder, headers: dict[str, str]) -> None:
-    """What nobody can prove to be the same file is asked for whole."""
+def test_nothing_is_gone_on_with_without_a_strong_validator(
+    folder: Folder, cache: Path, headers: dict[str, str]
+) -> None:
+    """What nobody can prove to be the same file is not kept, and asked for whole."""
     folder.breaks_off(**headers)
+    assert stored(cache) == {}
     folder.site.pages["/f"] = lambda request: request.ranged(FILE, **headers)
     assert folder.got().found == 0
     assert folder.asked == [None, None]
@@ -348,11 +360,11 @@ def test_two_at_once(folder: Folder, cache: Path) -> None:
 def test_what_stays(folder: Folder, cache: Path, error: BaseException, stays: bool) -> None:
     """What came stays for a failure that is expected to pass, and for a process that ends; unpacked members never."""
     with pytest.raises(type(error)), folder.scratch() as scratch:
-        scratch.file.write_bytes(b"x")
+        left_in(scratch)
         (scratch.folder / "unpacked").mkdir()
         (scratch.folder / "unpacked" / "a").write_bytes(b"x")
         raise error
-    assert sorted(stored(cache)) == (["download", "lock"] if stays else [])
+    assert sorted(stored(cache)) == (["download", "lock", "state.json"] if stays else [])
     assert not list((cache / "downloads").rglob("unpacked"))
     drop_scratch("reg", "memory://x", "p/1/1")
     assert stored(cache) == {}

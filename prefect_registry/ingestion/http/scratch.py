@@ -94,8 +94,8 @@ def scratch_of(registry_id: str, root: str, task: str) -> Iterator[Scratch]:
     """The folder of a task, for this block alone.
 
     It stays when the block is left by a failure that is expected to pass, or by something that ends the process; else
-    it is removed, unless ``keep`` is set. While somebody else holds it, or where there are no locks or no cache folder,
-    it is a temporary folder, which never stays.
+    it is removed, unless ``keep`` is set; and it is removed when nothing is recorded of what it holds. While somebody
+    else holds it, or where there are no locks or no cache folder, it is a temporary folder, which never stays.
     """
     folder = _store_folder(registry_id, root) / _key(task)
     held = _taken(folder, task)
@@ -114,7 +114,7 @@ def scratch_of(registry_id: str, root: str, task: str) -> Iterator[Scratch]:
         keep = False
         raise
     finally:
-        if keep:
+        if keep and (folder / _STATE).exists():
             _clear(folder, {_LOCK, _STATE, _FILE})
             os.close(held)
         else:
@@ -135,9 +135,16 @@ def sweep_scratch(registry_id: str, root: str, goes_on: Callable[[str], bool]) -
     with suppress(OSError), os.scandir(_store_folder(registry_id, root)) as entries:
         for entry in entries:
             with suppress(OSError):
-                task = Path(entry.path, _LOCK).read_bytes()[:_LONGEST_ID_BYTES].decode("utf-8", "replace")
-                if not goes_on(task):
+                if not goes_on(_task_of(Path(entry.path))):
                     _drop(Path(entry.path))
+
+
+def _task_of(folder: Path) -> str:
+    """The task whose folder it is; nobody's, if who made it or removed it was killed in between."""
+    try:
+        return (folder / _LOCK).read_bytes()[:_LONGEST_ID_BYTES].decode("utf-8", "replace")
+    except FileNotFoundError:
+        return ""
 
 
 def _store_folder(registry_id: str, root: str) -> Path:
@@ -151,6 +158,7 @@ def _key(task: str) -> str:
 
 def _taken(folder: Path, task: str) -> int | None:
     """The lock of a folder, which is made if it is not there; None when it is not to be had."""
+    held = None
     try:
         for _ in range(3):  # whoever removes it at this moment leaves a lock file that is no more
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -162,6 +170,8 @@ def _taken(folder: Path, task: str) -> int | None:
                 return held
     except OSError as error:
         log.info("The download of %s is not kept: %s", task, error)
+        if held is not None:
+            os.close(held)
     return None
 
 
@@ -180,7 +190,7 @@ def _clear(folder: Path, but: set[str]) -> None:
 
 def _drop(folder: Path) -> None:
     with suppress(OSError):
-        held = lock_file(folder / _LOCK, create=False)
+        held = lock_file(folder / _LOCK, create=True)
         if held is not None:
             _remove(folder, held)
 
