@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import importlib
 import inspect
 import json
 import os
+import pkgutil
 import re
 import subprocess
 import sys
@@ -235,19 +237,48 @@ Nothing of a run that was rolled back is visible, except what `publish="on_commi
 """
 
 
+def all_errors() -> dict[str, list[type]]:
+    """Every error of the package, by the module that users import it from."""
+    import prefect_registry
+    from prefect_registry.errors import RegistryError
+
+    for module in pkgutil.walk_packages(prefect_registry.__path__, "prefect_registry."):
+        if not module.name.startswith("prefect_registry.testing") and not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    found: dict[str, list[type]] = {"prefect_registry.errors": []}
+    todo = [RegistryError]
+    while todo:
+        cls = todo.pop(0)
+        todo += cls.__subclasses__()
+        if cls.__module__.partition(".")[0] == "prefect_registry" and not cls.__name__.startswith("_"):
+            known = found.setdefault(_home(cls), [])
+            known += [cls] if cls not in known else []
+    own = list(vars(sys.modules["prefect_registry.errors"]).values())
+    found["prefect_registry.errors"].sort(key=own.index)
+    return {home: classes for home, classes in found.items() if classes}
+
+
+def _home(cls: type) -> str:
+    """The outermost module that has a class; ``errors`` for what is there."""
+    parts = cls.__module__.split(".")
+    names = [".".join(parts[:n]) for n in range(1, len(parts) + 1)]
+    return next(name for name in names if getattr(sys.modules[name], cls.__name__, None) is cls)
+
+
 def errors() -> Iterator[str]:
     """The tree of errors."""
-    import prefect_registry.errors as module
     from prefect_registry.cli.output import EXIT_CODES, NOT_DONE
 
-    yield "| error | kind | bases | meaning | what usually helps | exit code |\n|---|---|---|---|---|---|"
-    for name, cls in vars(module).items():
-        if isinstance(cls, type) and issubclass(cls, module.RegistryError):
+    for home, classes in all_errors().items():
+        if home != "prefect_registry.errors":
+            yield f"Those of `{home}`:\n"
+        yield "| error | kind | bases | meaning | what usually helps | exit code |\n|---|---|---|---|---|---|"
+        for cls in classes:
             bases = ", ".join(f"`{b.__name__}`" for b in cls.__bases__)
             meaning = " ".join(_doc(cls).split("\n\n")[0].split())
             code = next((code for family, code in EXIT_CODES.items() if issubclass(cls, family)), NOT_DONE)
-            yield f"| `{name}` | `{cls.kind}` | {bases} | {meaning} | {cls.usual_todo}. | {code} |"
-    yield ""
+            yield f"| `{cls.__name__}` | `{cls.kind}` | {bases} | {meaning} | {cls.usual_todo}. | {code} |"
+        yield ""
 
 
 def settings() -> Iterator[str]:

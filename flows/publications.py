@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import Any, cast
 
 from prefect import flow, get_run_logger
-from prefect.artifacts import create_progress_artifact, create_table_artifact
+from prefect.artifacts import create_table_artifact
 
-from prefect_registry.ingestion import Ingestion, TickReport
-from prefect_registry.publications import freshness, tell
+from prefect_registry.ingestion import Ingestion
+from prefect_registry.publications import ProgressArtifacts, freshness, tell
 from prefect_registry.resolve import resolve_registry
 
 MOST_ROWS = 500
@@ -19,15 +19,17 @@ MOST_ROWS = 500
 
 @flow(name="publications")
 def publications(registry: str = "", dry_run: bool = False) -> dict[str, Any]:
-    """Go on with every publication by one step of each of its jobs, and leave a table of all of them.
+    """Go on with every publication by one step of each of its jobs, and leave a table of all of them. Meanwhile each of
+    these jobs has a progress artifact.
 
     Args:
         registry: Name of a registry block, or URL of a registry. Empty for the default one.
         dry_run: Only tell what would be done.
     """
     log = get_run_logger()
-    ingestion = Ingestion(resolve_registry(registry or None))
-    report = ingestion.tick(dry_run=dry_run)
+    with ProgressArtifacts() as progress:
+        ingestion = Ingestion(resolve_registry(registry or None), progress=progress)
+        report = ingestion.tick(dry_run=dry_run)
     for change in report.changes:
         what = f"task {change.task} of job {change.job}" if change.task is not None else f"job {change.job}"
         log.info("%s: %s -> %s%s", what, change.was, change.now, f": {change.note}" if change.note else "")
@@ -35,7 +37,7 @@ def publications(registry: str = "", dry_run: bool = False) -> dict[str, Any]:
         log.warning("%s: %s", subject, error)
     if not dry_run:
         tell(ingestion, report)
-        _leave(ingestion, report)
+        _leave(ingestion)
     log.info(
         "%s: %d new job(s), %d unchanged, %d change(s), %d archived, %d deleted",
         ingestion.registry.url, len(report.created), len(report.unchanged), len(report.changes), len(report.archived),
@@ -52,14 +54,8 @@ def prune(registry: str = "", dry_run: bool = True) -> list[str]:
     return report.deleted
 
 
-def _leave(ingestion: Ingestion, report: TickReport) -> None:
-    """The table of publications; and how far each job is that has gone on."""
+def _leave(ingestion: Ingestion) -> None:
+    """The table of publications."""
     rows = freshness(ingestion.publications(), ingestion.now())
     table = cast(Any, create_table_artifact)
     table(rows[:MOST_ROWS], key="publications", description=f"{len(rows):,} publication(s)", _sync=True)
-    progress = cast(Any, create_progress_artifact)
-    for id in dict.fromkeys(change.job for change in report.changes):
-        job = ingestion.get_job(id)
-        if job is not None and job.tasks:
-            done = sum(task.status == "COMPLETED" for task in job.tasks) / len(job.tasks)
-            progress(100 * done, description=f"Job {job.id} is {job.status}", _sync=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from copy import deepcopy
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -12,9 +13,11 @@ from prefect_registry.errors import InvalidState, NotFound, RegistryError, Revis
 from prefect_registry.ingestion import due
 from prefect_registry.ingestion.attempts import Attempts, TickRun
 from prefect_registry.ingestion.cells import JobSummary, Seen, Shelf
+from prefect_registry.ingestion.checking import is_unchanged
 from prefect_registry.ingestion.defining import Defining, Publications
-from prefect_registry.ingestion.enums import RetrievalFrequency, Status
-from prefect_registry.ingestion.managers import Maker, get_task_manager
+from prefect_registry.ingestion.enums import Result, RetrievalFrequency, Status
+from prefect_registry.ingestion.http.scratch import sweep_scratch
+from prefect_registry.ingestion.managers import Maker
 from prefect_registry.ingestion.models import Collection, Job, Task
 from prefect_registry.ingestion.plans import in_order
 from prefect_registry.ingestion.processing import Processor, TickReport
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("prefect_registry")
 ORPHANED_FOR = timedelta(days=1)
 """How long ago a run was begun that no job refers to when a tick drops it."""
+_UNPUBLISHED = 0.99
+"""So much at most is done of a job that is not published."""
 
 
 class Ingestion(Defining):
@@ -36,6 +41,8 @@ class Ingestion(Defining):
         registry: Where publications, jobs and what they publish are.
         managers: Task managers for task types, beside those that packages have registered.
         now: What time it is; the store's, unless given.
+        progress: Called with a job and how much of it is done, from 0 to 1, while it is worked on; often, so it must
+            return at once. What it raises is logged, and stops nothing.
 
     >>> from prefect_registry import Registry
     >>> ingestion = Ingestion(Registry("memory://docs-ingestion"))
@@ -51,12 +58,14 @@ class Ingestion(Defining):
         *,
         managers: Mapping[str, Maker] | None = None,
         now: Callable[[], datetime] | None = None,
+        progress: Callable[[Job, float], None] | None = None,
     ) -> None:
         self.registry = registry
         self.managers: dict[str, Maker] = dict(managers or {})
         self.shelf = Shelf(registry.ledger, registry.catalog, self)
         self._attempts = Attempts(registry.ledger)
         self._given_now = now
+        self._progress = progress
 
     # -- looking -------------------------------------------------------------------------------------------------
 
@@ -150,6 +159,7 @@ class Ingestion(Defining):
             self._archive(seen, report)
             for run in self.shelf.orphans(self.registry.ledger.store.clock.now() - ORPHANED_FOR):
                 self._attempts.drop_quietly(run, "no job refers to it")
+            self._sweep(seen)
         return report
 
     def _work(self, found: Mapping[str, Seen], report: TickReport) -> None:
@@ -197,23 +207,36 @@ class Ingestion(Defining):
                     log.info("Would go on with task %s, which is %s", task.id, task.status)
 
     def _is_unchanged(self, seen: Seen, report: TickReport) -> bool:
-        """Whether the first task's manager says that the source is what it was: then that is recorded, and no job is
-        made.
-        """
+        """Whether no source has changed: then that is recorded, and no job is made."""
         collection = seen.collection
         if collection.active_job is None:
             return False
         draft = self.shelf.bind(_draft(collection, seen.highest + 1, self.now()), collection)
-        try:
-            changed = get_task_manager(draft.tasks[0]).has_changed()
-        except Exception as error:  # then the job will show what is wrong
-            log.warning("It cannot be told whether the source of %s has changed: %s", collection.id, error)
+        previous = draft.tasks[0].scope.previous
+        before = deepcopy(previous.context) if previous is not None else None
+        if previous is None or not is_unchanged(draft, previous):
             return False
-        if changed is not False:
-            return False
+        if previous.context != before:
+            try:
+                self.shelf.save_job(previous, self.now())
+            except RevisionConflict:
+                log.info("What was learned of the sources of %s is learned again next time", collection.id)
         self.shelf.change_publication(collection.id, self.now(), last_checked=self.now())
         report.unchanged.append(collection.id)
         return True
+
+    def tell_progress(self, job: Job, within: float = 0.0) -> None:
+        """Tell who was given as ``progress`` how much of a job is done, and ``within`` its present task. All of it only
+        when it is published.
+        """
+        if self._progress is None or not job.tasks:
+            return
+        ended = sum(task.status == Status.COMPLETED and task.result == Result.OK for task in job.tasks)
+        done = 1.0 if job.successful else min((ended + within) / len(job.tasks), _UNPUBLISHED)
+        try:
+            self._progress(job, done)
+        except Exception:  # a courtesy, which stops nobody's work
+            log.warning("The progress of job %s could not be told", job.id, exc_info=True)
 
     # -- deleting ------------------------------------------------------------------------------------------------
 
@@ -269,6 +292,12 @@ class Ingestion(Defining):
             waiting = [j for j in seen.jobs if not (j.incomplete or j.archived or j.keep_all_data)]
             for job in self._jobs(seen.collection, waiting):
                 pruner.archive(seen.collection, job)
+
+    def _sweep(self, found: Mapping[str, Seen]) -> None:
+        """Remove what downloads of jobs that have ended, elsewhere or by somebody's hand, have left on this host."""
+        needed = {j.id for seen in found.values() for j in seen.incomplete}
+        needed |= {f"{seen.collection.id}/{seen.highest + 1}" for seen in found.values()}
+        sweep_scratch(self.registry.registry_id, self.registry.url, lambda task: task.rpartition("/")[0] in needed)
 
     ajobs = twin(jobs)
     atick = twin(tick)

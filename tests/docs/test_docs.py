@@ -19,7 +19,7 @@ PAGES = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", ROOT / "CONTRIBUTING.md",
 FENCE = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.M | re.S)
 NOT_RUN = {
     "README.md": 1,  # the sketch on top: read_month is the reader's own
-    "docs/how-to/publish-on-a-schedule.md": 1,  # a deployment of the reader's
+    "docs/how-to/publish-on-a-schedule.md": 2,  # a deployment and a service of the reader's
     "docs/how-to/schedule-ingestion.md": 1,  # serves for ever
     "docs/how-to/test-your-flows.md": 1,  # a test of the reader's project
     "docs/how-to/move-an-existing-flow.md": 2,  # Spark and dbt
@@ -81,6 +81,19 @@ def test_the_reference_is_what_the_code_says(name: str) -> None:
     """Public names, tasks, block fields, error kinds, events, settings, commands and options: none is missing."""
     written = (ROOT / "docs" / "reference" / name).read_text("utf-8")
     assert written == generator()[name](), "run: python docs/generate.py"
+
+
+def test_every_error_is_documented() -> None:
+    """Each class that is an error of the registry has a row, wherever it is defined, and a kind of its own."""
+    source = "\n".join(p.read_text("utf-8") for p in (ROOT / "prefect_registry").rglob("*.py"))
+    names = {"RegistryError"}
+    while found := set(re.findall(rf"^class (\w+)\((?:.*\b)?(?:{'|'.join(names)})\b.*\):", source, re.M)) - names:
+        names |= found
+    assert {"TimeLimitExceeded", "LockFileError"} <= names, "the search finds none of what it is for"
+    page = (ROOT / "docs" / "reference" / "errors.md").read_text("utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| `(\w+)` \|", page, re.M)
+    assert sorted(name for name, _ in rows) == sorted(n for n in names if not n.startswith("_"))
+    assert len({kind for _, kind in rows}) == len(rows)
 
 
 def test_every_command_in_the_documentation_exists() -> None:
