@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 
-from benchmarks import catalog, collection, following, startup, storage_share, transfer
+from benchmarks import catalog, collection, following, object_cache, startup, storage_share, transfer
 from benchmarks.measure import OtherWork, Result
 from prefect_registry.storage.local import LocalStorage
 from prefect_registry.storage.memory import MemoryStorage
@@ -60,6 +60,10 @@ def _following() -> Iterator[Result]:
     yield from following.following()
 
 
+def _objects() -> Iterator[Result]:
+    yield from object_cache.hits()
+
+
 PLACES: dict[str, Callable[[], Iterator[Result]]] = {
     "memory": _memory,
     "local": _local,
@@ -69,6 +73,7 @@ PLACES: dict[str, Callable[[], Iterator[Result]]] = {
     "catalog": _catalog,
     "collection": _collection,
     "following": _following,
+    "objects": _objects,
 }
 
 

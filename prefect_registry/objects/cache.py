@@ -154,7 +154,7 @@ class ObjectCache(CachedFiles):
         with self.tried():
             if not self._has_room(size):
                 return False
-            first = path_in(self.folder, min(item.sha256 for item in missing)).parent
+            first = Path(path_in(self.folder, min(item.sha256 for item in missing))).parent
             first.mkdir(exist_ok=True)
             seconds = min(_WAIT_SECONDS + size / _SLOW_BYTES, _MOST_SECONDS)
             with turn_at(first / ".lock", seconds, self._clock):
@@ -203,7 +203,7 @@ class ObjectCache(CachedFiles):
             if not self._has_room(sum(item.size for item, _ in added)):
                 return
             for item, source in added:
-                if not path_in(self.folder, item.sha256).exists():
+                if not os.path.exists(path_in(self.folder, item.sha256)):
                     self._add(item, source, own, scratch)
             self._shrink()
         except (OSError, StorageError) as error:
@@ -245,7 +245,7 @@ class ObjectCache(CachedFiles):
         removed = 0
         for name in [entry.name for entry in entries(self.folder)] if sha256s is None else sha256s:
             with self.tried():
-                path = path_in(self.folder, name)
+                path = Path(path_in(self.folder, name))
                 if path.exists():
                     path.unlink(missing_ok=True)
                     removed += 1

@@ -78,11 +78,14 @@ class RemotePayload(FilesPayload):
     @override
     def read(self, path: str) -> bytes:
         item = self._file(path)
-        with self.told():
-            self._look()
-            data = self.cache.read(item, self.verify) if self.cache else None
+        if not self._looked:
+            with self.told():
+                self._look()
+        if self.cache is not None:
+            data = self.cache.read(item, self.verify)
             if data is not None:
                 return data
+        with self.told():
             if self.cache is None and item.size <= _IN_MEMORY_BYTES and (self.lazy or len(self.files) == 1):
                 return whole(self.storage, item, self.verify)
             held = self._held(item)
