@@ -139,7 +139,8 @@ class CachedFiles:
         """
         entry = Path(self._path(item))
         entry.parent.mkdir(exist_ok=True)
-        path.chmod(0o444)  # a reader that writes into it would damage everybody's
+        if os.name == "posix":  # elsewhere nobody could remove it
+            path.chmod(0o444)  # a reader that writes into it would damage everybody's
         try:
             os.link(path, entry)
         except FileExistsError:

@@ -449,16 +449,19 @@ def test_a_full_disk_never_fails_a_load(tmp_path: Path, real: bool) -> None:
     disk.mkdir()
 
     def work(fill: Callable[[], None], free: Callable[[], None]) -> Any:
-        cache = ObjectCache(MemoryStorage(), ID, folder=disk / "cache")
-        items = store(cache.storage, FILES)
+        counting = CountingStorage(MemoryStorage())
+        cache = ObjectCache(counting, ID, folder=disk / "cache")
+        items = store(counting, FILES)
         first = load(cache, {"part-0.bin": items["part-0.bin"]})
         fill()
         if real:
             full = load(cache, items)
         else:  # the limit is on every disk of the process, so only memory is left
             cache.add([(items["part-1.bin"], FILES["part-1.bin"])])
-            with payload_of(cache.storage, items, cache=cache, subject="s") as payload:
+            with counting.measure() as asked, payload_of(counting, items, cache=cache, subject="s") as payload:
                 full = {path: payload.read(path) for path in items}
+                assert asked.by_method["get"] == len(items) - 1
+                assert asked.by_method["download"] <= 2 * len(items)  # tried once in each of two places
                 with payload.open("part-5.bin") as file:
                     assert file.read() == FILES["part-5.bin"]
                 with pytest.raises(StorageError, match="could not be written"):
