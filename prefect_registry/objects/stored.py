@@ -77,6 +77,13 @@ class RemotePayload(FilesPayload):
         self._no_disk = False
 
     @override
+    def close(self) -> None:
+        held = self._scratch is not None
+        super().close()
+        if held and self.cache is not None:
+            self.cache.shrink()
+
+    @override
     def read(self, path: str) -> bytes:
         item = self._file(path)
         if not self._looked:

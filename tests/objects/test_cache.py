@@ -248,6 +248,19 @@ def test_what_is_in_use_stays(counting: CountingStorage, tmp_path: Path) -> None
     assert cache.stats().bytes <= 2_500
 
 
+def test_the_last_reader_to_close_keeps_to_the_limit(counting: CountingStorage, tmp_path: Path) -> None:
+    """What could not go because it was held goes then, also when nothing more is added."""
+    cache = ObjectCache(counting, ID, folder=tmp_path, limit_bytes=2_500)
+    items = store(counting, {str(i): content(i) for i in range(5)})
+    payloads = [payload_of(counting, {"f": item}, cache=cache, subject="s") for item in items.values()]
+    for i, payload in enumerate(payloads):
+        assert payload.local("f").read_bytes() == content(i)
+    assert cache.stats().bytes == 5_000
+    for payload in payloads:
+        payload.close()
+    assert cache.stats().bytes <= 2_500
+
+
 def test_what_is_larger_than_the_cache_is_loaded_past_it(counting: CountingStorage, tmp_path: Path) -> None:
     """Nothing is evicted for it, and its local file goes with the reader."""
     cache = ObjectCache(counting, ID, folder=tmp_path / "cache", limit_bytes=2_000)
