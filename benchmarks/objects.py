@@ -1,4 +1,4 @@
-"""Versioned objects: saves and loads against what the disk or the store does for the same bytes, and requests counted."""
+"""Versioned objects: saves and loads against what disk and store do for the same bytes, and requests counted."""
 
 from __future__ import annotations
 
