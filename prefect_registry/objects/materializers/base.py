@@ -26,3 +26,10 @@ class Materializer(ABC):
     @abstractmethod
     def load(self, payload: StoredPayload) -> Any:
         """The object that ``save`` was given."""
+
+    def refuses(self, value: Any) -> str | None:
+        """Why ``save`` would refuse the object, as far as a short look at it tells; ``None`` when nothing is known.
+
+        Where pickle is allowed, an object that is refused here is pickled instead.
+        """
+        return None
