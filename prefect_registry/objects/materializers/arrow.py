@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from prefect_registry.objects.materializers import ipc
-from prefect_registry.objects.materializers.builtin import BuiltIn, damaged, fact, lossy, refused
+from prefect_registry.objects.materializers.builtin import BuiltIn, damaged, fact, lossy
 from prefect_registry.objects.payload import Part, Payload, StoredPayload
 
 TABLE, SCHEMA = "table.arrow", "schema.arrow"
@@ -42,12 +42,6 @@ class ArrowMaterializer(BuiltIn):
         table, kind = _as_table(value), "array" if isinstance(value, pa.Array) else _KINDS[type(value)]
         ipc.check_schema(value, table.schema)
         facts = {"kind": kind, "rows": len(value)} if not table.num_columns else {"kind": kind}
-        if kind == "table" and ipc.has_dictionaries(table.schema) and not table.unify_dictionaries().equals(table):
-            raise refused(
-                value,
-                "Its chunks have different dictionaries, and one for all would change it",
-                "Pass table.combine_chunks()",
-            )
         return Payload([ipc.part(TABLE, table)], facts)
 
     def load(self, payload: StoredPayload) -> Any:

@@ -20,8 +20,11 @@ def part(path: str, table: Any) -> Part:
 
 def write(file: BinaryIO, table: Any) -> None:
     """Write a table or batch to a file."""
-    with writer(file, table.schema) as out:
-        out.write(table)
+    try:
+        with writer(file, table.schema) as out:
+            out.write(table)
+    except pa.ArrowException as error:  # chunks with dictionaries that cannot be made one
+        raise refused(table, str(error), "Pass table.combine_chunks(), or columns without dictionaries") from error
 
 
 def writer(file: Any, schema: Any) -> Any:

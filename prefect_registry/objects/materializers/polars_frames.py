@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from prefect_registry.objects.materializers import temporary
 from prefect_registry.objects.materializers.builtin import SMALL_BYTES, BuiltIn, fact, lossy, refused
 from prefect_registry.objects.payload import Part, Payload, StoredPayload
 
@@ -62,7 +63,14 @@ class PolarsMaterializer(BuiltIn):
         """The frame or series."""
         kind = fact(payload, self.name, "kind", str)
         if payload.lazy and kind == "frame":
-            return pl.scan_ipc(payload.open(DATA))
+            from prefect_registry.objects.materializers.lazy_arrow import (
+                dataset_of,
+            )  # needs pyarrow, which polars does not
+
+            try:
+                return pl.scan_pyarrow_dataset(dataset_of(payload, [DATA]))
+            except NotImplementedError:  # pyarrow does not know 128-bit integers
+                return pl.scan_ipc(payload.export(temporary.until_exit()) / DATA)
         small = payload.size(DATA) <= SMALL_BYTES
         frame = pl.read_ipc(payload.read(DATA) if small else payload.local(DATA))
         return frame.to_series() if kind == "series" else frame

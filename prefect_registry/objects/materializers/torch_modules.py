@@ -84,6 +84,8 @@ class ModuleMaterializer(BuiltIn):
             made.load_state_dict({n: t for n, t in state.items() if n in made.state_dict()}, strict=True, assign=True)
         except RuntimeError as error:
             raise _changed(cls, str(error)) from error
+        for name, parameter in made.named_parameters():
+            parameter.requires_grad_(name in facts["requires_grad"])  # assigning kept what the new module wanted
         buffers, training = dict(made.named_buffers(remove_duplicate=False)), set(facts["training"])
         for name, tensor in state.items():
             if name in buffers and name not in made.state_dict():
