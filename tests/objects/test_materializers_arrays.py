@@ -144,7 +144,7 @@ def test_a_file_with_a_pickle_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_large_array_is_written_and_read_without_a_second_copy(tmp_path: Path) -> None:
-    """128 MiB: the peak of memory grows by less than an eighth while it is saved, and by one array while it is loaded."""
+    """128 MiB: the peak of memory grows by less than an eighth while it is saved, by one array while it is loaded."""
     code = f"""
 import resource, sys; sys.path[:0] = {[str(Path(__file__).parent)]!r}
 from pathlib import Path

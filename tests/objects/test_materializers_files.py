@@ -194,7 +194,7 @@ def test_a_change_while_it_is_read_is_noticed(model: Path, tmp_path: Path, chang
         (model / "empty" / "inner").rmdir()
     else:
         (model / "run.sh").chmod(0o644)
-    with pytest.raises(InvalidInput, match="was changed while it was read|cannot be read any more"):
+    with pytest.raises(InvalidInput, match=r"was changed while it was read|cannot be read any more"):
         store(payload, tmp_path / "stored")
 
 

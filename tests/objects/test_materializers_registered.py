@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -213,8 +213,6 @@ def test_threads_register_and_find_at_once() -> None:
 
 
 def run(code: str, **environment: str) -> str:
-    import os
-
     done = subprocess.run(
         [sys.executable, "-c", code], check=True, capture_output=True, text=True, env={**os.environ, **environment}
     )
@@ -236,7 +234,7 @@ def test_plain_values_import_no_library() -> None:
 
 
 @pytest.fixture
-def packages(tmp_path: Path) -> Iterator[Path]:
+def packages(tmp_path: Path) -> Path:
     """Two installed packages: one that brings a materializer, and one that is broken."""
     for name, point, source in [
         ("acme", "acme.Thing = acme:ThingMaterializer", THING),
@@ -247,7 +245,7 @@ def packages(tmp_path: Path) -> Iterator[Path]:
         info.mkdir()
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.5\n", "utf-8")
         (info / "entry_points.txt").write_text(f"[prefect_registry.materializers]\n{point}\n", "utf-8")
-    yield tmp_path
+    return tmp_path
 
 
 THING = """

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from prefect_registry.errors import InvalidInput
 from prefect_registry.names import clashes, path_problems
-from prefect_registry.objects.materializers.builtin import BuiltIn, fact, refused
+from prefect_registry.objects.materializers.builtin import BuiltIn, fact, lossy, refused
 from prefect_registry.objects.materializers.loading_files import LazyFolder, placed
 from prefect_registry.objects.payload import Part, Payload, StoredPayload
 
@@ -31,6 +31,10 @@ class FilesMaterializer(BuiltIn):
     """
 
     name = "files"
+
+    def refuses(self, value: Any) -> str | None:
+        """Paths of somebody else's, which may lead elsewhere than to this disk."""
+        return lossy(value, (type(Path()),), "pass pathlib.Path(value)")
 
     def save(self, value: Path) -> Payload:
         """Each file as a part, in no temporary copy.

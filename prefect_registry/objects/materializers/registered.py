@@ -64,6 +64,8 @@ class Materializers:
             assert isinstance(target, type)
             self.classes.register(target)
             return
+        if isinstance(target, type) and _is_ours(materializer):
+            self.classes.register(target)
         with self._lock:
             self._targets[_key(target)] = materializer
 
@@ -202,6 +204,10 @@ class Materializers:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__()  # type: ignore[misc]  # a fresh one, to which the registered ones are added
         self.classes, self._targets = state["classes"], dict(state["targets"])
+
+
+def _is_ours(given: Given) -> bool:
+    return isinstance(given, BuiltIn) or (isinstance(given, type) and issubclass(given, BuiltIn))
 
 
 def _key(target: type | str) -> type | str:
