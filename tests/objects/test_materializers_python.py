@@ -355,6 +355,15 @@ def test_what_would_change_is_refused(value: Any, why: str) -> None:
     assert refusal.value.committed == "no"
 
 
+def test_a_refusal_says_where_in_the_value_it_is() -> None:
+    """In keys, elements and fields, as Python would write it."""
+    value = {"runs": [1, Frozen({"a": (0, object())})]}
+    with pytest.raises(
+        InvalidInput, match=r"builtins\.object cannot be saved \(it is \['runs'\]\[1\]\.value\['a'\]\[1\] of"
+    ):
+        Materializers().find(value).save(value)
+
+
 def test_the_deepest_value_is_kept() -> None:
     """One level less than what is refused."""
     assert there_and_back(Materializers(), _deep(DEEPEST - 1)) == _deep(DEEPEST - 1)

@@ -15,10 +15,12 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from prefect_registry.errors import InvalidInput
 from prefect_registry.objects.materializers import families, moments
 from prefect_registry.objects.materializers.builtin import Context, refused
 from prefect_registry.objects.materializers.classes import dotted
 from prefect_registry.objects.materializers.structured import Structure, structure_of
+from prefect_registry.objects.materializers.where import Where
 from prefect_registry.objects.payload import Part, Payload
 
 DEEPEST = 100
@@ -50,6 +52,7 @@ class Encoder:
         self._open: dict[int, Any] = {}
         self._structures: dict[type, tuple[Structure, str]] = {}
         self._values = 0
+        self._where = Where()
         self.parts: list[Part] = []
         self.payloads: list[Payload] = []
 
@@ -57,6 +60,11 @@ class Encoder:
         """The JSON text of a value."""
         try:
             return dumps(self.encode(value))
+        except InvalidInput as error:
+            if self._where.path:
+                error.what += f" (it is {self._where} of the value)"
+                error.args = (error.what,)
+            raise
         except RecursionError:
             raise refused(value, f"It is nested more than {DEEPEST} levels deep, or the stack is nearly full") from None
 
@@ -76,12 +84,14 @@ class Encoder:
             return value if value in _INT64 else {"$int": hex(value)}
         if cls is float:
             return value if math.isfinite(value) else {"$float": _special(value)}
-        form = _EXACT.get(cls)
-        if form is not None:
-            return self._within(value, form)
-        if cls in moments.FORMS:
-            return moments.FORMS[cls](value)
-        return self._other(value)
+        try:
+            form = _EXACT.get(cls)
+            if form is not None:
+                return self._within(value, form)
+            return moments.FORMS[cls](value) if cls in moments.FORMS else self._other(value)
+        except InvalidInput:
+            self._where.failed(value)
+            raise
 
     def _count(self, value: Any) -> None:
         self._values += 1 + len(value)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from prefect_registry.errors import InvalidInput
 from prefect_registry.names import clashes, path_problems
-from prefect_registry.objects.materializers.builtin import BuiltIn, fact, lossy, refused
+from prefect_registry.objects.materializers.builtin import BuiltIn, damaged, fact, lossy, refused
 from prefect_registry.objects.materializers.loading_files import LazyFolder, placed
 from prefect_registry.objects.payload import Part, Payload, StoredPayload
 
@@ -66,7 +66,10 @@ class FilesMaterializer(BuiltIn):
         """
         init = payload.init
         if fact(payload, self.name, "kind", str) == "file":
-            (name,) = payload.paths()
+            paths = payload.paths()
+            if len(paths) != 1:
+                raise damaged(self.name, f"It is one file, and has {len(paths)}")
+            (name,) = paths
             return placed(payload, name, [name] if init.get("executable") else [], [], folder=False)
         name = fact(payload, self.name, "name", str)
         if payload.lazy:

@@ -45,8 +45,8 @@ class Materializers:
         """Say how objects of a class are saved and loaded, or, without ``materializer``, that they may be loaded.
 
         Args:
-            target: A class, or its dotted name. Objects of its subclasses are saved by the same materializer, if it
-                gives back their exact type.
+            target: A class, or its dotted name (which is imported now if there is no ``materializer``). Objects of its
+                subclasses are saved by the same materializer, if it gives back their exact type.
             materializer: A class, an object, or the dotted name of a class, which is imported at first use. Without
                 it, records may make objects of the class in the form that its family has: dataclasses, named tuples,
                 enums, pydantic models, ``torch`` modules, estimators, ``transformers`` models.

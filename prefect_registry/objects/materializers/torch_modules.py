@@ -77,6 +77,8 @@ class ModuleMaterializer(BuiltIn):
     def load(self, payload: StoredPayload) -> Any:
         """A new module of the registered class, with what was learnt, on the CPU."""
         cls = self.context.finder.classes.get(fact(payload, self.name, "class", str))
+        if not issubclass(cls, torch.nn.Module):
+            raise _changed(cls, "it is no module of torch")
         arguments = Decoder(self.context, None).decode(fact(payload, self.name, "arguments", dict))
         facts = json.loads(payload.read(FACTS))
         made, state = _made(cls, arguments), loaded_tensors(payload, facts)

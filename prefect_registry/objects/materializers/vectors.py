@@ -58,7 +58,8 @@ class Vectors:
         if kind == "arrow":
             return pd.arrays.ArrowExtensionArray(pa.chunked_array(column) if isinstance(column, pa.Array) else column)
         if kind == "string":
-            dtype: Any = pd.StringDtype(storage=facts["storage"], na_value=np.nan if facts["nan"] else pd.NA)
+            nan = {"na_value": np.nan} if facts["nan"] else {}
+            dtype: Any = pd.StringDtype(facts["storage"], **nan)
         elif kind == "zoned":
             zone = Decoder(self._context, None).decode(facts["zone"])
             dtype = pd.DatetimeTZDtype(facts["unit"], zone)
