@@ -262,7 +262,7 @@ class Objects:
         return [found.id for found in founds]
 
     def _forget(self, founds: list[Found]) -> None:
-        """Drop the files of deleted versions from this machine's cache; whoever has the same files fetches them anew."""
+        """Drop the files of deleted versions from the cache here; whoever has the same files fetches them anew."""
         if self.reading.cache is not None:
             self.reading.forget(f.sha256 for found in founds for f in self.finding.files(found))
 
