@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 
 from prefect_registry.objects.materializers.builtin import SMALL_BYTES, BuiltIn, damaged, lossy, refused
 from prefect_registry.objects.payload import Part, Payload, StoredPayload
+from prefect_registry.objects.spans import Spans
 
 DATA, MASK, FILL = "array.npy", "mask.npy", "fill_value.npy"
 
@@ -69,9 +70,20 @@ class ArrayMaterializer(BuiltIn):
 
 
 def _part(path: str, array: Any) -> Part:
+    """The array as a file: what lies in one piece of memory is read from there, anything else is written first."""
+
     def write(file: BinaryIO) -> None:
         np.lib.format.write_array(file, array, allow_pickle=False)
 
+    if array.nbytes > SMALL_BYTES and (array.flags.c_contiguous or array.flags.f_contiguous):
+        header = io.BytesIO()
+        try:
+            np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
+        except ValueError:  # names of fields that a header of version 1 cannot hold
+            return Part(path, write)
+        straight = array if array.flags.c_contiguous else array.T
+        data = memoryview(straight.reshape(-1).view(np.uint8))
+        return Part(path, cast(BinaryIO, Spans([header.getvalue(), data])))
     return Part(path, write)
 
 
