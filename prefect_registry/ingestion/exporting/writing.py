@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,11 +15,10 @@ import pyarrow.dataset as pads
 
 from prefect_registry.errors import InvalidInput
 from prefect_registry.ingestion.dates import field_of, years
-from prefect_registry.ingestion.exporting.files import ExportFile, ParquetFile, csv_file, json_file
+from prefect_registry.ingestion.enums import FORMATS, Format
+from prefect_registry.ingestion.exporting.files import ExportFile, ParquetFile, SpooledParquetFile, csv_file, json_file
 from prefect_registry.ingestion.scanning import pieces, scan
 
-Format = Literal["jsonl", "csv", "parquet"]
-FORMATS: tuple[Format, ...] = get_args(Format)
 EXPORTER_PAGE_SIZE = 10_000
 """Rows that are read, and written as text, at a time."""
 _ROWS_IN_A_ROW_GROUP = 100_000
@@ -79,23 +79,31 @@ def export(
     done: list[ExportedFile] = []
     for format_ in formats:
         with tempfile.TemporaryDirectory(prefix="registry-export-", dir=folder) as temporary:
-            files = _Files(Path(temporary), table.schema, format_, escape_formulas)
-            try:
+            with _told_as_input(format_):
+                files = _Files(Path(temporary), table.schema, format_, escape_formulas)
                 _write(table, files, date_field, year_range, progress)
-                complete = files.close()
-            except (pa.ArrowException, UnicodeDecodeError) as error:
-                raise InvalidInput(
-                    f"The table cannot be exported as {format_}",
-                    why=f"{type(error).__name__}: {str(error)[:300]}",
-                    todo="Change the column that is named, or leave this format out",
-                    committed="no",
-                ) from error
-            for name, file in complete:
+            for file in files.in_order():
+                with _told_as_input(format_):
+                    file.close()
                 size = file.path.stat().st_size
-                target.upload(file.path, name)
+                target.upload(file.path, file.path.name)
                 file.path.unlink()
-                done.append(ExportedFile(name, file.rows, size))
+                done.append(ExportedFile(file.path.name, file.rows, size))
     return done
+
+
+@contextmanager
+def _told_as_input(format_: str) -> Iterator[None]:
+    """What the format cannot hold is the fault of the table."""
+    try:
+        yield
+    except (pa.ArrowException, UnicodeDecodeError) as error:
+        raise InvalidInput(
+            f"The table cannot be exported as {format_}",
+            why=f"{type(error).__name__}: {str(error)[:300]}",
+            todo="Change the column that is named, or leave this format out",
+            committed="no",
+        ) from error
 
 
 def _check(schema: pa.Schema, formats: Sequence[str], year_range: tuple[int, int]) -> None:
@@ -167,7 +175,8 @@ class _Files:
 
     def _new(self, path: Path) -> ExportFile:
         if self._format == "parquet":
-            return ParquetFile(path, self._schema, _ROWS_IN_A_ROW_GROUP)
+            kind = ParquetFile if path.stem == "full" else SpooledParquetFile
+            return kind(path, self._schema, _ROWS_IN_A_ROW_GROUP)
         if self._format == "jsonl":
             return json_file(path, self._schema, EXPORTER_PAGE_SIZE)
         return csv_file(path, self._schema, EXPORTER_PAGE_SIZE, self._escape_formulas)
@@ -185,8 +194,6 @@ class _Files:
             file.flush()
         pa.default_memory_pool().release_unused()
 
-    def close(self) -> list[tuple[str, ExportFile]]:
-        """End every file. Those of years come first, in order."""
-        for file in self._files.values():
-            file.close()
-        return [(file.path.name, file) for _, file in sorted(self._files.items())]
+    def in_order(self) -> list[ExportFile]:
+        """All of them; those of years come first, in order."""
+        return [file for _, file in sorted(self._files.items())]
