@@ -78,6 +78,17 @@ class Ingestion(Defining):
             return None
         return self.shelf.staged_job(found)
 
+    def kinds(self, publication: str) -> list[str]:
+        """The kinds of which the active job has published rows, sorted; exports are none. Raises ``InvalidState`` when
+        nothing is published.
+        """
+        active = self.publication(publication).active_job
+        job = self.get_job(active) if active is not None else None
+        decision = self._attempts.decision(job.run) if job is not None else None
+        if decision is None:
+            raise InvalidState(f"Publication {publication} has no active job", todo="Publish a job first")
+        return sorted(self._attempts.kinds(decision))
+
     def is_out_of_date(self, collection: Collection) -> bool:
         """See :meth:`Collection.is_out_of_date`."""
         seen = self.shelf.look([collection.id]).get(collection.id) or Seen(collection)
@@ -271,6 +282,7 @@ class Ingestion(Defining):
                 pruner.archive(seen.collection, job)
 
     ajobs = twin(jobs)
+    akinds = twin(kinds)
     atick = twin(tick)
     aprocess = twin(process)
     acreate_job = twin(create_job)
