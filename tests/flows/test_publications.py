@@ -55,7 +55,9 @@ publications:
     gates:
       prices: [{gate: unique, columns: [day]}]
 """
-PRICES = {number: "day,price\n" + "".join(f"20{20 + y}-01-01,{number}.{y + 1}\n" for y in range(2)) for number in (1, 2)}
+PRICES = {
+    number: "day,price\n" + "".join(f"20{20 + y}-01-01,{number}.{y + 1}\n" for y in range(2)) for number in (1, 2)
+}
 
 
 class Site(http.server.ThreadingHTTPServer):
@@ -154,9 +156,7 @@ def check_prices(ingestion: Ingestion, number: int, folder: Path) -> None:
 
 @pytest.mark.timeout(600)
 def test_publications_twice(prefect: Deployed, ingestion: Ingestion, site: Site, tmp_path: Path) -> None:
-    """The schedule makes the first job of each and finishes it; one more is made by hand. Readers see one whole job, and
-    its exports.
-    """
+    """The schedule makes the first job of each and finishes it; one more is made by hand. Readers see one whole job."""
     for number in (1, 2):
         job = completed(ingestion, "observations", number)
         assert job.successful, [(t.name, t.note) for t in job.tasks]

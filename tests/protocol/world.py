@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 import greenlet
@@ -132,16 +133,17 @@ class ScheduledStorage(Storage):
         return self._inner.get(key)
 
     def open(self, key: str) -> BinaryIO:
-        self._actor.pause(("open", key))
+        if greenlet.getcurrent() is self._actor.greenlet:  # Arrow reads data, which never change, in threads of its own
+            self._actor.pause(("open", key))
         return self._inner.open(key)
 
     def upload(self, files: Sequence[Upload], progress: Any = None) -> list[Stored]:
         stored = []
         for file in files:
-            assert isinstance(file.source, bytes)
-            self._send("upload", file.key, file.source)
-            self._inner.put(file.key, file.source)
-            stored.append(Stored(file.key, len(file.source), hashlib.sha256(file.source).hexdigest()))
+            data = file.source if isinstance(file.source, bytes) else Path(file.source).read_bytes()
+            self._send("upload", file.key, data)
+            self._inner.put(file.key, data)
+            stored.append(Stored(file.key, len(data), hashlib.sha256(data).hexdigest()))
         return stored
 
     def download(self, files: Sequence[Download], progress: Any = None) -> None:
