@@ -75,7 +75,7 @@ def export(
     Args:
         publication: Id of a publication: every table that its active job has published rows of.
         kind: One table: of the publication, or any when no publication is named.
-        formats: Of the files. Text is packed with gzip.
+        formats: Of the files. Text is packed with gzip; xlsx holds 1,048,575 rows, and needs the extra xlsx.
         date_field: A column, or the dotted path of a field, by whose year the rows are written once more; those without
             a date apart. Empty for whole tables only.
         escape_formulas: Whether texts in CSV that a spreadsheet takes for formulas get an apostrophe.

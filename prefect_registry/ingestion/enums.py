@@ -104,9 +104,11 @@ class TaskType(StrEnum):
 JOB_TASKS_PLAN = [each.value for each in TaskType]
 """The reference's default plan; the first task must retrieve the data."""
 
-Format = Literal["jsonl", "csv", "parquet"]
+Format = Literal["jsonl", "csv", "parquet", "xlsx"]
 """Of the files of an export."""
 FORMATS: tuple[Format, ...] = get_args(Format)
+DEFAULT_FORMATS: tuple[Format, ...] = ("jsonl", "csv", "parquet")
+"""Those that hold any number of rows, and need nothing that is not installed anyway."""
 
 EXPORT_TAG = "export_of"
 """The tag of datasets that hold exports: the kind whose rows they repeat."""

@@ -362,7 +362,7 @@ def test_formulas(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "word"),
     [
-        ({"formats": ["xlsx"]}, "xlsx"),
+        ({"formats": ["ods"]}, "ods"),
         ({"formats": ["csv", "csv"]}, "twice"),
         ({"date_field": "missing"}, "missing"),
         ({"date_field": "n"}, "int64 is no date"),

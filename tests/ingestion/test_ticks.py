@@ -283,7 +283,7 @@ def finished(world: Ticks, kind: str) -> list[Job]:
 
 
 def judged(kind: str) -> Callable[[World], None]:
-    """After everything, a fresh manager finishes the work, and there is one job, complete; or one that a gate refused."""
+    """After everything, a fresh manager finishes the work, and there is one job, complete, unless a gate refused it."""
 
     def judge(world: World) -> None:
         assert isinstance(world, Ticks)

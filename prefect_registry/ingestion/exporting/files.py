@@ -106,15 +106,23 @@ class ParquetFile(ExportFile):
         self._writer.close()
 
 
-class SpooledParquetFile(ExportFile):
-    """The same, for one of many files that grow side by side, each by small pages.
+class SpooledFile(ExportFile):
+    """One of many files that grow side by side, each by small pages: these wait in a file beside it (Arrow's stream
+    format, compressed), and the file is made of them when it is ended.
 
-    A Parquet writer keeps the footer of every row group until the end, and readers want few and large ones: so pages
-    wait in a file beside it (Arrow's stream format, compressed), and are put together when the file is ended.
+    A Parquet writer keeps the footer of every row group until the end, and readers want few and large ones; a
+    spreadsheet's writer keeps much more.
     """
 
-    def __init__(self, path: Path, schema: pa.Schema, rows_in_a_page: int) -> None:
+    def __init__(
+        self,
+        path: Path,
+        schema: pa.Schema,
+        rows_in_a_page: int,
+        make: Callable[[Path, pa.Schema, int], ExportFile] = ParquetFile,
+    ) -> None:
         super().__init__(path, schema, rows_in_a_page)
+        self._make = make
         self._spool = path.with_name(f"{path.name}.pages")
         self._pages = pa.ipc.new_stream(str(self._spool), schema, options=pa.ipc.IpcWriteOptions(compression="zstd"))
 
@@ -123,7 +131,7 @@ class SpooledParquetFile(ExportFile):
 
     def _end(self) -> None:
         self._pages.close()
-        file = ParquetFile(self.path, self._schema, self._rows_in_a_page)
+        file = self._make(self.path, self._schema, self._rows_in_a_page)
         with pa.OSFile(str(self._spool), "rb") as source, pa.ipc.open_stream(source) as pages:
             for batch in pages:
                 file.add(batch)

@@ -18,8 +18,8 @@ from prefect_registry.ledger import paths
 from prefect_registry.ledger.ledger import Ledger
 
 EXPORTER_MAX_JSON_BYTES_TO_EXCEL = 1 << 30
-"""The largest JSON lines file, uncompressed, of which the reference system makes an Excel file. This package makes
-none, but lists files called ``*.xlsx`` that something else adds to an export.
+"""The largest JSON lines file, uncompressed, of which the reference system makes an Excel file. This package goes by
+what a sheet can hold: see :func:`~prefect_registry.ingestion.exporting.export`.
 """
 
 _NAME = re.compile(r"(full|undated|\d{4})\.(jsonl|csv|xlsx)(?:\.tar)?(?:\.gz)?", re.ASCII)

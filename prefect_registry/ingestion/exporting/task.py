@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from prefect_registry.ingestion.enums import Format, Status
+from prefect_registry.ingestion.enums import DEFAULT_FORMATS, Format, Status
 from prefect_registry.ingestion.managers import TaskManager, options_of
 from prefect_registry.ingestion.models import Task
 
@@ -20,7 +20,8 @@ class ExportOptions(BaseModel):
     Attributes:
         kind: Which table, as it is when the job is published.
         into: The kind of the dataset that holds the files; ``<kind>-export`` unless given.
-        formats: Some of ``jsonl``, ``csv`` and ``parquet``, in this order.
+        formats: Some of ``jsonl``, ``csv``, ``parquet`` and ``xlsx``; the first three unless given. A spreadsheet holds
+            1,048,575 rows, and needs the extra ``xlsx`` where the task runs.
         date_field: A column, or the dotted path of a field, by whose year the rows are exported once more; those
             without a date as ``undated``.
         year_range: First and last year that get files of their own.
@@ -31,7 +32,7 @@ class ExportOptions(BaseModel):
 
     kind: Annotated[str, Field(min_length=1)]
     into: str = ""
-    formats: Annotated[tuple[Format, ...], Field(min_length=1)] = ("jsonl", "csv", "parquet")
+    formats: Annotated[tuple[Format, ...], Field(min_length=1)] = DEFAULT_FORMATS
     date_field: str | None = None
     year_range: tuple[int, int] = (1900, 2100)
     escape_formulas: bool = False
