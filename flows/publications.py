@@ -51,7 +51,12 @@ def publications(registry: str = "", dry_run: bool = False) -> dict[str, Any]:
 
 @flow(name="prune-publications")
 def prune(registry: str = "", dry_run: bool = True) -> list[str]:
-    """Delete the old jobs that the rules let go, and return their ids; by default only tell which."""
+    """Delete the old jobs that the rules let go, and return their ids.
+
+    Args:
+        registry: Name of a registry block, or URL of a registry. Empty for the default one.
+        dry_run: Only tell which, in the log.
+    """
     report = Ingestion(resolve_registry(registry or None)).delete_jobs(dry_run=dry_run)
     get_run_logger().info("%d job(s) deleted: %s", len(report.deleted), ", ".join(report.deleted))
     return report.deleted
