@@ -168,6 +168,16 @@ class Shelf:
             return None
         return bound(found.value, found.gen, self._ingestion)
 
+    def is_removed(self, id: str) -> bool:
+        """Whether a publication that the index shows is removed: who did it may have died before the tombstone got its
+        touch. Then it gets one.
+        """
+        found = self.ledger.cells.latest(PUBLICATION, id)
+        if found is None or not found.deleted:
+            return False
+        self.ledger.cells.touch(found)
+        return True
+
     def job(self, id: str, known: int | None = None) -> tuple[Job | None, CellGeneration | None]:
         """A job as it is now; and what the run that publishes it has staged of it, if that was the last thing done.
 
@@ -179,10 +189,12 @@ class Shelf:
         if newest is None:
             return None, None
         visible = cells.visible_from(newest)
-        if visible is None or visible.deleted:
+        if visible is None:
             return None, None
         if visible.tx is None and (known is None or visible.gen > known):
             cells.touch(visible)
+        if visible.deleted:
+            return None, None
         job = self._job(visible.value, visible.gen)
         if job.run is None or newest.tx != job.run:
             return job, None

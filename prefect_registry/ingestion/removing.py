@@ -49,7 +49,8 @@ class Removing(Defining):
         report = TickReport(dry_run)
         now, last = self.shelf.publication(id), self._last_state(id)
         jobs = self.shelf.left_jobs(id)
-        if last is None or (now is None and not jobs):
+        removed = now is None and self.shelf.is_removed(id)
+        if last is None or (removed and not jobs):
             raise NotFound(f"There is no publication {id!r:.200}", todo="Check the id", committed="no")
         if dry_run:
             report.deleted = [job.id for job in jobs]
@@ -65,7 +66,10 @@ class Removing(Defining):
                 report.errors[job.id] = text_of(error)
         return report
 
-    def _remove_job(self, collection: Collection, job: Job, report: TickReport) -> None:
+    def _remove_job(self, collection: Collection, shown: Job, report: TickReport) -> None:
+        job, _ = self.shelf.job(shown.id, shown.gen)
+        if job is None:
+            return
         if job.end is None and job.run is not None:
             decision = self._attempts.drop(job.run, "JobFailed", _REASON)
             if decision is not None and decision.committed:

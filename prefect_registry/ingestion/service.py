@@ -199,6 +199,8 @@ class Ingestion(Removing):
             if report.dry_run:
                 log.info("Would create a job of publication %s", seen.collection.id)
                 report.created.append(f"{seen.collection.id}/{seen.highest + 1}")
+            elif self.shelf.is_removed(seen.collection.id):
+                log.info("Publication %s was removed", seen.collection.id)
             elif self._is_unchanged(seen, report):
                 return
             else:

@@ -10,6 +10,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from world import Actor, World
 
 from prefect_registry import Registry
 from prefect_registry.clock import StoreClock
+from prefect_registry.errors import Conflict, NotFound
 from prefect_registry.ingestion import (
     Collection,
     ExportTask,
@@ -173,6 +175,7 @@ KINDS: dict[str, type[Local]] = {
 GATED: dict[str, int] = {"passing": 1, "refused": 2}
 """Kinds whose rows a gate looks at: how many it wants, of the one that there is."""
 ROWS = "rows"
+REMOVED = "removed"
 EXPORT = {"type": "export", "name": PLAN[1], "options": {"kind": ROWS, "into": "export", "formats": ["jsonl"]}}
 
 
@@ -234,6 +237,8 @@ def seen(world: World) -> tuple[str | None, list[str]]:
     cells = world.observer().cells
     publication = cells.latest("publication", "p")
     active = publication.value.get("active_job") if publication is not None else None
+    if publication is not None and publication.deleted:
+        active = REMOVED
     if world.facts["kind"] in GATED:
         return active, list(shown(world))
     outputs = [cells.latest("out", name) for name in PLAN]
@@ -255,12 +260,14 @@ def consistent(world: World) -> None:
     """Readers see every output of the active job, and none of another."""
     active, outputs = seen(world)
     remote = world.facts["kind"] in ("remote", "mute", "stuck")
+    if active == REMOVED:  # what was published before that stays, as a whole
+        active = outputs[0] if outputs else None
     if outputs != ([active] * len(PLAN) if active is not None and not remote else []):
         world.facts.setdefault("wrong", []).append(f"the active job is {active}, the outputs are those of {outputs}")
 
 
-def finished(world: Ticks, kind: str) -> list[Job]:
-    """The jobs after a fresh manager has finished the work, when all others have ended."""
+def newcomer(world: Ticks, kind: str) -> Ingestion:
+    """A manager that comes when everything has landed, and all others have ended."""
     while world.pending:
         world.land(0)
     consistent(world)
@@ -271,7 +278,13 @@ def finished(world: Ticks, kind: str) -> list[Job]:
         holder=lambda: Holder(host="test", boot="test", pid=0, process_start="fresh"),
     )  # fmt: skip
     store.clock.measured = True
-    fresh = ingestion_of(world, type("L", (), {"store": store}), None, kind)
+    world.clock.seconds += 61
+    return ingestion_of(world, type("L", (), {"store": store}), None, kind)
+
+
+def finished(world: Ticks, kind: str) -> list[Job]:
+    """The jobs after a fresh manager has finished the work."""
+    fresh = newcomer(world, kind)
     for _ in range(9):
         world.clock.seconds += 61
         report = fresh.tick()
@@ -360,6 +373,44 @@ def abort(actor: Actor) -> None:
         if found is not None and found.value.get("run"):
             actor.ledger.abort(found.value["run"])
             return
+
+
+def removing(actor: Actor) -> None:
+    """Removes the publication; when somebody is just writing it, that is told."""
+    assert isinstance(actor.world, Ticks)
+    try:
+        ingestion_of(actor.world, actor.ledger, actor, actor.world.facts["kind"]).remove("p", dry_run=False)
+    except Conflict:
+        actor.facts["refused"] = True
+
+
+@pytest.mark.parametrize("kind", ["local", "remote", "refused"])
+def test_a_publication_that_somebody_removes_meanwhile(kind: str) -> None:
+    """A job is published as a whole before that, or never; and who removes it again finishes what is left to do."""
+    ends = set()
+
+    def world() -> Ticks:
+        made = world_of(kind, 1, 3, before=1)
+        made.add("remove", removing)
+        return made
+
+    def judge(world: World) -> None:
+        assert isinstance(world, Ticks)
+        fresh = newcomer(world, kind)
+        fresh.tick()
+        with suppress(NotFound):
+            fresh.remove("p", dry_run=False)
+        report = fresh.tick()
+        consistent(world)
+        assert not world.wrong
+        assert [*report.created, *report.changes, *report.errors] == []
+        assert (list(fresh.publications()), fresh.shelf.left_jobs("p")) == ([], [])
+        assert all(job.run is None or fresh.shelf.ledger.store.decision(job.run) for job in fresh.past_jobs("p"))
+        ends.add(tuple(str(job.status) for job in fresh.past_jobs("p")))
+
+    for seed in range(15):
+        at_random(world, judge, Limits(1, 1), seed)
+    assert len(ends) > 1, "it came at the same moment each time"
 
 
 @pytest.mark.parametrize("kind", ["local", "remote"])
