@@ -61,11 +61,13 @@ def store(payload: Payload, folder: Path, **options: Any) -> FolderPayload:
         with target.open("xb") as file:
             if callable(part.source):
                 part.source(file)
+            elif isinstance(part.source, bytes):
+                file.write(part.source)
             elif isinstance(part.source, Path):
                 with part.source.open("rb") as source:
                     shutil.copyfileobj(source, file)
             else:
-                file.write(part.source)
+                shutil.copyfileobj(part.source, file)
     if changed := list(payload.changes()):
         raise InvalidInput.of("The object", changed)
     facts = json.dumps(dict(payload.init), allow_nan=False)
