@@ -39,6 +39,8 @@ ARRAYS = {
 @pytest.mark.parametrize("array", ARRAYS.values(), ids=ARRAYS)
 def test_arrays_come_back(array: Any) -> None:
     """Type, shape, order and every bit; and it can be written to."""
+    name, payload = stored(Materializers(), array, lazy=True)
+    assert np.array(Materializers().named(name).load(payload)).tobytes() == array.tobytes()
     back = there_and_back(Materializers(), array)
     assert (type(back), back.dtype, back.dtype.str, back.shape) == (
         np.ndarray,

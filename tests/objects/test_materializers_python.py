@@ -6,7 +6,7 @@ import json
 import math
 import struct
 from collections import Counter, OrderedDict, deque
-from dataclasses import dataclass, field, make_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, make_dataclass
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
 from enum import Enum, Flag, IntEnum, auto
@@ -133,6 +133,8 @@ def alike(one: Any, other: Any) -> bool:
         return one.replace(tzinfo=None) == other.replace(tzinfo=None) and one.fold == other.fold and same_zone
     if isinstance(one, Decimal):
         return one.as_tuple() == other.as_tuple()
+    if is_dataclass(one):
+        return all(alike(getattr(one, f.name), getattr(other, f.name)) for f in fields(one))
     return bool(one == other)
 
 

@@ -109,6 +109,25 @@ def test_a_subclass_is_saved_like_its_base_if_its_type_comes_back() -> None:
     assert there_and_back(both, Mesh(b"1")) == Mesh(b"1")
 
 
+def test_what_was_registered_last_loads() -> None:
+    """A materializer that replaces another of the same name is used from then on, though the other was used before."""
+    both = Materializers()
+    replacing = type("Replacing", (MeshMaterializer,), {"load": lambda self, payload: Mesh(b"new")})
+    both.register(Mesh, MeshMaterializer)
+    assert there_and_back(both, Mesh(b"1")) == Mesh(b"1")
+    both.register(Mesh, replacing)
+    assert there_and_back(both, Mesh(b"1")) == Mesh(b"new")
+
+
+def test_a_class_that_was_defined_again_is_the_one_that_loads() -> None:
+    """As in a notebook, where a cell is run twice."""
+    again = type("Settings", (), {"__module__": __name__, "__qualname__": "Settings", "__annotations__": {"a": int}})
+    again = dataclass(again)
+    both = Materializers()
+    both.register(Settings)
+    assert type(there_and_back(both, again(1))) is again
+
+
 def test_defaults_of_the_process_hold_for_registries_opened_later(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a registry registers itself comes before them."""
     monkeypatch.setattr(Materializers, "defaults", {})

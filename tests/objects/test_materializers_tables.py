@@ -247,6 +247,28 @@ def test_frames_keep_what_is_not_in_columns() -> None:
     assert back.to_dict("list") == {"a": [5, 2], "b": [3.0, 5.0]}
 
 
+@pytest.mark.parametrize(
+    "scalar",
+    [
+        pd.Timestamp("2020-07-25 02:30", tz="Europe/Berlin"),
+        pd.Timestamp("2020").as_unit("s"),
+        pd.Timestamp(1, unit="ns"),
+        pd.Timedelta(5, unit="ms"),
+        pd.Period("2020-01", "M"),
+        pd.Interval(1.5, 2, closed="both"),
+        pd.NaT,
+        pd.NA,
+    ],
+    ids=repr,
+)
+def test_scalars_of_pandas_come_back(scalar: Any) -> None:
+    """On their own and in containers; an instant is no datetime of Python, and has its unit."""
+    for back in (there_and_back(Materializers(), scalar), there_and_back(Materializers(), {"at": scalar})["at"]):
+        assert type(back) is type(scalar)
+        assert back is scalar or back == scalar
+        assert getattr(back, "unit", None) == getattr(scalar, "unit", None)
+
+
 class Geo(pd.DataFrame):
     pass
 
@@ -258,7 +280,7 @@ class Geo(pd.DataFrame):
         (pd.DataFrame({"z": [1j]}), "'z' of dtype complex128.*no type"),
         (pd.DataFrame({"o": [object()]}), "'o' of dtype object.*object"),
         (pd.DataFrame({"o": [np.arange(2), None]}), "'o' of dtype object.*files of their own"),
-        (pd.Series([pd.NaT, 1], dtype=object), "NaTType would come back as datetime"),
+        (pd.Series([pd.NaT, 1], dtype=object), "dtype object.*files of their own"),
         (Geo({"a": [1]}), "Geo would come back as pandas"),
         (pd.DataFrame({"a": [1]}, index=[object()]), "dtype object would change"),
     ],

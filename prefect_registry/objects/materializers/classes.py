@@ -44,8 +44,11 @@ class Classes:
         """
         key = class_key(cls)
         with self._lock:
-            if self._registered.get(key) is cls:
-                return key
+            if key in self._registered:
+                if LOCAL not in key:  # a module was loaded again, or a cell of a notebook run again
+                    self._registered[key] = cls
+                if self._registered[key] is cls:
+                    return key
             if LOCAL in key:
                 raise InvalidInput(
                     f"An object of {dotted(cls)} cannot be saved",

@@ -28,21 +28,22 @@ _INDEXES = (
     pd.IntervalIndex,
     pd.MultiIndex,
 )
+_SCALARS = (pd.Timestamp, pd.Timedelta, pd.Period, pd.Interval, type(pd.NaT), type(pd.NA))
 
 
 def handled() -> dict[type, type[BuiltIn]]:
     """Types of pandas."""
-    return {pd.DataFrame: PandasMaterializer, pd.Series: PandasMaterializer, pd.Index: PandasMaterializer}
+    return dict.fromkeys((pd.DataFrame, pd.Series, pd.Index, *_SCALARS), PandasMaterializer)
 
 
 class PandasMaterializer(BuiltIn):
-    """Frames, series and indexes: exact dtypes, labels of any kind, frequencies, ``attrs`` and flags."""
+    """Frames, series and indexes: exact dtypes, labels of any kind, frequencies, ``attrs`` and flags; and scalars."""
 
     name = "pandas"
 
     def refuses(self, value: Any) -> str | None:
         """Subclasses, such as those of geopandas."""
-        return lossy(value, (pd.DataFrame, pd.Series, *_INDEXES))
+        return lossy(value, (pd.DataFrame, pd.Series, *_INDEXES, *_SCALARS))
 
     def save(self, value: Any) -> Payload:
         """``facts.json``, and one file of IPC for each set of columns of one length.
@@ -51,8 +52,10 @@ class PandasMaterializer(BuiltIn):
             InvalidInput: A column or an index would change.
         """
         writing = _Writing(self, value)
-        if isinstance(value, pd.Index):
-            facts: dict[str, Any] = {"kind": "index", "index": writing.index(value, "index")}
+        if isinstance(value, _SCALARS):
+            facts = writing.scalar(value)
+        elif isinstance(value, pd.Index):
+            facts = {"kind": "index", "index": writing.index(value, "index")}
             writing.check(value, self._index(facts["index"], writing.tables))
         else:
             facts = writing.frame(value)
@@ -64,6 +67,8 @@ class PandasMaterializer(BuiltIn):
         kind = fact(payload, self.name, "kind", str)
         facts = json.loads(payload.read(FACTS))
         tables = {path.removesuffix(".arrow"): ipc.read(payload, path) for path in payload.paths() if path != FACTS}
+        if kind == "scalar":
+            return pd.NA if facts["index"] is None else self._index(facts["index"], tables)[0]
         if kind == "index":
             return self._index(facts["index"], tables)
         if kind not in ("frame", "series"):
@@ -130,6 +135,19 @@ class _Writing:
             if name in facts:
                 self.check(getattr(value, name), self._materializer._index(facts[name], self.tables))
         return facts
+
+    def scalar(self, value: Any) -> dict[str, Any]:
+        """The facts of a scalar, which lies in an index of its own."""
+        if value is pd.NA:
+            return {"kind": "scalar", "index": None}
+        index: Any = pd.Index([value])
+        if isinstance(value, (pd.Timestamp, pd.Timedelta)):
+            index = index.as_unit(value.unit)
+        if type(index[0]) is not type(value) or (index[0] != value and value is not pd.NaT):
+            raise refused(self._value, f"It would come back as {index[0]!r}")
+        facts = self.index(index, "index")
+        self.check(index, self._materializer._index(facts, self.tables))
+        return {"kind": "scalar", "index": facts}
 
     def index(self, index: Any, at: str) -> dict[str, Any]:
         """The facts of an index."""

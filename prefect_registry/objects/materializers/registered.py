@@ -114,12 +114,10 @@ class Materializers:
         if name in families.FORMATS:
             return families.implementation(name)(context)
         with self._lock:
-            if found := self._given.get(name):
-                return found
-            givens = list(self._targets.values())
+            givens, met = list(reversed(self._targets.values())), self._given.get(name)
         for given in givens:
             if isinstance(given, (type, Materializer)) and given.name == name:
-                return self._remember(self._made(given, context))
+                return self._made(given, context)
         problems = []
         for given in (g for g in givens if isinstance(g, str)):
             try:
@@ -128,10 +126,12 @@ class Materializers:
                 problems.append(str(error))
             else:
                 if made.name == name:
-                    return self._remember(made)
+                    return made
+        if met is not None:
+            return met
         installed, broken = self._installed.named(name)
         if installed is not None:
-            return self._remember(self._made(installed, context))
+            return self._made(installed, context)
         raise ConfigurationError(
             f"The object{f' of {saved}' if saved else ''} was saved by the materializer {name!r}, not known here",
             why=" ".join(["Materializers are never imported because a record names them.", *problems, *broken]),

@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any, BinaryIO
 
+import safetensors
 import torch
 from safetensors import SafetensorError, safe_open
 
@@ -33,9 +34,10 @@ _TYPES = {
     torch.uint64: "U64",
     torch.float8_e4m3fn: "F8_E4M3",
     torch.float8_e5m2: "F8_E5M2",
-    torch.complex64: "C64",
 }
 """How safetensors names the types that both have."""
+if tuple(map(int, safetensors.__version__.split(".")[:2])) >= (0, 7):  # older ones cannot read it
+    _TYPES[torch.complex64] = "C64"
 _ALIGNMENT = 8
 
 
