@@ -8,13 +8,17 @@ option that is missing in ``docs/reference`` fails them.
 from __future__ import annotations
 
 import dataclasses
+import enum
 import functools
+import importlib
 import inspect
 import json
 import os
+import pkgutil
 import re
 import subprocess
 import sys
+import typing
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -28,6 +32,12 @@ NOT_FOR_USERS = {
     "Dataset": {"prefix"},
     "Registry": {"begin_attempt", "ledger"},
     "RetentionRule": {"as_value"},
+    "Collection": {"as_value", "gen"},
+    "Job": {"as_value", "complete", "gen", "initiate"},
+    "Task": {"as_value", "bind", "complete", "initiate", "progress"},
+    "TaskNote": {"as_value"},
+    "ExportOptions": {"target"},
+    "HttpOptions": {"request"},
 }
 """What has no underscore because other modules of the package call it, and is no promise to users."""
 IMPORTED_BY_USERS = {"LedgerSettings"}
@@ -112,8 +122,8 @@ def _members(cls: type) -> Iterator[tuple[str, Any]]:
             yield name, value
 
 
-def _class(cls: type) -> Iterator[str]:
-    where = f"From `{cls.__module__}`. " if cls.__name__ in IMPORTED_BY_USERS else ""
+def _class(cls: type, where: str = "") -> Iterator[str]:
+    where = f"From `{cls.__module__}`. " if cls.__name__ in IMPORTED_BY_USERS else where
     yield f"## {cls.__name__}\n\n{where}{_doc(cls)}\n"
     if dataclasses.is_dataclass(cls):
         shown = [f for f in dataclasses.fields(cls) if not f.name.startswith("_") and f.name not in ("store", "usage")]
@@ -130,6 +140,40 @@ def _model(cls: Any, where: str) -> Iterator[str]:
     """A pydantic model with its fields."""
     fields = ", ".join(f"`{name}`" for name in cls.model_fields)
     yield f"## {cls.__name__}\n\n{where}{_doc(cls)}\n\nFields: {fields}.\n"
+    for name, value in _members(cls):
+        ours = [base for base in cls.__mro__ if base.__module__.startswith("prefect_registry.")]
+        if name != "model_post_init" and any(name in vars(base) for base in ours):
+            head = name if isinstance(value, property) else _signature(value, name)
+            yield f"### {cls.__name__}.{name}\n\n```text\n{head}\n```\n\n{_doc(value)}\n"
+
+
+def _ingestion() -> Iterator[str]:
+    """Everything that ``prefect_registry.ingestion`` exports."""
+    import prefect_registry.ingestion as module
+
+    where = "From `prefect_registry.ingestion`. "
+    for name in module.__all__:
+        thing = getattr(module, name)
+        if getattr(thing, "__name__", name) != name:
+            yield f"## {name}\n\n{where}Another name of `{thing.__name__}`.\n"
+        elif isinstance(thing, type) and issubclass(thing, enum.Enum):
+            yield f"## {name}\n\n{where}{_doc(thing)}\n\nValues: {', '.join(f'`{each.value}`' for each in thing)}.\n"
+        elif isinstance(thing, type) and issubclass(thing, Exception):
+            bases = ", ".join(f"`{base.__name__}`" for base in thing.__bases__)
+            yield f"## {name}\n\n{where}{_doc(thing)} An error like {bases}.\n"
+        elif hasattr(thing, "model_fields"):
+            yield from _model(thing, where)
+        elif isinstance(thing, type) and thing is not module.TaskManager and issubclass(thing, module.TaskManager):
+            yield f"## {name}\n\n{where}{_doc(thing)} A [TaskManager](#taskmanager).\n"
+        elif isinstance(thing, type):
+            yield from _class(thing, where)
+        elif inspect.isfunction(thing):
+            yield f"## {name}\n\n```text\n{_signature(thing, name)}\n```\n\n{where}{_doc(thing)}\n"
+        elif isinstance(thing, list):
+            yield f"## {name}\n\n{where}{', '.join(f'`{each}`' for each in thing)}.\n"
+        else:
+            kinds = ", ".join(f"`{kind.__name__}`" for kind in typing.get_args(typing.get_args(thing)[0]))
+            yield f"## {name}\n\n{where}One of {kinds}, told apart by `gate`.\n"
 
 
 def api() -> Iterator[str]:
@@ -172,6 +216,7 @@ def api() -> Iterator[str]:
         yield from _class(cls)
     for model in (FileEntry, Failure, Doc, DoctagsAsset):
         yield from _model(model, "From `prefect_registry.records`. " if model in (Doc, DoctagsAsset) else "")
+    yield from _ingestion()
 
 
 def blocks() -> Iterator[str]:
@@ -235,19 +280,48 @@ Nothing of a run that was rolled back is visible, except what `publish="on_commi
 """
 
 
+def all_errors() -> dict[str, list[type]]:
+    """Every error of the package, by the module that users import it from."""
+    import prefect_registry
+    from prefect_registry.errors import RegistryError
+
+    for module in pkgutil.walk_packages(prefect_registry.__path__, "prefect_registry."):
+        if not module.name.startswith("prefect_registry.testing") and not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    found: dict[str, list[type]] = {"prefect_registry.errors": []}
+    todo = [RegistryError]
+    while todo:
+        cls = todo.pop(0)
+        todo += cls.__subclasses__()
+        if cls.__module__.partition(".")[0] == "prefect_registry" and not cls.__name__.startswith("_"):
+            known = found.setdefault(_home(cls), [])
+            known += [cls] if cls not in known else []
+    own = list(vars(sys.modules["prefect_registry.errors"]).values())
+    found["prefect_registry.errors"].sort(key=own.index)
+    return {home: classes for home, classes in found.items() if classes}
+
+
+def _home(cls: type) -> str:
+    """The outermost module that has a class; ``errors`` for what is there."""
+    parts = cls.__module__.split(".")
+    names = [".".join(parts[:n]) for n in range(1, len(parts) + 1)]
+    return next(name for name in names if getattr(sys.modules[name], cls.__name__, None) is cls)
+
+
 def errors() -> Iterator[str]:
     """The tree of errors."""
-    import prefect_registry.errors as module
     from prefect_registry.cli.output import EXIT_CODES, NOT_DONE
 
-    yield "| error | kind | bases | meaning | what usually helps | exit code |\n|---|---|---|---|---|---|"
-    for name, cls in vars(module).items():
-        if isinstance(cls, type) and issubclass(cls, module.RegistryError):
+    for home, classes in all_errors().items():
+        if home != "prefect_registry.errors":
+            yield f"Those of `{home}`:\n"
+        yield "| error | kind | bases | meaning | what usually helps | exit code |\n|---|---|---|---|---|---|"
+        for cls in classes:
             bases = ", ".join(f"`{b.__name__}`" for b in cls.__bases__)
             meaning = " ".join(_doc(cls).split("\n\n")[0].split())
             code = next((code for family, code in EXIT_CODES.items() if issubclass(cls, family)), NOT_DONE)
-            yield f"| `{name}` | `{cls.kind}` | {bases} | {meaning} | {cls.usual_todo}. | {code} |"
-    yield ""
+            yield f"| `{cls.__name__}` | `{cls.kind}` | {bases} | {meaning} | {cls.usual_todo}. | {code} |"
+        yield ""
 
 
 def settings() -> Iterator[str]:

@@ -6,11 +6,19 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from prefect.blocks.core import Block
-from pydantic import ConfigDict, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from prefect_registry.asynchronous import twin
 from prefect_registry.blocks.documents import BlockDocument
+from prefect_registry.blocks.results import ResultStorage
 from prefect_registry.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -29,7 +37,7 @@ def logo(kind: str) -> str:
     return f"{HOME}/raw/main/prefect_registry/blocks/logos/{kind}.png"
 
 
-class RegistryBlock(Block, ABC):
+class RegistryBlock(ResultStorage, ABC):
     """Where a registry lives and how to reach it. Abstract: one subclass, and one form in the UI, per kind of storage.
 
     Fields are plain types whose empty default means "not set", because the forms of both Prefect UIs show those best.
@@ -39,6 +47,17 @@ class RegistryBlock(Block, ABC):
 
     # Prefect and pydantic would show the values of a refused document, secrets included.
     model_config = ConfigDict(hide_input_in_errors=True, str_strip_whitespace=True)
+
+    version_objects: bool = Field(
+        default=False,
+        description="Keep every version of the objects that are saved there, instead of one of each. It is decided "
+        "when the registry is first used for objects, and stays.",
+    )
+    mutable_objects: bool = Field(
+        default=False,
+        description="Let saved objects be overwritten. It is decided when the registry is first used for objects, and "
+        "stays.",
+    )
 
     _documentation_url: ClassVar[Any] = f"{HOME}/blob/main/docs/how-to/configure-storage-in-the-prefect-ui.md"
 
@@ -56,6 +75,16 @@ class RegistryBlock(Block, ABC):
     def problems(self) -> Iterator[Problem]:
         """Everything that is wrong with the fields as they stand, beyond their types."""
         yield from ()
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """The form begins with where the registry is; what all types have in common stands at its end."""
+        schema: dict[str, Any] = handler(core_schema)
+        properties = handler.resolve_ref_schema(schema).get("properties", {})
+        for name in ("version_objects", "mutable_objects"):
+            if name in properties:
+                properties[name] = properties.pop(name)
+        return schema
 
     @model_validator(mode="before")
     @classmethod
@@ -97,6 +126,12 @@ class RegistryBlock(Block, ABC):
         block = cls.model_validate(document.data)
         block._block_document_name = document.name
         return block
+
+    @property
+    def keeping(self) -> dict[str, bool]:
+        """What the block says of objects, as arguments of ``Registry``: only what is switched on."""
+        said = {"version_objects": self.version_objects, "mutable": self.mutable_objects}
+        return {name: value for name, value in said.items() if value}
 
     @property
     def document_name(self) -> str:

@@ -22,7 +22,8 @@ class CallableTask(TaskManager):
 
     Options: ``function`` (``"package.module:name"``) and ``arguments`` (JSON). What the function stages in
     ``manager.attempt``, or simply by calls on the registry, is dropped when it raises. A dict that it returns is added
-    to the job's context.
+    to the job's context. ``changed`` names a function of the same form that tells whether the source has changed since
+    ``manager.previous``: True, False, or None if it cannot tell.
     """
 
     remote = False
@@ -30,10 +31,12 @@ class CallableTask(TaskManager):
     def __init__(self, task: Task) -> None:
         super().__init__(task)
         self.path = str(task.options.get("function", ""))
-        if not _PATH.fullmatch(self.path):
-            raise ConfigurationError(
-                f"Task {task.id} names no function: {self.path!r:.200}", todo="Give function: package.module:name"
-            )
+        self.changed = str(task.options.get("changed") or "")
+        for option, path in (("function", self.path), ("changed", self.changed)):
+            if not _PATH.fullmatch(path) and (path or option == "function"):
+                raise ConfigurationError(
+                    f"Task {task.id} names no function: {path!r:.200}", todo=f"Give {option}: package.module:name"
+                )
 
     @property
     def final_output(self) -> bool:
@@ -42,18 +45,14 @@ class CallableTask(TaskManager):
 
     def function(self) -> Callable[..., Any]:
         """The function that the plan names. Raises ``ConfigurationError`` when there is none."""
-        module, _, name = self.path.partition(":")
-        try:
-            found: Any = import_module(module)
-            for part in name.split("."):
-                found = getattr(found, part)
-        except (ImportError, AttributeError) as error:
-            raise ConfigurationError(
-                f"The function {self.path} cannot be loaded", why=str(error), todo="Install it where the tick runs"
-            ) from error
-        if not callable(found):
-            raise ConfigurationError(f"{self.path} is no function", todo="Give function: package.module:name")
-        return found  # type: ignore[no-any-return]
+        return _function(self.path)
+
+    def has_changed(self) -> bool | None:
+        """What the function ``changed`` says; None without one."""
+        if not self.changed:
+            return None
+        told = _function(self.changed)(self, **self.options.get("arguments", {}))
+        return None if told is None else bool(told)
 
     def run(self) -> None:
         """Call the function, in the run of this attempt."""
@@ -75,3 +74,18 @@ class CallableTask(TaskManager):
 
     def wipe(self) -> None:
         """Nothing: what it staged belongs to the registry, which drops what is not published."""
+
+
+def _function(path: str) -> Callable[..., Any]:
+    module, _, name = path.partition(":")
+    try:
+        found: Any = import_module(module)
+        for part in name.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError) as error:
+        raise ConfigurationError(
+            f"The function {path} cannot be loaded", why=str(error), todo="Install it where the tick runs"
+        ) from error
+    if not callable(found):
+        raise ConfigurationError(f"{path} is no function", todo="Give package.module:name")
+    return found  # type: ignore[no-any-return]

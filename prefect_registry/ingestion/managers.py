@@ -9,22 +9,21 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.error import HTTPError, URLError
-from urllib.request import Request, urlopen
 
 from pydantic import BaseModel, ValidationError
 
 from prefect_registry.ingestion.enums import Level, Status
-from prefect_registry.ingestion.errors import ConfigurationError, RecoverableError
+from prefect_registry.ingestion.errors import ConfigurationError
 from prefect_registry.ingestion.models import LONGEST_NOTE_CHARACTERS, MOST_NOTES, Collection, Job, Task, TaskNote
 
 if TYPE_CHECKING:
+    import httpx
+
     from prefect_registry.registry import Registry
     from prefect_registry.registry.handles import Run
 
 M = TypeVar("M", bound="TaskManager")
 log = logging.getLogger("prefect_registry")
-MOST_ANSWER_BYTES = 16 << 20
 ENTRY_POINTS = "prefect_registry.tasks"
 """The group under which packages register task managers."""
 
@@ -86,9 +85,10 @@ class TaskManager(ABC):
 
     @property
     def previous(self) -> Job | None:
-        """The job that readers see now, if any: what it recorded tells whether the source has changed."""
-        active = self.collection.active_job
-        return self.task.scope.ingestion.get_job(active) if active is not None else None
+        """The job that readers see now, if any: what it recorded tells whether the source has changed. The same object
+        for all tasks of a job.
+        """
+        return self.task.scope.previous
 
     @property
     def job_url(self) -> str:
@@ -138,8 +138,11 @@ class TaskManager(ABC):
         return None
 
     def has_changed(self) -> bool | None:
-        """Whether the source has changed since the job that readers see: asked of the first task when the publication
-        is due, before there is a job. False: no job is made, and the publication counts as checked. None: cannot tell.
+        """Whether the source has changed since the job that readers see: asked of the tasks of a plan in their order,
+        when the publication is due and before there is a job, until one says True, or raises: then the job is made.
+
+        None: it has no source of its own, or cannot tell. When at least one says False and all others None, no job is
+        made, and the publication counts as checked; what was written to the context of :attr:`previous` is then stored.
         """
         return None
 
@@ -155,28 +158,37 @@ class TaskManager(ABC):
         if len(self.task.notes) < MOST_NOTES:
             self.task.notes.append(TaskNote(level=level, note=note, data=dict(data or {})))
 
+    def progress(self, done: float) -> None:
+        """Tell how much of the task is done, from 0 to 1. Call it as often as you like, in :meth:`run` or
+        :meth:`get_status`; it is shown, not stored.
+        """
+        self.task.scope.ingestion.tell_progress(self.job, min(max(done, 0.0), 1.0))
+
     def request(
-        self,
-        method: str,
-        url: str,
-        *,
-        error_message: str,
-        timeout: float = 10,
-        data: bytes | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> bytes:
-        """Send a request to an application (http or https), and return what it answers.
+        self, method: str, url: str, *, error_message: str, timeout: float = 10, **kwargs: Any
+    ) -> httpx.Response:
+        """Send a request to an application (http or https), and return its answer: ``status_code``, ``headers``,
+        ``content``, ``text``, ``json()``.
+
+        Args:
+            method: GET, HEAD, OPTIONS, POST, PUT, PATCH or DELETE.
+            error_message: What could not be done, for the error.
+            timeout: In seconds, to connect, and without a single byte of the answer. Never longer than five minutes in
+                all.
+            kwargs: As those of requests: ``params``, ``headers``, ``data`` (bytes, text, or fields of a form),
+                ``json``, ``files``, ``cookies``, ``auth`` (user and password), ``allow_redirects`` (to the same scheme,
+                host and port only). ``verify``, ``cert``, ``proxies``, ``stream`` and ``hooks`` are refused:
+                certificates are always verified, proxies are those of the environment, an answer is read whole, up to
+                16 MiB.
 
         Raises:
             RecoverableError: It cannot be reached, or answers with an error.
+            UnexpectedError: It redirects to elsewhere, or answers with more than 16 MiB.
+            ConfigurationError: The request cannot be made.
         """
-        if not url.startswith(("http://", "https://")):
-            raise ConfigurationError(f"{url!r:.200} is no address of a web application", todo="Give an http(s) URL")
-        try:
-            with urlopen(Request(url, data, dict(headers or {}), method=method), timeout=timeout) as answer:
-                return bytes(answer.read(MOST_ANSWER_BYTES))
-        except (HTTPError, URLError, OSError) as error:
-            raise RecoverableError(f"{type(self).__name__}: {error_message} ({url})", why=str(error)) from error
+        from prefect_registry.ingestion.http.calling import call
+
+        return call(f"{type(self).__name__}: {error_message}", method, url, timeout, kwargs)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.task.id}>"

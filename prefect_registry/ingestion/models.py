@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_serializer, field_validator
@@ -334,6 +335,12 @@ class Scope:
 
     def __init__(self, ingestion: Ingestion, collection: Collection, job: Job) -> None:
         self.ingestion, self.collection, self.job = ingestion, collection, job
+
+    @cached_property
+    def previous(self) -> Job | None:
+        """The publication's active job."""
+        active = self.collection.active_job
+        return self.ingestion.get_job(active) if active is not None else None
 
 
 def bound(value: Mapping[str, Any], gen: int | None, ingestion: Ingestion) -> Collection:

@@ -139,6 +139,7 @@ class Processor:
             self.attempts.drop_quietly(new_run or (task.attempt if kept is None else None), "somebody else was first")
             raise
         changed = recorder(job, task)
+        manager.progress(0.0)
         try:
             manager.run()
         except PASSING as error:
@@ -330,6 +331,7 @@ class Processor:
             self.report.errors[job.id] = text_of(error)
             return None
         if refused is not None:
+            self._save(job)  # with every reason: one that dies when the run is aborted leaves only their sum
             self._fail(job, max(job.tasks, key=lambda t: t.order), refused)
             return None
         visible = job.model_copy()
@@ -368,3 +370,5 @@ class Processor:
             self.report.changes.append(
                 Change(job.collection, job.id, task.order if task is not None else None, was, subject.status, told)
             )
+            if subject.status == Status.COMPLETED:
+                job.ingestion.tell_progress(job)

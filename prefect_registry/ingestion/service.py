@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from copy import deepcopy
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -12,13 +13,17 @@ from prefect_registry.errors import InvalidState, NotFound, RegistryError, Revis
 from prefect_registry.ingestion import due
 from prefect_registry.ingestion.attempts import Attempts, TickRun
 from prefect_registry.ingestion.cells import JobSummary, Seen, Shelf
-from prefect_registry.ingestion.defining import Defining, Publications
-from prefect_registry.ingestion.enums import RetrievalFrequency, Status
-from prefect_registry.ingestion.managers import Maker, get_task_manager
+from prefect_registry.ingestion.checking import is_unchanged
+from prefect_registry.ingestion.defining import Publications
+from prefect_registry.ingestion.enums import Result, RetrievalFrequency, Status
+from prefect_registry.ingestion.http.scratch import sweep_scratch
+from prefect_registry.ingestion.managers import Maker
 from prefect_registry.ingestion.models import Collection, Job, Task
+from prefect_registry.ingestion.periods import Period, filled, placeholders_in
 from prefect_registry.ingestion.plans import in_order
 from prefect_registry.ingestion.processing import Processor, TickReport
 from prefect_registry.ingestion.pruning import Pruner
+from prefect_registry.ingestion.removing import Removing
 from prefect_registry.records.base import text_of
 
 if TYPE_CHECKING:
@@ -27,15 +32,19 @@ if TYPE_CHECKING:
 log = logging.getLogger("prefect_registry")
 ORPHANED_FOR = timedelta(days=1)
 """How long ago a run was begun that no job refers to when a tick drops it."""
+_UNPUBLISHED = 0.99
+"""So much at most is done of a job that is not published."""
 
 
-class Ingestion(Defining):
+class Ingestion(Removing):
     """Scheduled ingestion on one registry.
 
     Args:
         registry: Where publications, jobs and what they publish are.
         managers: Task managers for task types, beside those that packages have registered.
         now: What time it is; the store's, unless given.
+        progress: Called with a job and how much of it is done, from 0 to 1, while it is worked on; often, so it must
+            return at once. What it raises is logged, and stops nothing.
 
     >>> from prefect_registry import Registry
     >>> ingestion = Ingestion(Registry("memory://docs-ingestion"))
@@ -51,12 +60,14 @@ class Ingestion(Defining):
         *,
         managers: Mapping[str, Maker] | None = None,
         now: Callable[[], datetime] | None = None,
+        progress: Callable[[Job, float], None] | None = None,
     ) -> None:
         self.registry = registry
         self.managers: dict[str, Maker] = dict(managers or {})
         self.shelf = Shelf(registry.ledger, registry.catalog, self)
         self._attempts = Attempts(registry.ledger)
         self._given_now = now
+        self._progress = progress
 
     # -- looking -------------------------------------------------------------------------------------------------
 
@@ -77,6 +88,17 @@ class Ingestion(Defining):
         if found is None or found.deleted:
             return None
         return self.shelf.staged_job(found)
+
+    def kinds(self, publication: str) -> list[str]:
+        """The kinds of which the active job has published rows, sorted; exports are none. Raises ``InvalidState`` when
+        nothing is published.
+        """
+        active = self.publication(publication).active_job
+        job = self.get_job(active) if active is not None else None
+        decision = self._attempts.decision(job.run) if job is not None else None
+        if decision is None:
+            raise InvalidState(f"Publication {publication} has no active job", todo="Publish a job first")
+        return sorted(self._attempts.kinds(decision))
 
     def is_out_of_date(self, collection: Collection) -> bool:
         """See :meth:`Collection.is_out_of_date`."""
@@ -104,24 +126,34 @@ class Ingestion(Defining):
 
     # -- working -------------------------------------------------------------------------------------------------
 
-    def create_job(self, id: str) -> Job | None:
+    def create_job(self, id: str, period: str | None = None) -> Job | None:
         """Plan a job now, by hand. None, and a warning, when there is no need: the publication is due, so that the next
         tick makes one, or has a job that is not complete.
+
+        Args:
+            period: The part of the past that it is to retrieve: ``2013-01-31``, ``2013-01`` or ``2013``. It takes the
+                place of ``{period}``, ``{date_from}`` and ``{date_to}`` in the options of the tasks, and the job has it
+                as ``date_from`` and ``date_to``. Then it matters only that no job is at work.
         """
+        wanted = Period.parse(period) if period is not None else None
         self.publication(id)
         seen = self.shelf.look([id]).get(id)
-        if seen is None or seen.incomplete or self._is_due(seen.collection, seen, self._last_jobs([seen])):
+        if (
+            seen is None
+            or seen.incomplete
+            or (wanted is None and self._is_due(seen.collection, seen, self._last_jobs([seen])))
+        ):
             log.warning("Publication %s has an incomplete job, or is due: there is no new one", id)
             return None
-        return self._create(seen, TickReport())
+        return self._create(seen, TickReport(), wanted)
 
-    def _create(self, seen: Seen, report: TickReport) -> Job | None:
+    def _create(self, seen: Seen, report: TickReport, period: Period | None = None) -> Job | None:
         """The next job of a publication; None when somebody else has just made it.
 
         Its number is one more than the highest that was ever used, and the first to create it has it: two managers that
         both find the publication due make one job.
         """
-        job = _draft(seen.collection, seen.highest + 1, self.now())
+        job = _draft(seen.collection, seen.highest + 1, self.now(), period)
         try:
             self.shelf.save_job(job, self.now())
         except RevisionConflict:
@@ -150,6 +182,7 @@ class Ingestion(Defining):
             self._archive(seen, report)
             for run in self.shelf.orphans(self.registry.ledger.store.clock.now() - ORPHANED_FOR):
                 self._attempts.drop_quietly(run, "no job refers to it")
+            self._sweep(seen)
         return report
 
     def _work(self, found: Mapping[str, Seen], report: TickReport) -> None:
@@ -176,6 +209,8 @@ class Ingestion(Defining):
             if report.dry_run:
                 log.info("Would create a job of publication %s", seen.collection.id)
                 report.created.append(f"{seen.collection.id}/{seen.highest + 1}")
+            elif self.shelf.is_removed(seen.collection.id):
+                log.info("Publication %s was removed", seen.collection.id)
             elif self._is_unchanged(seen, report):
                 return
             else:
@@ -197,23 +232,36 @@ class Ingestion(Defining):
                     log.info("Would go on with task %s, which is %s", task.id, task.status)
 
     def _is_unchanged(self, seen: Seen, report: TickReport) -> bool:
-        """Whether the first task's manager says that the source is what it was: then that is recorded, and no job is
-        made.
-        """
+        """Whether no source has changed: then that is recorded, and no job is made."""
         collection = seen.collection
         if collection.active_job is None:
             return False
         draft = self.shelf.bind(_draft(collection, seen.highest + 1, self.now()), collection)
-        try:
-            changed = get_task_manager(draft.tasks[0]).has_changed()
-        except Exception as error:  # then the job will show what is wrong
-            log.warning("It cannot be told whether the source of %s has changed: %s", collection.id, error)
+        previous = draft.tasks[0].scope.previous
+        before = deepcopy(previous.context) if previous is not None else None
+        if previous is None or not is_unchanged(draft, previous):
             return False
-        if changed is not False:
-            return False
+        if previous.context != before:
+            try:
+                self.shelf.save_job(previous, self.now())
+            except RevisionConflict:
+                log.info("What was learned of the sources of %s is learned again next time", collection.id)
         self.shelf.change_publication(collection.id, self.now(), last_checked=self.now())
         report.unchanged.append(collection.id)
         return True
+
+    def tell_progress(self, job: Job, within: float = 0.0) -> None:
+        """Tell who was given as ``progress`` how much of a job is done, and ``within`` its present task. All of it only
+        when it is published.
+        """
+        if self._progress is None or not job.tasks:
+            return
+        ended = sum(task.status == Status.COMPLETED and task.result == Result.OK for task in job.tasks)
+        done = 1.0 if job.successful else min((ended + within) / len(job.tasks), _UNPUBLISHED)
+        try:
+            self._progress(job, done)
+        except Exception:  # a courtesy, which stops nobody's work
+            log.warning("The progress of job %s could not be told", job.id, exc_info=True)
 
     # -- deleting ------------------------------------------------------------------------------------------------
 
@@ -270,18 +318,30 @@ class Ingestion(Defining):
             for job in self._jobs(seen.collection, waiting):
                 pruner.archive(seen.collection, job)
 
+    def _sweep(self, found: Mapping[str, Seen]) -> None:
+        """Remove what downloads of jobs that have ended, elsewhere or by somebody's hand, have left on this host."""
+        needed = {j.id for seen in found.values() for j in seen.incomplete}
+        needed |= {f"{seen.collection.id}/{seen.highest + 1}" for seen in found.values()}
+        sweep_scratch(self.registry.registry_id, self.registry.url, lambda task: task.rpartition("/")[0] in needed)
+
     ajobs = twin(jobs)
+    akinds = twin(kinds)
     atick = twin(tick)
     aprocess = twin(process)
     acreate_job = twin(create_job)
     adelete_older_jobs = twin(delete_older_jobs)
 
 
-def _draft(collection: Collection, number: int, now: datetime) -> Job:
+def _draft(collection: Collection, number: int, now: datetime, period: Period | None = None) -> Job:
     """A job that is planned, with a task for each entry of the publication's plan."""
     if not collection.plan:
         raise InvalidState(f"Publication {collection.id} has no plan", todo="Add tasks to its definition")
     id = f"{collection.id}/{number}"
+    first = period.first if period is not None else collection.date_from
+    last = period.last if period is not None else collection.date_to
+    values = {name: str(day) for name, day in (("{date_from}", first), ("{date_to}", last)) if day is not None}
+    if period is not None:
+        values["{period}"] = period.text
     tasks = [
         Task(
             id=f"{id}/{order}",
@@ -289,13 +349,23 @@ def _draft(collection: Collection, number: int, now: datetime) -> Job:
             order=order,
             name=entry.label,
             created=now,
-            **entry.model_dump(exclude={"name", "after"}),
+            options=filled(entry.options, values),
+            **entry.model_dump(exclude={"name", "after", "options"}),
         )
         for order, entry in enumerate(in_order(collection.plan), start=1)
     ]
+    missing = {name for task in tasks for name in placeholders_in(task.options)}
+    if missing:
+        raise InvalidState(
+            f"Publication {collection.id} needs a period",
+            why=f"The options of its tasks have {', '.join(sorted(missing))}",
+            todo=f"Run it for one: prefect-registry publications run {collection.id} --for 2013-01",
+            committed="no",
+        )
     return Job(
         id=id, collection=collection.id, created=now, tasks=tasks, keep_all_data=collection.keep_all_data,
-        date_from=collection.date_from, date_to=collection.date_to, ocid_prefix=collection.ocid_prefix,
+        date_from=first, date_to=last, ocid_prefix=collection.ocid_prefix,
+        context={"period": period.text} if period is not None else {},
     )  # fmt: skip
 
 

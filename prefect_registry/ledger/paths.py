@@ -29,6 +29,8 @@ REGISTRY = "registry.json"
 RUNS = "runs/"
 DATA = "data/"
 CELLS = "cells/"
+RESULTS = "results/"
+"""What Prefect keeps there, if it is told to: its cache, and no part of any run."""
 
 
 def gen_name(gen: int) -> str:

@@ -271,7 +271,13 @@ class Objects:
                     partial(self._tombstone, found, own, why, guarded=False) for found in founds
                 ]
                 self.ledger.runs.within(own, calls, doing)
+        self._forget(founds)
         return [found.id for found in founds]
+
+    def _forget(self, founds: list[Found]) -> None:
+        """Drop the files of deleted versions from the cache here; whoever has the same files fetches them anew."""
+        if self.reading.cache is not None:
+            self.reading.forget(f.sha256 for found in founds for f in self.finding.files(found))
 
     def _tombstone(self, found: Found, run_id: str | None, reason: str | None, guarded: bool) -> None:
         value = {"object": found.name, "version": str(found.version)}

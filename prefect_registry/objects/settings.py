@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
-from prefect_registry.errors import InvalidInput, StorageError
+import contextlib
+
+from prefect_registry.errors import AccessDenied, InvalidInput, StorageError
 from prefect_registry.ledger.ledger import Ledger
 from prefect_registry.records.cells import CellGeneration
 from prefect_registry.records.objects import ObjectSettings
@@ -45,13 +47,16 @@ class Settings:
         return found
 
     def check(self) -> None:
-        """Refuse what was asked for explicitly and differs from what is stored.
+        """Fix what was asked for explicitly; refuse it when something else is stored.
+
+        Whoever may not write there goes on: then the first who saves decides.
 
         Raises:
             InvalidInput: Names both values.
         """
         if any(value is not None for value in self.asked.values()):
-            self._stored()
+            with contextlib.suppress(AccessDenied):
+                self.fixed()
 
     def _wanted(self) -> ObjectSettings:
         return ObjectSettings(**{name: bool(value) for name, value in self.asked.items()})

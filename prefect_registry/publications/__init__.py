@@ -2,5 +2,6 @@
 
 from prefect_registry.publications.deployments import DeploymentTask
 from prefect_registry.publications.notices import freshness, tell
+from prefect_registry.publications.progress import ProgressArtifacts
 
-__all__ = ["DeploymentTask", "freshness", "tell"]
+__all__ = ["DeploymentTask", "ProgressArtifacts", "freshness", "tell"]

@@ -100,11 +100,11 @@ class Run:
         """The datasets that this run has begun, in every state."""
         return list(self.registry.datasets(run_id=self.id, kind=kind, newest_first=False))
 
-    def save(self, name: str, obj: Any, **options: Any) -> str:
+    def save(self, /, name: str, obj: Any, **options: Any) -> str:
         """Save an object in this run; returns its version. Options are those of ``Registry.save``."""
         return self.registry.save(name, obj, run_id=self.id, **options)
 
-    def load(self, name: str, version: str | None = None, **options: Any) -> Any:
+    def load(self, /, name: str, version: str | None = None, **options: Any) -> Any:
         """Load an object as this run sees it: what it has saved itself, too. Options are those of ``Registry.load``."""
         return self.registry.load(name, version, run_id=self.id, **options)
 

@@ -21,21 +21,26 @@ _opening: dict[Key, threading.Lock] = {}
 _lock = threading.Lock()
 
 
-def open_shared(url: str, storage_options: Mapping[str, Any] | None = None) -> Registry:
-    """The registry at ``url``, opened at most once in this process for the same options.
+def open_shared(
+    url: str, storage_options: Mapping[str, Any] | None = None, keeping: Mapping[str, bool] | None = None
+) -> Registry:
+    """The registry at ``url``, opened at most once in this process for the same options. ``keeping`` says how it keeps
+    objects: ``version_objects``, ``mutable``.
 
     Raises what :class:`~prefect_registry.registry.Registry` raises. A failure is not remembered.
     """
     from prefect_registry.registry import Registry
 
-    options = dict(storage_options or {})
-    key = (os.getpid(), url, _frozen(options))
+    options, kept = dict(storage_options or {}), keeping or {}
+    key = (os.getpid(), url, _frozen({**options, "": kept}))
     with _lock:
         gate = _opening.setdefault(key, threading.Lock())
     with gate:
         found = _look_up(key)
         if found is None:
-            found = Registry(url, storage_options=options)
+            found = Registry(
+                url, storage_options=options, version_objects=kept.get("version_objects"), mutable=kept.get("mutable")
+            )
             _keep(key, found)
     return found
 

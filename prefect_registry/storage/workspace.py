@@ -17,11 +17,7 @@ import threading
 from pathlib import Path
 
 from prefect_registry.ids import random_token
-
-try:
-    import fcntl
-except ImportError:  # Windows: no locks, hence no sweeping
-    fcntl = None  # type: ignore[assignment]
+from prefect_registry.locks import FILE_LOCKS, lock_file
 
 TEMPORARY = ".tmp"
 _LOCK = "lock"
@@ -35,7 +31,7 @@ class Workspace:
         while True:
             self.folder = Path(root) / TEMPORARY / f"{_owner()}-{random_token()[:8]}"
             self.folder.mkdir(parents=True)
-            held = _take(self.folder / _LOCK, create=True)
+            held = lock_file(self.folder / _LOCK, create=True, needed=False)
             if held is not None:
                 self._lock = held
                 break
@@ -99,32 +95,9 @@ def _process_start() -> str:
     return "0"
 
 
-def _take(path: Path, create: bool) -> int | None:
-    """The locked descriptor of ``path``, or None when another holds it or the file vanished meanwhile."""
-    try:
-        descriptor = os.open(path, os.O_RDWR | (os.O_CREAT if create else 0), 0o666)
-    except FileNotFoundError:
-        return None
-    try:
-        if fcntl is None:
-            return descriptor
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.stat(path).st_ino == os.fstat(descriptor).st_ino:
-            return descriptor
-    except FileNotFoundError:
-        pass
-    except BlockingIOError:
-        pass
-    except OSError:  # a filesystem without locks: use the folder, and nobody will be able to sweep it
-        if create:
-            return descriptor
-    os.close(descriptor)
-    return None
-
-
 def _sweep(folder: Path, but: Path) -> None:
     """Remove the folders below ``folder`` whose owners are gone. Best effort: it never fails a write."""
-    if fcntl is None:
+    if not FILE_LOCKS:
         return
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
@@ -136,7 +109,7 @@ def _sweep_one(folder: Path) -> None:
     with contextlib.suppress(OSError):
         os.rmdir(folder)  # empty: its owner died, or has yet to make its lock file and will notice
         return
-    held = _take(folder / _LOCK, create=False)
+    held = lock_file(folder / _LOCK, create=False)
     if held is None:
         return
     try:

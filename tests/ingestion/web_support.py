@@ -21,9 +21,12 @@ class Request(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.requests.append((self.path, {k.lower(): v for k, v in self.headers.items()}))
+        self.server.sent.append((self.command, self.rfile.read(int(self.headers.get("Content-Length", 0)))))
         self.close_connection = True
         with suppress(ConnectionError):
             self.server.pages[self.path.partition("?")[0]](self)
+
+    do_HEAD = do_OPTIONS = do_POST = do_PUT = do_PATCH = do_DELETE = do_GET
 
     def raw(self, data: bytes) -> None:
         """Send these very bytes."""
@@ -60,7 +63,9 @@ class Request(http.server.BaseHTTPRequestHandler):
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Serves ``pages``, functions by path, and remembers the ``requests``: path, and headers in lower case."""
+    """Serves ``pages``, functions by path, and remembers the ``requests``: path, and headers in lower case;
+    and what was ``sent``: method and body.
+    """
 
     daemon_threads = True
     block_on_close = False
@@ -69,6 +74,7 @@ class Server(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Request)
         self.pages: dict[str, Page] = {}
         self.requests: list[tuple[str, dict[str, str]]] = []
+        self.sent: list[tuple[str, bytes]] = []
         self.host = f"127.0.0.1:{self.server_port}"
         self.url = f"http://{self.host}"
 

@@ -16,7 +16,7 @@ from prefect_registry.storage.base import ObjectInfo
 
 CELLS = "cells/"
 PROBE = ".probe/"
-_TREES = (PROBE, "catalog/", CELLS, paths.DATA, paths.RUNS)
+_TREES = (PROBE, "catalog/", CELLS, paths.DATA, paths.RESULTS, paths.RUNS)
 """What a root has beside ``registry.json``. Of what is below ``catalog/`` only checkpoints are judged."""
 
 _OF_A_RUN = re.compile(

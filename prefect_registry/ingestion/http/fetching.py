@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import logging
 import random
 from collections.abc import Callable
 from contextlib import suppress
@@ -11,8 +13,11 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+import orjson
+
 from prefect_registry.clock import Clock, SystemClock
 from prefect_registry.ingestion.http.problems import (
+    ChecksumMismatch,
     LimitExceeded,
     NotAllowed,
     SourceError,
@@ -22,6 +27,7 @@ from prefect_registry.ingestion.http.problems import (
 from prefect_registry.ingestion.http.receiving import Body, MayPass, Progress
 from prefect_registry.ingestion.http.request import HttpRequest, Limits, Validators, joined, parse, same_origin, shown
 from prefect_registry.ingestion.http.room import Room, room_in
+from prefect_registry.ingestion.http.scratch import Part, Scratch
 from prefect_registry.records.base import printable
 
 if TYPE_CHECKING:
@@ -29,6 +35,7 @@ if TYPE_CHECKING:
 
     from prefect_registry.ingestion.http.network import Answer
 
+log = logging.getLogger("prefect_registry")
 _PROGRESS_BYTES = 1 << 20
 _REDIRECTS = (301, 302, 303, 307, 308)
 _MAY_PASS = (408, 425, 429, 500, 502, 503, 504)
@@ -40,7 +47,7 @@ class Fetched:
 
     ``validators`` are for the next download. ``length_checked`` tells whether the server had said how long the file
     is: of one that had not, only a checksum could show that it was cut short. ``resumed`` is how often a broken
-    transfer was gone on with.
+    transfer was gone on with; ``found`` how many bytes of it were there already, from an earlier process.
     """
 
     url: str
@@ -51,6 +58,7 @@ class Fetched:
     length_checked: bool
     attempts: int
     resumed: int
+    found: int = 0
 
 
 @dataclass(frozen=True)
@@ -64,7 +72,7 @@ class NotModified:
 
 def fetch(
     request: HttpRequest,
-    target: BinaryIO | Path,
+    target: BinaryIO | Path | Scratch,
     limits: Limits | None = None,
     known: Validators | None = None,
     *,
@@ -84,7 +92,9 @@ def fetch(
         request: What to get, and from which hosts.
         target: A path, which appears when all is well and is never seen in part; or a file that can be written,
             positioned and truncated: whatever goes wrong, and when nothing has changed, it is cut off where it stood.
-            (A file that ``ds.open()`` gave is then empty, and stored so: where ``known`` is given, use a path.)
+            (A file that ``ds.open()`` gave is then empty, and stored so: where ``known`` is given, use a path.) Or a
+            scratch folder: what is there of the same file is gone on with, after its sha256 was compared; and what came
+            stays there, whatever goes wrong.
         limits: Of size, time and attempts.
         known: What the last download returned. If the server says that nothing changed, or what came has the same
             sha256, the answer is :class:`NotModified` and the target is left as it was.
@@ -128,12 +138,16 @@ class _Download:
         self._clock = clock
         self._jitter = jitter
         self._url = parse(request.url)
-        self._body = Body(shown(self._url), room.write, room.clear, limits, progress)
+        keep = None if room.scratch is None else self._keep
+        self._room = room
+        self._source = _digest(request)
+        self._body = Body(shown(self._url), room.write, room.clear, limits, progress, keep)
         self._deadline = clock.monotonic() + limits.seconds
-        self._attempts = self._resumed = 0
+        self._attempts = self._resumed = self._found = 0
 
     def run(self) -> Fetched | NotModified:
-        tries = most = 0
+        tries = 0
+        most = self._restore()
         while True:
             self._attempts += 1
             tries += 1
@@ -144,6 +158,26 @@ class _Download:
                     tries = 1
                 most = max(most, self._body.received)
                 self._wait(tries, failed)
+
+    def _restore(self) -> int:
+        """How many bytes an earlier process has left, and this one goes on behind."""
+        scratch = self._room.scratch
+        if scratch is None:
+            return 0
+        part = scratch.part(self._source)
+        if part is not None and self._body.restore(part, self._room.file):
+            self._room.cut(self._body.received)
+            self._found = self._body.received
+            log.info("%s: %s bytes are there already", shown(self._url), f"{self._found:,}")
+            return self._found
+        if part is not None:
+            log.warning("%s: what is stored of it is damaged, so it is downloaded anew", shown(self._url))
+        self._body.clear()
+        return 0
+
+    def _keep(self, part: Part) -> None:
+        assert self._room.scratch is not None
+        self._room.scratch.record(self._source, part)
 
     def _left(self) -> float:
         return self._deadline - self._clock.monotonic()
@@ -208,16 +242,17 @@ class _Download:
             found = {"etag": answer.header("etag"), "last_modified": answer.header("last-modified")}
             updated = self._known.model_copy(update={name: value for name, value in found.items() if value})
             return NotModified(shown(url), "validators", updated)
-        if answer.status == 206 and resuming and self._body.goes_on(answer):
+        if answer.status == 206 and resuming and self._body.goes_on(answer, shown(url)):
             self._resumed += 1
         elif answer.status == 200:
-            self._body.begin(answer)
+            self._body.begin(answer, shown(url))
+            self._found = 0
         else:
             if resuming:
                 self._body.clear()
             raise self._refused(answer, url, resuming)
         self._body.receive(answer)
-        sha256 = self._body.verify(self._request.sha256, self._request.md5)
+        sha256 = self._verified()
         validators = self._body.validators.model_copy(update={"sha256": sha256})
         if sha256 == self._known.sha256:
             return NotModified(shown(url), "checksum", validators)
@@ -230,7 +265,18 @@ class _Download:
             length_checked=self._body.total is not None,
             attempts=self._attempts,
             resumed=self._resumed,
+            found=self._found,
         )
+
+    def _verified(self) -> str:
+        """The sha256 of what came. Of one that was put together and is not what it should be, all is asked for anew."""
+        try:
+            return self._body.verify(self._request.sha256, self._request.md5)
+        except ChecksumMismatch as error:
+            if not self._body.joined:
+                raise
+            self._body.clear()
+            raise MayPass(f"what was put together from several answers is wrong: {error.why}") from error
 
     def _refused(self, answer: Answer, url: httpx.URL, resuming: bool) -> Exception:
         reason = printable("".join(c for c in answer.reason if c.isprintable()), 100)
@@ -240,6 +286,11 @@ class _Download:
         if resuming:  # the part that was asked for is not to be had: once more from the beginning
             return MayPass(f"{said} to a request for the rest of the file")
         return SourceError(said, why="The server refuses the request, and will not change its mind")
+
+
+def _digest(request: HttpRequest) -> str:
+    """Tells apart what is asked for, without its secrets: a part that is stored is of the same source."""
+    return hashlib.sha256(orjson.dumps([request.url, sorted(request.headers)])).hexdigest()
 
 
 def _retry_after(text: str | None, now: datetime) -> float | None:

@@ -125,7 +125,7 @@ class Answer:
 
     def chunks(self) -> Iterator[bytes]:
         """The body. Raises ``MayPass`` when it breaks off."""
-        with _told():
+        with told():
             yield from self._response.iter_stream()
 
     def sends_more(self) -> bool:
@@ -142,13 +142,13 @@ def exchange(url: httpx.URL, headers: Mapping[str, str], limits: Limits, left: C
     timeouts = {"connect": connect, "read": read, "write": read, "pool": connect}
     given = [(name.encode("ascii"), value.encode("latin-1")) for name, value in headers.items()]
     context = httpx.create_ssl_context() if url.scheme == "https" else None
-    with _told(), _pool(url, context, Backend(left)) as pool:
+    with told(), connections(url, context, Backend(left)) as pool:
         request = [*given, (b"Connection", b"close")]
         with pool.stream("GET", target, headers=request, extensions={"timeout": timeouts}) as response:
             yield Answer(response)
 
 
-def _pool(url: httpx.URL, context: ssl.SSLContext | None, backend: Backend) -> httpcore.ConnectionPool:
+def connections(url: httpx.URL, context: ssl.SSLContext | None, backend: Backend) -> httpcore.ConnectionPool:
     """Connections to a host, through the proxy that the environment names for it (``HTTPS_PROXY``, ``NO_PROXY`` …)."""
     proxies = urllib.request.getproxies()
     named = proxies.get(url.scheme) or proxies.get("all")
@@ -170,7 +170,7 @@ def _pool(url: httpx.URL, context: ssl.SSLContext | None, backend: Backend) -> h
 
 
 @contextlib.contextmanager
-def _told() -> Iterator[None]:
+def told() -> Iterator[None]:
     """Errors of the connection in words, without the URL and its secrets."""
     try:
         yield

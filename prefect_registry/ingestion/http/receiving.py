@@ -9,11 +9,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from prefect_registry.ingestion.http.decoding import Inflate, Meter
 from prefect_registry.ingestion.http.problems import ChecksumMismatch, LimitExceeded, SourceError
 from prefect_registry.ingestion.http.request import Limits, Validators
+from prefect_registry.ingestion.http.scratch import Part
 
 if TYPE_CHECKING:
     from prefect_registry.ingestion.http.network import Answer
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int | None], None]
 """Called with the bytes received so far, which go back when a download starts anew, and those expected, if known."""
 
+MARK_BYTES = 256 << 10
+"""So much at most of what came is lost with a process that is killed."""
+_READ_BYTES = 1 << 20
 _RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
 
 
@@ -36,7 +40,8 @@ class Body:
     """What has come so far of one file, through any number of answers.
 
     ``received`` counts bytes as they were sent, ``written`` as they are decoded; ``total`` is what the server says the
-    first will be.
+    first will be. ``joined`` tells whether they come from more than one answer. ``keep`` is called with what is stored,
+    now and then, and whenever an answer ends, if it can be gone on with.
     """
 
     def __init__(
@@ -46,8 +51,10 @@ class Body:
         clear: Callable[[], None],
         limits: Limits,
         progress: Progress | None,
+        keep: Callable[[Part], None] | None = None,
     ) -> None:
         self._url = url
+        self._keep = keep
         self._write = write
         self._clear = clear
         self._limits = limits
@@ -63,6 +70,9 @@ class Body:
         self.total: int | None = None
         self.validators = Validators()
         self._resumable = False
+        self._from = ""
+        self._kept = 0
+        self.joined = False
 
     @property
     def written(self) -> int:
@@ -81,9 +91,31 @@ class Body:
             return {}
         return {"Range": f"bytes={self.received}-", "If-Range": validator}
 
-    def begin(self, answer: Answer) -> None:
+    def restore(self, part: Part, file: BinaryIO) -> bool:
+        """Take over what an earlier process has stored, all but its last byte: so there is always a rest to ask for,
+        and its answer tells whether the file is still the same. What is recorded then is what was taken over, so that
+        the file may be cut there. False when ``file`` does not hold those bytes.
+        """
+        if part.received > self._limits.size:
+            return False
+        left = part.received - 1
+        while left and (piece := file.read(min(left, _READ_BYTES))):
+            self._take(piece)
+            left -= len(piece)
+        whole, last = self._sha256.copy(), file.read(1)
+        whole.update(last)
+        if left or not last or whole.hexdigest() != part.sha256:
+            self._reset()
+            return False
+        self.received, self.total, self.validators = part.received - 1, part.total, part.validators
+        self._from, self._resumable = part.url, True
+        self._mark(1)
+        return True
+
+    def begin(self, answer: Answer, url: str) -> None:
         """A whole file comes. Raises ``LimitExceeded`` when it says that it is too large."""
         self.clear()
+        self._from = url
         self.total = answer.length
         if self.total is not None and self.total > self._limits.size:
             raise LimitExceeded(f"{self._url} says that it has {self.total:,} bytes; {self._limits.size:,} are allowed")
@@ -99,8 +131,13 @@ class Body:
         self.validators = Validators(etag=answer.header("etag"), last_modified=answer.header("last-modified"))
         self._resumable = self._inflate is None and answer.header("accept-ranges") != "none" and _is_strong(answer)
 
-    def goes_on(self, answer: Answer) -> bool:
-        """Whether a partial answer is the rest of what came, and of the same file."""
+    def goes_on(self, answer: Answer, url: str) -> bool:
+        """Whether a partial answer is the rest of what came, and of the same file.
+
+        Validators are a URL's own (RFC 9110, 8.8): another one, to which the source now redirects, has another file.
+        """
+        if url != self._from:
+            return False
         found = _RANGE.fullmatch(answer.header("content-range") or "")
         if found is None or answer.header("content-encoding") not in (None, "identity"):
             return False
@@ -113,27 +150,49 @@ class Body:
             return False
         self.total = total if self.total is None else self.total
         etag = answer.header("etag")
-        return etag is None or self.validators.etag is None or etag == self.validators.etag
+        self.joined = etag is None or self.validators.etag is None or etag == self.validators.etag
+        return self.joined
 
     def receive(self, answer: Answer) -> None:
         """Take the body of an answer. Raises ``MayPass`` when it ends too soon."""
         end = None if answer.length is None else self.received + answer.length
         self._check_end(answer, end)
-        for chunk in answer.chunks():
-            self.received += len(chunk)
-            for piece in (chunk,) if self._inflate is None else self._inflate.feed(chunk):
-                if self._inflate is None:
-                    self._meter.give(len(piece))
-                self._write(piece)
-                self._sha256.update(piece)
-                self._md5.update(piece)
-            if self._progress:
-                self._progress(self.received, self.total)
-            self._check_end(answer, end)
+        try:
+            for chunk in answer.chunks():
+                for piece in (chunk,) if self._inflate is None else self._inflate.feed(chunk):
+                    self._take(piece, self._write)
+                self.received += len(chunk)
+                self._mark(MARK_BYTES)
+                if self._progress:
+                    self._progress(self.received, self.total)
+                self._check_end(answer, end)
+        finally:
+            self._mark(1)
         if self.total is not None and self.received < self.total:
             raise MayPass(f"It ended after {self.received:,} of {self.total:,} bytes")
         if self._inflate is not None and not self._inflate.complete:
             raise MayPass("It ended in the middle of its compressed content")
+
+    def _take(self, piece: bytes, write: Callable[[bytes], None] | None = None) -> None:
+        """Count, write and hash decoded bytes."""
+        if self._inflate is None:
+            self._meter.give(len(piece))
+        if write is not None:
+            write(piece)
+        self._sha256.update(piece)
+        self._md5.update(piece)
+
+    def _mark(self, every: int) -> None:
+        """Record what is stored, if it is so many bytes more than were recorded last."""
+        if self._keep is None or not self._resumable or self.received < self._kept + every:
+            return
+        self._kept = self.received
+        self._keep(
+            Part(
+                url=self._from, received=self.received, sha256=self._sha256.hexdigest(), total=self.total,
+                validators=self.validators,
+            )
+        )  # fmt: skip
 
     def _check_end(self, answer: Answer, end: int | None) -> None:
         """A server that sends more than it said has lied about the length, and nobody knows what the file is."""

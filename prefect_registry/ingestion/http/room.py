@@ -9,15 +9,20 @@ from pathlib import Path
 from typing import BinaryIO
 
 from prefect_registry.ids import random_token
+from prefect_registry.ingestion.http.scratch import Scratch
 from prefect_registry.storage.transfer import local_errors
 
 
 class Room:
-    """Where the bytes go: a file, from the position at which it stood."""
+    """Where the bytes go: a file, from the position at which it stood.
 
-    def __init__(self, file: BinaryIO, path: Path | None = None) -> None:
+    ``scratch`` is where that is, if what an earlier process has left there may be gone on with.
+    """
+
+    def __init__(self, file: BinaryIO, path: Path | None = None, scratch: Scratch | None = None) -> None:
         self.file = file
         self.dropped = False
+        self.scratch = scratch
         self._start = file.tell()
         self._path = path
 
@@ -36,13 +41,31 @@ class Room:
 
     def clear(self) -> None:
         """Drop what was written."""
-        self.file.seek(self._start)
+        if self.scratch is not None:
+            with local_errors(self.scratch.file):
+                self.scratch.forget()
+        self.cut(0)
+
+    def cut(self, size: int) -> None:
+        """Drop all but the first ``size`` bytes."""
+        self.file.seek(self._start + size)
         self.file.truncate()
 
 
 @contextmanager
-def room_in(target: BinaryIO | Path) -> Iterator[Room]:
-    """Room in a file that is open, or at a path, where the file appears when the block succeeds."""
+def room_in(target: BinaryIO | Path | Scratch) -> Iterator[Room]:
+    """Room in a file that is open; or at a path, where the file appears when the block succeeds; or in a scratch
+    folder, where what is there when the block fails stays.
+    """
+    if isinstance(target, Scratch):
+        with local_errors(target.file):
+            held = open(target.file, "r+b" if target.file.exists() else "x+b", buffering=0)  # noqa: SIM115
+        with held:
+            room = Room(held, target.file, target)
+            yield room
+            if room.dropped:
+                room.clear()
+        return
     if not isinstance(target, Path):
         room = Room(target)
         try:

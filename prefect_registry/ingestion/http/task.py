@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import tempfile
 import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from importlib import import_module
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import orjson
@@ -17,12 +16,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from prefect_registry.ingestion.enums import Status
 from prefect_registry.ingestion.errors import ConfigurationError
-from prefect_registry.ingestion.http.fetching import Fetched, fetch
+from prefect_registry.ingestion.http.fetching import Fetched, NotModified, fetch
 from prefect_registry.ingestion.http.request import HttpRequest, Limits, Validators, shown
 from prefect_registry.ingestion.http.request import parse as parse_url
+from prefect_registry.ingestion.http.scratch import Scratch, drop_scratch, scratch_of
 from prefect_registry.ingestion.http.unpacking import UnpackLimits
 from prefect_registry.ingestion.managers import TaskManager, options_of
-from prefect_registry.ingestion.models import Task
+from prefect_registry.ingestion.models import Job, Task
 from prefect_registry.records.datasets import Mode
 
 log = logging.getLogger("prefect_registry")
@@ -118,6 +118,10 @@ class HttpTask(TaskManager):
 
     What cannot be reached is tried again later; what is refused, too large, damaged or not what it should be fails the
     job. When the file is what the active job has downloaded, by the server's word or by its checksum, there is no job.
+
+    What has come of a file stays on this host until its rows are staged, or the task has failed: a task that is started
+    again, after a failure that has passed or because its process was killed, asks for the rest if the server can send
+    that and the file has not changed.
     """
 
     remote = False
@@ -134,16 +138,15 @@ class HttpTask(TaskManager):
 
     def run(self) -> None:
         """Download, unpack, and stage the rows."""
-        with tempfile.TemporaryDirectory(prefix="registry-download-") as folder:
-            path = Path(folder) / "download"
-            fetched = self._fetch(path, None)
+        with self._scratch() as scratch:
+            fetched = self._fetch(scratch, None)
             assert isinstance(fetched, Fetched), "nothing is known that it could be compared with"
-            rows = self._stage(path, fetched)
+            rows = self._stage(scratch, fetched)
         known = {**fetched.validators.model_dump(exclude_none=True), "definition": self._definition(), "rows": rows}
-        self.job.context["sources"] = {**self.job.context.get("sources", {}), self._name(): known}
+        self._remember(self.job, known)
         log.info("%s: %s rows in %s bytes of %s", self.task.id, f"{rows:,}", f"{fetched.size:,}", fetched.url)
 
-    def _stage(self, path: Path, fetched: Fetched) -> int:
+    def _stage(self, scratch: Scratch, fetched: Fetched) -> int:
         from prefect_registry.ingestion.http.rows import Format, tables, unpacked
 
         given, url = self.given, parse_url(self.given.url)
@@ -152,7 +155,7 @@ class HttpTask(TaskManager):
         rows = 0
         with self.attempt.dataset(given.kind, mode=given.mode, partition=given.partition, tags=tags) as ds:
             empty = None
-            for file in unpacked(path, url.path.rpartition("/")[2], given.members, given.unpack):
+            for file in unpacked(scratch.file, url.path.rpartition("/")[2], given.members, given.unpack):
                 for table in tables(file, form, shown(url)):
                     empty = table.schema.empty_table()
                     rows += table.num_rows
@@ -165,31 +168,48 @@ class HttpTask(TaskManager):
     def has_changed(self) -> bool | None:
         """Whether the source has another file than the active job has staged, by ETag, Last-Modified or checksum.
 
-        A server that knows neither is asked for the whole file. None when that job had another definition.
+        True also when that job had no such file, or another definition. A server that knows neither ETag nor
+        Last-Modified is asked for the whole file; so is one that names others than before. What came then stays for the
+        job, which asks only whether it is still the same.
         """
         before = self.previous
         known = before.context.get("sources", {}).get(self._name()) if before is not None else None
-        if known is None or known.get("definition") != self._definition():
-            return None
+        if before is None or known is None or known.get("definition") != self._definition():
+            return True
         validators = Validators.model_validate({k: v for k, v in known.items() if k in Validators.model_fields})
-        with tempfile.TemporaryDirectory(prefix="registry-download-") as folder:
-            return isinstance(self._fetch(Path(folder) / "download", validators), Fetched)
+        with self._scratch() as scratch:
+            found = self._fetch(scratch, validators)
+            scratch.keep = isinstance(found, Fetched)
+        if isinstance(found, NotModified):
+            others = {name: value for name, value in known.items() if name not in Validators.model_fields}
+            self._remember(before, {**found.validators.model_dump(exclude_none=True), **others})
+        return isinstance(found, Fetched)
 
     def get_status(self) -> tuple[Status, str | None]:
         """Done: :meth:`run` returns when the rows are staged."""
         return Status.COMPLETED, None
 
     def wipe(self) -> None:
-        """Nothing: the rows belong to the registry, which drops what is not published."""
+        """Drop what has come of the file. The rows belong to the registry, which drops what is not published."""
+        drop_scratch(self.registry.registry_id, self.registry.url, self.task.id)
 
     # -- help ----------------------------------------------------------------------------------------------------
 
-    def _fetch(self, path: Path, known: Validators | None) -> Any:
+    def _scratch(self) -> AbstractContextManager[Scratch]:
+        return scratch_of(self.registry.registry_id, self.registry.url, self.task.id)
+
+    def _remember(self, job: Job, known: dict[str, Any]) -> None:
+        """Keep with a job what tells its file from others."""
+        job.context["sources"] = {**job.context.get("sources", {}), self._name(): known}
+
+    def _fetch(self, scratch: Scratch, known: Validators | None) -> Fetched | NotModified:
         headers = {name: source.prefix + _value_of(name, source) for name, source in self.given.headers.items()}
-        return fetch(self.given.request(headers), path, self.given.limits, known, progress=self._progress)
+        return fetch(self.given.request(headers), scratch, self.given.limits, known, progress=self._progress)
 
     def _progress(self, received: int, expected: int | None) -> None:
-        """Say in the log how far a long download is."""
+        """Tell how far the download is; in the log only when it takes long."""
+        if expected:
+            self.progress(received / expected)
         now = time.monotonic()
         if now - self._told >= _PROGRESS_SECONDS:
             self._told = now

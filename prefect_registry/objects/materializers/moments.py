@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Callable
-from datetime import date, datetime, time, timedelta, timezone, tzinfo
+from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
-from uuid import SafeUUID, UUID
+from uuid import UUID, SafeUUID
 from zoneinfo import ZoneInfo
 
 from prefect_registry.objects.materializers.builtin import refused
@@ -91,7 +91,7 @@ def _read_zone(tree: Any) -> tzinfo | None:
 
 def _read_timezone(tree: Any) -> timezone:
     offset, *name = tree
-    return timezone(timedelta(*offset), *name) if offset != [0, 0, 0] or name else timezone.utc
+    return timezone(timedelta(*offset), *name) if offset != [0, 0, 0] or name else UTC
 
 
 def _read_uuid(tree: Any) -> UUID:
