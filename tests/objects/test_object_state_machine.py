@@ -184,6 +184,7 @@ class Objects(RuleBasedStateMachine):
     def check(self, registry: Registry, run: str | None) -> None:
         expected = {name: there for name in "ab" if (there := self.there(name, run))}
         assert registry.list_objects_and_versions(run_id=run) == expected
+        assert {name: list(found) for name, found in registry.info(run_id=run).items()} == expected
         for name in "ab":
             there = expected.get(name, [])
             assert registry.list_versions(name, run_id=run) == there
@@ -197,4 +198,4 @@ class Objects(RuleBasedStateMachine):
 
 
 TestObjects = Objects.TestCase
-TestObjects.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
+TestObjects.settings = settings(max_examples=25, stateful_step_count=20, deadline=None)
