@@ -60,17 +60,17 @@ BEFORE: State = {"small@1": "o", "large@1": "o", "small@best": "-> 1"}
 
 
 def overwrite_inline(registry: Registry, tell: Tell) -> None:
-    """Twice, by a record."""
+    """Three times, by a record."""
     tell("doing overwrite")
-    for mark in "ab":
+    for mark in "abc":
         registry.save("small", text(mark, False), version="1", on_conflict="overwrite")
         tell("done")
 
 
 def overwrite_files(registry: Registry, tell: Tell) -> None:
-    """Twice, by files and a run of its own."""
+    """Three times, by files and a run of its own."""
     tell("doing overwrite")
-    for mark in "ab":
+    for mark in "abc":
         registry.save("large", text(mark, True), version="1", on_conflict="overwrite")
         tell("done")
 
@@ -122,8 +122,8 @@ def states(*changes: State) -> list[State]:
 
 
 OPERATIONS: dict[Operation, list[State]] = {
-    overwrite_inline: states({"small@1": "a"}, {"small@1": "b"}),
-    overwrite_files: states({"large@1": "a"}, {"large@1": "b"}),
+    overwrite_inline: states({"small@1": "a"}, {"small@1": "b"}, {"small@1": "c"}),
+    overwrite_files: states({"large@1": "a"}, {"large@1": "b"}, {"large@1": "c"}),
     overwrite_in_a_run: states({"small@1": "a", "large@1": "a", "large@2": "b"}),
     save_numbers: states({"small@2": "a"}, {"small@3": "b"}, {"small@4": "c"}),
     delete_and_restore: states({"large@1": None}, {"gone@1": "o"}),
