@@ -33,7 +33,7 @@ class Peer:
 
 
 PEERS = (
-    Peer("mindtrace-registry", ("mindtrace-registry", "numpy"), least=(3, 12)),  # it says 3.11 suffices; it does not
+    Peer("mindtrace-registry", ("mindtrace-registry", "numpy"), least=(3, 12)),  # its syntax; it declares none
     Peer("mlflow", ("mlflow", "numpy")),
     Peer("pins", ("pins", "numpy")),
     Peer("dvc", ("dvc", "numpy")),
@@ -57,11 +57,16 @@ def ensure(peer: Peer) -> str:
 def _interpreter(peer: Peer) -> str:
     if sys.version_info[:2] >= peer.least:
         return sys.executable
-    found = next((path for path in map(shutil.which, _NEWER) if path), None)
+    found = next((path for path in map(shutil.which, _NEWER) if path and _works(path)), None)
     if found is None:
         needed = ".".join(map(str, peer.least))
         raise NotThere(f"it needs Python {needed}; this one is {sys.version.split()[0]}, and none newer is on the path")
     return found
+
+
+def _works(python: str) -> bool:
+    """A name on the path may stand for a Python that is not installed (pyenv's do)."""
+    return subprocess.run([python, "-c", "import venv"], capture_output=True).returncode == 0
 
 
 def _run(command: Sequence[str], peer: Peer) -> None:
