@@ -140,8 +140,8 @@ def api() -> Iterator[str]:
     from prefect_registry.catalog.results import CellInfo, DatasetInfo, Edge, Page, Total
     from prefect_registry.catalog.sync import SyncReport
     from prefect_registry.datasets.reading import Dataset
-    from prefect_registry.datasets.releasing import Released, ReleaseReport
-    from prefect_registry.datasets.retention import RetentionRule
+    from prefect_registry.catalog.retention import Released, ReleasedObject, ReleaseReport
+    from prefect_registry.catalog.retention import RetentionRule
     from prefect_registry.datasets.revert import RevertReport
     from prefect_registry.datasets.tables import Table
     from prefect_registry.datasets.writing import DatasetWriter

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
 
 import pytest
+from object_support import LARGE, clock, folders, opened, payload_of, storage, store
 from registry_support import FAST, Later, publish
 
 from prefect_registry import Registry
 from prefect_registry.errors import RunAborted
-from prefect_registry.ids import random_token
 from prefect_registry.ledger import paths
 from prefect_registry.ledger.ledger import RunSpec
 from prefect_registry.objects.errors import RegistryVersionConflict
@@ -20,40 +19,7 @@ from prefect_registry.storage.base import Upload
 from prefect_registry.storage.memory import MemoryStorage
 from prefect_registry.testing.counting import CountingStorage
 
-LARGE = 20_000
-"""Bytes that do not fit the record."""
-
-
-@pytest.fixture
-def clock() -> Later:
-    return Later()
-
-
-@pytest.fixture
-def storage(clock: Later) -> MemoryStorage:
-    return MemoryStorage(f"memory://objects-{random_token()}", clock=clock)
-
-
-def opened(storage: Any, clock: Later, **options: Any) -> Registry:
-    options = {"version_objects": True, **options}
-    return Registry(storage, settings=FAST, clock=clock, heartbeats=False, use_cache=False, **options)
-
-
-@pytest.fixture
-def store(storage: MemoryStorage, clock: Later) -> Registry:
-    return opened(storage, clock)
-
-
-def folders(registry: Registry) -> list[str]:
-    """The folders of data, as run and suffix."""
-    return sorted({"/".join(o.key.split("/")[3:5]) for o in registry.storage.list("data/")})
-
-
-def payload_of(registry: Registry, name: str, gen: int = 0) -> str:
-    """Run and suffix of the files of a version."""
-    found = registry.ledger.cells.generation(OBJECT, name, gen)
-    assert found is not None
-    return f"run_{found.value['payload'][3:29]}/{found.value['payload'][-16:]}"
+__all__ = ["clock", "storage", "store"]  # fixtures
 
 
 def test_what_is_published_stays(store: Registry) -> None:

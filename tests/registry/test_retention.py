@@ -11,8 +11,8 @@ import pytest
 from registry_support import FAST, Later, numbers, publish, refused, rows, write
 
 from prefect_registry import Registry
+from prefect_registry.catalog.retention import ReleaseReport
 from prefect_registry.datasets import releasing
-from prefect_registry.datasets.releasing import ReleaseReport
 from prefect_registry.errors import Conflict, InvalidInput, InvalidState, NotFound
 from prefect_registry.ids import random_token
 from prefect_registry.records.datasets import Mode
