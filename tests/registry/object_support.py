@@ -9,6 +9,8 @@ from registry_support import FAST, Later
 
 from prefect_registry import Registry
 from prefect_registry.ids import random_token
+from prefect_registry.objects.materializers.base import Materializer
+from prefect_registry.objects.payload import Part, Payload, StoredPayload
 from prefect_registry.records.cells import OBJECT
 from prefect_registry.storage.memory import MemoryStorage
 
@@ -57,3 +59,19 @@ def payload_of(registry: Registry, name: str, gen: int = 0) -> str:
     found = registry.ledger.cells.generation(OBJECT, name, gen)
     assert found is not None
     return f"run_{found.value['payload'][3:29]}/{found.value['payload'][-16:]}"
+
+
+class Files(dict[str, bytes]):
+    """Several files that are one object."""
+
+
+class FilesForm(Materializer):
+    """Saves :class:`Files` as they are."""
+
+    name = "test.files"
+
+    def save(self, value: Any) -> Payload:
+        return Payload([Part(path, data) for path, data in value.items()])
+
+    def load(self, payload: StoredPayload) -> Files:
+        return Files({path: payload.read(path) for path in payload.paths()})
