@@ -161,8 +161,13 @@ class Collector:
     def _is_abandoned(self, run_id: str, report: CollectReport) -> bool:
         """Whether a run that is not decided never began, and nobody will: its process died while its begin and its
         first bytes were on their way side by side. It is aborted before anything goes.
+
+        One that has left more than touches did begin, and its begin was lost since: that is for a backup to mend.
         """
         if self._store.begin(run_id) is not None:
+            return False
+        prefix = paths.run_prefix(run_id)
+        if not all(o.key.startswith(f"{prefix}touch/") for o in self._store.storage.list(prefix)):
             return False
         verdict = self._leases.judge(run_id)
         if verdict not in MAY_BE_ABORTED:
