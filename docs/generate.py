@@ -138,10 +138,9 @@ def api() -> Iterator[str]:
     from prefect_registry.catalog.catalog import Catalog
     from prefect_registry.catalog.fsck.report import Finding, FsckReport
     from prefect_registry.catalog.results import CellInfo, DatasetInfo, Edge, Page, Total
+    from prefect_registry.catalog.retention import Released, ReleaseReport, RetentionRule
     from prefect_registry.catalog.sync import SyncReport
     from prefect_registry.datasets.reading import Dataset
-    from prefect_registry.catalog.retention import Released, ReleasedObject, ReleaseReport
-    from prefect_registry.catalog.retention import RetentionRule
     from prefect_registry.datasets.revert import RevertReport
     from prefect_registry.datasets.tables import Table
     from prefect_registry.datasets.writing import DatasetWriter
