@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from prefect_registry.datasets.reading import Dataset
 
 _SIGNS = {"added": "+", "removed": "-", "changed": "~"}
+_SHOWN = {"added": ["after"], "removed": ["before"], "changed": ["before", "after"]}
 _OF_SIDE = ("class", "materializer", "hash", "size", "file_count")
 Files = dict[str, tuple[int, str]]
 """Size and sha256 (empty if none was recorded), by path."""
@@ -84,8 +85,8 @@ def _diff_objects(before: str, after: str, registry: str | None, json: bool) -> 
     for noun, part in (("metadata", metadata), ("init", init)):
         for way, sign in _SIGNS.items():
             for item in part[way]:
-                sides = {"added": ("after",), "removed": ("before",)}.get(way, ("before", "after"))
-                write(f"{noun:<9}{sign} {clean(item['name'])}: {' -> '.join(clean(item[s]) for s in sides)}")
+                shown = [item[side] for side in _SHOWN[way]]
+                write(f"{noun:<9}{sign} {clean(item['name'])}: {' -> '.join(clean(value) for value in shown)}")
     _write_files(files)
     if not differs:
         say(f"No difference in {files['same']:,} file(s).")
