@@ -27,7 +27,7 @@ NOT_FOR_USERS = {
     "DatasetWriter": {"closed", "opened", "store_file"},
     "Dataset": {"prefix"},
     "Registry": {"begin_attempt", "ledger"},
-    "RetentionRule": {"as_value"},
+    "RetentionRule": {"as_value", "cell_type"},
 }
 """What has no underscore because other modules of the package call it, and is no promise to users."""
 IMPORTED_BY_USERS = {"LedgerSettings"}
@@ -138,7 +138,7 @@ def api() -> Iterator[str]:
     from prefect_registry.catalog.catalog import Catalog
     from prefect_registry.catalog.fsck.report import Finding, FsckReport
     from prefect_registry.catalog.results import CellInfo, DatasetInfo, Edge, Page, Total
-    from prefect_registry.catalog.retention import Released, ReleaseReport, RetentionRule
+    from prefect_registry.catalog.retention import Released, ReleasedObject, ReleaseReport, RetentionRule
     from prefect_registry.catalog.sync import SyncReport
     from prefect_registry.datasets.reading import Dataset
     from prefect_registry.datasets.revert import RevertReport
@@ -166,7 +166,7 @@ def api() -> Iterator[str]:
     for cls in (prefect_registry.Registry, prefect_registry.RegistryProtocol, Run, DatasetWriter, Dataset, Table,
                 Snapshot, Catalog, Page, RunInfo, DatasetInfo, EventInfo, IncidentInfo, CellInfo, Total, Edge,
                 SyncReport, Closed, ReapReport, CollectReport, RetentionRule, ReleaseReport, Released,
-                RevertReport, CopyReport, FsckReport, Finding,
+                ReleasedObject, RevertReport, CopyReport, FsckReport, Finding,
                 ProbeReport, ProbeCheck, LedgerSettings):  # fmt: skip
         yield from _class(cls)
     for model in (FileEntry, Failure, Doc, DoctagsAsset):
