@@ -140,13 +140,25 @@ class Collector:
         if outcome != "committed":
             yield from ((o, False) for o in objects)
             return
-        known, unpublished = self._datasets(run_id, report)
-        owned = cache(partial(self._owned, run_id, report))
+        yield from self._dead_of_committed(run_id, objects, later, report)
+
+    def _dead_of_committed(
+        self, run_id: str, objects: Iterable[ObjectInfo], later: _Releases, report: CollectReport
+    ) -> Iterator[tuple[ObjectInfo, bool]]:
+        """Folders of datasets and payloads that the run does not publish, or that were released."""
+        decision = self._store.decision(run_id)
+        assert decision is not None
+        members = self._store.members(decision)
+        has_objects = any(type_ == OBJECT for type_, _, _ in members.cells)
+        datasets = cache(partial(self._datasets, run_id, report))
+        payloads = cache(partial(self._payloads, run_id, report))
         for suffix, files in groupby(objects, key=lambda o: o.key.split("/")[4]):
-            if suffix in unpublished:
+            # Objects are looked at first where there is nothing else, datasets where they are: the cheaper question.
+            is_object = has_objects and not members.datasets and suffix in (payloads() or ())
+            if not is_object and suffix in datasets()[1]:
                 yield from ((o, False) for o in files)
                 continue
-            is_dataset = suffix in known or _SUFFIX.fullmatch(suffix) is None
+            is_dataset = not is_object and (suffix in datasets()[0] or _SUFFIX.fullmatch(suffix) is None)
             if is_dataset:
                 newest = later.datasets.newest(f"ds_{run_id[4:]}_{suffix}")
             else:
@@ -154,7 +166,7 @@ class Collector:
             if self._is_released(run_id, newest, report):
                 manifest = f"{paths.dataset_prefix(run_id, suffix)}_manifest-"  # is a record, not data: it stays
                 yield from ((o, True) for o in files if not o.key.startswith(manifest))
-            elif not is_dataset and (payloads := owned()) is not None and suffix not in payloads:
+            elif not is_dataset and (owned := payloads()) is not None and suffix not in owned:
                 folder = paths.dataset_prefix(run_id, suffix)
                 yield from ((o, False) for o in files if o.key.startswith(folder))
 
@@ -175,7 +187,7 @@ class Collector:
             return False
         return report.dry_run or not self._closing.abort(run_id, reaped(verdict), "reaped").committed
 
-    def _owned(self, run_id: str, report: CollectReport) -> set[str] | None:
+    def _payloads(self, run_id: str, report: CollectReport) -> set[str] | None:
         """Suffixes of the payloads that members of a committed run name; None when one of these cannot be read."""
         decision = self._store.decision(run_id)
         assert decision is not None

@@ -132,7 +132,8 @@ class _Release:
         self._ledger.store.know_time()
         now, rules = self._ledger.store.clock.now(), rules_of(cells, OBJECT_RETENTION)
         for name in names:
-            versions = self._catalog.ask(partial(versions_of, name=name), max_age=60)
+            found = self._catalog.ask(partial(versions_of, name=name), max_age=60)
+            versions = [v for v in found if Version.of_key(v.id.rpartition("@")[2]) is not None]  # else of nobody
             rule = rules.get(name) or rules.get(DEFAULT)
             if rule is None:
                 self._plan.kept["no_rule"] += sum(not v.deleted for v in versions)

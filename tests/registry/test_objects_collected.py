@@ -133,6 +133,8 @@ def test_a_registry_without_objects_pays_nothing_for_them(clock: Later, storage:
     again = opened(counting, clock)
     with counting.measure() as with_objects:
         again.collect()
+    asked = [key for method, key in with_objects.keys if key.endswith("/datasets/")]
+    assert len(asked) == 1  # of the run with the dataset
     assert sorted(key for method, key in with_objects.keys if key.startswith("cells/")) == [
         "cells/dataset/",
         "cells/object/a/1/0000000000.json",
