@@ -9,6 +9,8 @@ from functools import cache, partial
 from itertools import chain, groupby
 from typing import NamedTuple
 
+from pydantic import ValidationError
+
 from prefect_registry.errors import FormatError, IntegrityError, RegistryError
 from prefect_registry.ids import is_run_id
 from prefect_registry.ledger import paths
@@ -20,7 +22,7 @@ from prefect_registry.ledger.store import Store
 from prefect_registry.notebook import shown
 from prefect_registry.records.cells import OBJECT, CellGeneration, CellRef
 from prefect_registry.records.datasets import LATER_STATES, DatasetGeneration
-from prefect_registry.records.objects import PAYLOAD
+from prefect_registry.records.objects import PAYLOAD, ObjectValue
 from prefect_registry.records.runs import failure
 from prefect_registry.storage.base import ObjectInfo
 
@@ -201,11 +203,12 @@ class Collector:
             except DAMAGE as error:
                 report.damaged[run_id] = told(error)
                 return None
-            missing = next((key for key, found in zip(keys, documents, strict=True) if found is None), None)
-            if missing is not None:
-                report.damaged[run_id] = f"{missing} is missing, and the decision of its run lists it"
-                return None
-            owned |= {str(d.value.get("payload", ""))[-16:] for d in documents if d is not None}
+            for key, document in zip(keys, documents, strict=True):
+                suffix = _payload_suffix(run_id, document)
+                if suffix is None:
+                    report.damaged[run_id] = f"{key} is not what the decision of its run lists"
+                    return None
+                owned.add(suffix)
         return owned
 
     def _is_released(self, run_id: str, key: str | None, report: CollectReport) -> bool:
@@ -262,6 +265,21 @@ class _LaterStates:
             if self._name >= name:
                 *_, self._newest = found[1]
         return self._newest if self._name == name else None
+
+
+def _payload_suffix(run_id: str, document: CellGeneration | None) -> str | None:
+    """The suffix of the payload that a version names, empty for none; None when the version makes no sense."""
+    try:
+        value = ObjectValue.model_validate(document.value) if document is not None else None
+    except ValidationError:
+        return None
+    if value is None or document is None or document.tx != run_id:
+        return None
+    if not (value.payload or value.root or value.files or value.manifest):
+        return ""
+    suffix = value.payload[-16:]
+    named = f"pl_{run_id[4:]}_{suffix}", paths.dataset_prefix(run_id, suffix)
+    return suffix if (value.payload, value.root) == named else None
 
 
 def _take(items: Iterator[str], count: int) -> list[str]:

@@ -82,7 +82,10 @@ def test_a_run_whose_objects_cannot_be_read_keeps_its_bytes(
         raise ZeroDivisionError
     key = paths.cell_key(CellRef.named(OBJECT, "m@1"), 0)
     data = storage.get(key)
-    for damage in (b"{", b""):
+    other = data.replace(payload_of(store, "m@1")[-16:].encode(), b"0" * 16, 1)
+    of_nobody = data.replace(run.id.encode(), failed.id.encode(), 1)
+    for damage in (b"{", b"", other, of_nobody, data.replace(b'"size":', b'"size":"x",')):
+        assert damage != data
         storage.delete_many([key])
         if damage:
             storage.put(key, damage)
