@@ -20,7 +20,7 @@ from prefect_registry.objects.settings import Settings
 from prefect_registry.objects.versions import FIRST, LATEST, Version, Wanted, alias_problems
 from prefect_registry.records.base import checked_json_object, printable
 from prefect_registry.records.cells import ALIAS, OBJECT, CellGeneration
-from prefect_registry.records.objects import AliasValue, ObjectSettings
+from prefect_registry.records.objects import PAYLOAD, AliasValue, ObjectSettings
 from prefect_registry.storage.base import Progress
 
 PIN = "pin"
@@ -225,17 +225,22 @@ class Objects:
             self.ledger.used.note(run_id, [found.id], "objects")
 
     def _gone(self, found: Found, run_id: str | None) -> InvalidState | RegistryObjectNotFound | None:
-        """Why files that a version names are not there: it was deleted while they were read, or nobody knows (P8)."""
+        """Why files that a version names are not there: it was deleted or overwritten while they were read, or nobody
+        knows (P8).
+        """
         now = self.ledger.cells.latest(OBJECT, found.id, run_id)
-        if now is None or not now.deleted:
-            return None
-        if now.value.get("purged") is True:
+        freed = self.ledger.cells.latest(PAYLOAD, found.value.payload) if found.value.payload else None
+        if freed is not None and freed.value.get("purged") is True:
+            deleted = now is not None and now.deleted
+            how = "is deleted" if deleted else "was overwritten"
             return InvalidState(
-                f"Object {found.id!r:.250} is deleted, and retention has released its bytes",
-                why=now.reason or "",
-                todo="Load another version",
+                f"Object {found.id!r:.250} {how}, and retention has released the bytes that were read",
+                why=freed.reason or "",
+                todo="Load another version" if deleted else "Load it again",
                 committed="no",
             )
+        if now is None or not now.deleted:
+            return None
         return RegistryObjectNotFound(f"Object {found.id!r:.250} was deleted", why=now.reason or "", committed="no")
 
     # -- deleting ------------------------------------------------------------------------------------------------
