@@ -136,10 +136,21 @@ class Objects:
 
     def get(self, wanted: Wanted, run_id: str | None) -> Found:
         """The version that ``wanted`` means now. Raises ``RegistryObjectNotFound``."""
-        return self.finding.get(wanted, self.settings.current(), run_id)
+        found = self.find(wanted, run_id)
+        if found is None:
+            raise self.finding.missing(wanted, run_id)
+        return found
 
     def find(self, wanted: Wanted, run_id: str | None) -> Found | None:
         """The version that ``wanted`` means now, or None."""
+        if self.settings.known is None and (wanted.version is not None or wanted.alias is not None):
+            # The settings say only which version no version means; here they are checked.
+            calls: list[Callable[[], Any]] = [
+                self.settings.current,
+                partial(self.finding.find, wanted, ObjectSettings(), run_id),
+            ]
+            found: Found | None = self.ledger.store.together(calls)[1]
+            return found
         return self.finding.find(wanted, self.settings.current(), run_id)
 
     def pinned(self, wanted: Wanted, run_id: str | None) -> Wanted:
@@ -147,6 +158,8 @@ class Objects:
 
         Outside any run it is resolved anew.
         """
+        if wanted.version is not None:
+            return wanted
         if run_id is None:
             return Wanted(wanted.name, self.get(wanted, run_id).version)
         begin = self.ledger.runs.known(run_id)
