@@ -14,9 +14,10 @@ from typing import Any, Literal
 
 from prefect_registry.errors import InvalidInput, NotFound, RevisionConflict
 from prefect_registry.ids import parse_inner_id
-from prefect_registry.ledger import manifests, paths
+from prefect_registry.ledger import manifests, observers, paths
 from prefect_registry.ledger.ledger import RunSpec
 from prefect_registry.objects.draft import Draft, rewind
+from prefect_registry.objects.dropping import was_never_saved
 from prefect_registry.objects.errors import RegistryVersionConflict
 from prefect_registry.objects.finding import Finding, Found, cell_name
 from prefect_registry.objects.versions import FIRST, Version
@@ -65,7 +66,10 @@ class Saver:
         """Save a draft. Returns its version, and what was written; None when the same content was there."""
         if saving.draft.is_inline:
             value = self._value(saving, inline=True)
-            return self._create(saving, value, saving.run_id, guarded=True)[:2]
+            version, written, generation = self._create(saving, value, saving.run_id, guarded=True)
+            if saving.run_id is None and generation is not None:
+                observers.cell_published(self._store.storage.url, generation)
+            return version, written
         known = self._known(saving) if saving.met or saving.draft.size >= LOOK_FIRST_BYTES else None
         if known is not None and saving.version is not None:
             settled = self._settled(saving, known, saving.draft.digest(saving.draft.files))
@@ -107,6 +111,7 @@ class Saver:
             return version, None
         ref = CellRef.named(OBJECT, generation.name)
         self._ledger.commit_own(begin.run_id, only=Members(cells=[(ref.type, ref.key, generation.gen)]))
+        observers.cell_published(self._store.storage.url, generation)
         return version, written
 
     def _upload(self, saving: Saving, payload: str, known: Found | None, files: list[FileEntry]) -> None:
@@ -192,7 +197,7 @@ class Saver:
                 settled = self._settled(saving, found, value.digest)
                 if settled is not None:
                     return settled, None, None
-            elif there is not None and saving.settings.version_objects:
+            elif there is not None and saving.settings.version_objects and not was_never_saved(there):
                 raise self._deleted(saving, version)
             try:
                 written = self._ledger.cells.write(
