@@ -8,6 +8,7 @@ option that is missing in ``docs/reference`` fails them.
 from __future__ import annotations
 
 import dataclasses
+import enum
 import functools
 import importlib
 import inspect
@@ -30,6 +31,8 @@ NOT_FOR_USERS = {
     "Dataset": {"prefix"},
     "Registry": {"begin_attempt", "ledger"},
     "RetentionRule": {"as_value"},
+    "Payload": {"changes"},
+    "Version": {"next_major", "of_key"},
 }
 """What has no underscore because other modules of the package call it, and is no promise to users."""
 IMPORTED_BY_USERS = {"LedgerSettings"}
@@ -51,7 +54,7 @@ def _doc(thing: Any) -> str:
     text = inspect.getdoc(thing) or ""
     text = re.sub(r":(?:class|meth|func|mod|attr|data):`~?(?:[a-z_]\w*\.)*([^`]+)`", r"`\1`", text)
     text = re.sub(r"``([^`]+)``", r"`\1`", text)
-    text = re.sub(r" ?\(DESIGN\.md [\d, ]+\)", "", text)
+    text = re.sub(r" ?\((?:DESIGN\.md [\d, ]+|SEEDS\.md: [^)]*|reference system \d)\)", "", text)
     text = re.sub(r"(?:DESIGN\.md )?\b(P\d{1,2})\b", rf"[\1]({RULES})", text)
     text = re.sub(r"^(Args|Raises|Returns|Yields|Attributes):$", r"**\1**\n", text, flags=re.M)
     text = re.sub(r"^    (\*{0,2}\w[\w., ]*): ", r"- `\1`: ", text, flags=re.M)
@@ -114,13 +117,15 @@ def _members(cls: type) -> Iterator[tuple[str, Any]]:
             yield name, value
 
 
-def _class(cls: type) -> Iterator[str]:
-    where = f"From `{cls.__module__}`. " if cls.__name__ in IMPORTED_BY_USERS else ""
+def _class(cls: type, module: str = "") -> Iterator[str]:
+    where = f"From `{module or cls.__module__}`. " if module or cls.__name__ in IMPORTED_BY_USERS else ""
     yield f"## {cls.__name__}\n\n{where}{_doc(cls)}\n"
     if dataclasses.is_dataclass(cls):
         shown = [f for f in dataclasses.fields(cls) if not f.name.startswith("_") and f.name not in ("store", "usage")]
         fields = [_field(f) for f in shown]
         yield "Fields: " + ", ".join(fields) + ".\n"
+    if issubclass(cls, enum.Enum):
+        yield "Values: " + ", ".join(f"`{member.value!r}`" for member in cls) + ".\n"
     twins = {v.__wrapped_sync__.__name__ for _, v in inspect.getmembers(cls) if hasattr(v, "__wrapped_sync__")}
     for name, value in _members(cls):
         head = name if isinstance(value, property) else _signature(value, name)
@@ -172,8 +177,29 @@ def api() -> Iterator[str]:
                 RevertReport, CopyReport, FsckReport, Finding,
                 ProbeReport, ProbeCheck, LedgerSettings):  # fmt: skip
         yield from _class(cls)
+    yield from _of_objects()
     for model in (FileEntry, Failure, Doc, DoctagsAsset):
         yield from _model(model, "From `prefect_registry.records`. " if model in (Doc, DoctagsAsset) else "")
+
+
+def _of_objects() -> Iterator[str]:
+    """What goes with versioned objects; errors have a page of their own."""
+    import prefect_registry.objects as module
+
+    names = ", ".join(f"`{n}`" for n in module.__all__)
+    yield f"## prefect_registry.objects\n\n{_doc(module)}\n\nIt exports {names}.\n"
+    for name in module.__all__:
+        thing = getattr(module, name)
+        if inspect.isclass(thing) and not issubclass(thing, BaseException):
+            yield from _class(thing, module.__name__)
+        elif inspect.isfunction(thing) and thing.__name__ != name:
+            yield f"## {name}\n\nFrom `{module.__name__}`. Another name of `{thing.__name__}`.\n"
+        elif inspect.isfunction(thing):
+            where = f"From `{module.__name__}`. "
+            yield f"## {name}\n\n```text\n{_signature(thing, name)}\n```\n\n{where}{_doc(thing)}\n"
+        elif not inspect.isclass(thing):
+            values = ", ".join(f"`{value!r}`" for value in thing.__args__)
+            yield f"## {name}\n\nFrom `{module.__name__}`. One of {values}.\n"
 
 
 def blocks() -> Iterator[str]:
@@ -211,11 +237,16 @@ def events() -> Iterator[str]:
     import prefect_registry.events as module
 
     told = {
-        "RUN_COMMITTED": ("a run was published", "run.<run id>", "run_id, purpose, datasets (their number), url"),
+        "RUN_COMMITTED": ("a run was published", "run.<run id>",
+                          "run_id, purpose, datasets (their number), objects (their number), url"),
         "RUN_ROLLED_BACK": ("a run was rolled back", "run.<run id>",
                             "run_id, purpose, error_class, message, kind, url"),
         "DATASET_COMMITTED": ("a dataset became READY", "dataset.<kind>",
                               "kind, dataset_id, run_id, rows, bytes, mode, partition, url, registry"),
+        "OBJECT_SAVED": ("a version of an object became visible", "object.<name>",
+                         "name, version, class, size, run_id, url, registry"),
+        "ALIAS_MOVED": ("an alias was moved or removed", "object.<name>",
+                        "name, alias, version, run_id, url, registry"),
         "INCIDENT_RAISED": ("an incident was recorded", "incident.<incident id>",
                             "incident_id, event, error_class, message, run_id, url"),
     }  # fmt: skip
@@ -232,6 +263,15 @@ Up to {module.MOST_SINGLE} datasets of a run have an event each. Of more, each k
 In `prefect-registry.dataset.committed`, `url` is the dataset's folder, and `registry` is what the triggered flow passes
 to `resolve_registry`: the saved block that the registry was opened from (`data-registry-s3/prod`), whose credentials it
 needs; otherwise the URL of the registry, without credentials.
+
+Up to {module.MOST_SINGLE} objects of a run have an event each. Of more, each folder of names (`team` of `team/model`)
+has one: its resource id is `prefect-registry.object.team%2F`, `name`, `version` and `class` are null in it, `prefix` is
+the folder, `objects` is their number, and `size` is a sum. If there are more than {module.MOST_SINGLE} folders, all
+share one with an empty `prefix`. Deletions have no event.
+
+In `prefect-registry.alias.moved`, `version` is where the alias points now; null: it was removed. The resource has the
+label `prefect-registry.alias` with the alias, so that a trigger can match one of them. `run_id` is null for what was
+moved, or saved as a small object, outside any run; `url` is that of the registry.
 
 Nothing of a run that was rolled back is visible, except what `publish="on_commit"` had published by itself.
 """
