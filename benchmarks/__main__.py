@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 
-from benchmarks import catalog, collection, following, objects, startup, storage_share, transfer
+from benchmarks import catalog, collection, following, object_cache, objects, startup, storage_share, transfer
 from benchmarks.measure import OtherWork, Result
 from prefect_registry.storage.local import LocalStorage
 from prefect_registry.storage.memory import MemoryStorage
@@ -61,6 +61,7 @@ def _following() -> Iterator[Result]:
 
 
 def _objects() -> Iterator[Result]:
+    yield from object_cache.hits()
     with tempfile.TemporaryDirectory() as folder, seaweedfs() as server:
         yield from objects.local(folder)
         yield from objects.s3(server.storage("objects"))

@@ -18,6 +18,7 @@ import pkgutil
 import re
 import subprocess
 import sys
+import typing
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,12 @@ NOT_FOR_USERS = {
     "RetentionRule": {"as_value"},
     "Payload": {"changes"},
     "Version": {"next_major", "of_key"},
+    "Collection": {"as_value", "gen"},
+    "Job": {"as_value", "complete", "gen", "initiate"},
+    "Task": {"as_value", "bind", "complete", "initiate", "progress"},
+    "TaskNote": {"as_value"},
+    "ExportOptions": {"target"},
+    "HttpOptions": {"request"},
 }
 """What has no underscore because other modules of the package call it, and is no promise to users."""
 IMPORTED_BY_USERS = {"LedgerSettings"}
@@ -117,8 +124,8 @@ def _members(cls: type) -> Iterator[tuple[str, Any]]:
             yield name, value
 
 
-def _class(cls: type, module: str = "") -> Iterator[str]:
-    where = f"From `{module or cls.__module__}`. " if module or cls.__name__ in IMPORTED_BY_USERS else ""
+def _class(cls: type, where: str = "") -> Iterator[str]:
+    where = f"From `{cls.__module__}`. " if cls.__name__ in IMPORTED_BY_USERS else where
     yield f"## {cls.__name__}\n\n{where}{_doc(cls)}\n"
     if dataclasses.is_dataclass(cls):
         shown = [f for f in dataclasses.fields(cls) if not f.name.startswith("_") and f.name not in ("store", "usage")]
@@ -137,6 +144,40 @@ def _model(cls: Any, where: str) -> Iterator[str]:
     """A pydantic model with its fields."""
     fields = ", ".join(f"`{name}`" for name in cls.model_fields)
     yield f"## {cls.__name__}\n\n{where}{_doc(cls)}\n\nFields: {fields}.\n"
+    for name, value in _members(cls):
+        ours = [base for base in cls.__mro__ if base.__module__.startswith("prefect_registry.")]
+        if name != "model_post_init" and any(name in vars(base) for base in ours):
+            head = name if isinstance(value, property) else _signature(value, name)
+            yield f"### {cls.__name__}.{name}\n\n```text\n{head}\n```\n\n{_doc(value)}\n"
+
+
+def _ingestion() -> Iterator[str]:
+    """Everything that ``prefect_registry.ingestion`` exports."""
+    import prefect_registry.ingestion as module
+
+    where = "From `prefect_registry.ingestion`. "
+    for name in module.__all__:
+        thing = getattr(module, name)
+        if getattr(thing, "__name__", name) != name:
+            yield f"## {name}\n\n{where}Another name of `{thing.__name__}`.\n"
+        elif isinstance(thing, type) and issubclass(thing, enum.Enum):
+            yield f"## {name}\n\n{where}{_doc(thing)}\n\nValues: {', '.join(f'`{each.value}`' for each in thing)}.\n"
+        elif isinstance(thing, type) and issubclass(thing, Exception):
+            bases = ", ".join(f"`{base.__name__}`" for base in thing.__bases__)
+            yield f"## {name}\n\n{where}{_doc(thing)} An error like {bases}.\n"
+        elif hasattr(thing, "model_fields"):
+            yield from _model(thing, where)
+        elif isinstance(thing, type) and thing is not module.TaskManager and issubclass(thing, module.TaskManager):
+            yield f"## {name}\n\n{where}{_doc(thing)} A [TaskManager](#taskmanager).\n"
+        elif isinstance(thing, type):
+            yield from _class(thing, where)
+        elif inspect.isfunction(thing):
+            yield f"## {name}\n\n```text\n{_signature(thing, name)}\n```\n\n{where}{_doc(thing)}\n"
+        elif isinstance(thing, list):
+            yield f"## {name}\n\n{where}{', '.join(f'`{each}`' for each in thing)}.\n"
+        else:
+            kinds = ", ".join(f"`{kind.__name__}`" for kind in typing.get_args(typing.get_args(thing)[0]))
+            yield f"## {name}\n\n{where}One of {kinds}, told apart by `gate`.\n"
 
 
 def api() -> Iterator[str]:
@@ -180,6 +221,7 @@ def api() -> Iterator[str]:
     yield from _of_objects()
     for model in (FileEntry, Failure, Doc, DoctagsAsset):
         yield from _model(model, "From `prefect_registry.records`. " if model in (Doc, DoctagsAsset) else "")
+    yield from _ingestion()
 
 
 def _of_objects() -> Iterator[str]:
@@ -191,7 +233,7 @@ def _of_objects() -> Iterator[str]:
     for name in module.__all__:
         thing = getattr(module, name)
         if inspect.isclass(thing) and not issubclass(thing, BaseException):
-            yield from _class(thing, module.__name__)
+            yield from _class(thing, f"From `{module.__name__}`. ")
         elif inspect.isfunction(thing) and thing.__name__ != name:
             yield f"## {name}\n\nFrom `{module.__name__}`. Another name of `{thing.__name__}`.\n"
         elif inspect.isfunction(thing):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -113,16 +113,23 @@ class Attempts:
 
     def rows(self, decision: Decision) -> int:
         """The rows of the datasets that a committed run and those nested in it have staged, exports aside."""
+        return sum(dataset.rows or 0 for dataset in self._staged(decision))
+
+    def kinds(self, decision: Decision) -> set[str]:
+        """The kinds of these datasets."""
+        return {dataset.kind for dataset in self._staged(decision)}
+
+    def _staged(self, decision: Decision) -> Iterator[DatasetGeneration]:
         store = self._ledger.store
         members = store.members(decision)
         keys = [paths.dataset_key(decision.run_id, suffix, gen) for suffix, gen in members.datasets.items()]
-        found = store.read_many(keys, DatasetGeneration) if keys else []
-        staged = [d for d in found if d is not None and d.step == "staged"]
-        rows = sum(d.rows or 0 for d in staged if EXPORT_TAG not in d.tags)
+        for dataset in store.read_many(keys, DatasetGeneration) if keys else []:
+            if dataset is not None and dataset.step == "staged" and EXPORT_TAG not in dataset.tags:
+                yield dataset
         for child in members.runs:
             nested = store.decision(child)
-            rows += self.rows(nested) if nested is not None and nested.committed else 0
-        return rows
+            if nested is not None and nested.committed:
+                yield from self._staged(nested)
 
 
 # -- what a manager recorded, kept with its attempt ----------------------------------------------------------------

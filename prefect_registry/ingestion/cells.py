@@ -30,6 +30,7 @@ _NEWEST = (
     "SELECT {0} FROM cells AS c WHERE type = ? {1}"
     " AND gen = (SELECT max(gen) FROM cells WHERE type = c.type AND key = c.key)"
 )
+_NEWEST_ALIVE = _NEWEST.removesuffix(")") + " AND NOT deleted)"
 _SUMMARY = (
     "name, gen, deleted, json_extract(value, '$.status') AS status, json_extract(value, '$.start') AS start,"
     " json_extract(value, '$.archived') AS archived, json_extract(value, '$.keep_all_data') AS keep"
@@ -112,12 +113,32 @@ class Shelf:
                 yield bound(orjson.loads(row["value"]), row["gen"], self._ingestion)
 
     def jobs(self, ids: Sequence[str]) -> list[Job]:
-        """Whole jobs by id, in the order of ``ids``, as the index has them."""
+        """Whole jobs by id, in the order of ``ids``, as the index has them, without deleted ones."""
         if not ids:
             return []
         wanted = "name, gen, deleted, value"
         rows = self.catalog.ask(lambda c: {row["name"]: row for row in _named(c, wanted, JOB, ids)}, max_age=60)
-        return [self._job(orjson.loads(rows[i]["value"]), rows[i]["gen"]) for i in ids if i in rows]
+        return [
+            self._job(orjson.loads(rows[i]["value"]), rows[i]["gen"])
+            for i in ids
+            if i in rows and not rows[i]["deleted"]
+        ]
+
+    def left_jobs(self, publication: str) -> list[Job]:
+        """The jobs of a publication that are not deleted, also when the publication is; oldest first."""
+        return self._jobs_of(publication, _NEWEST)
+
+    def past_jobs(self, publication: str) -> list[Job]:
+        """Every job that there ever was, as it was before it was deleted; oldest first."""
+        return self._jobs_of(publication, _NEWEST_ALIVE)
+
+    def _jobs_of(self, publication: str, query: str) -> list[Job]:
+        asked = query.format("name, gen, value", "AND name > ? AND name < ? AND NOT deleted")
+        found = self.catalog.ask(
+            lambda connection: connection.execute(asked, (JOB, f"{publication}/", f"{publication}0")).fetchall()
+        )
+        jobs = [self._job(orjson.loads(row["value"]), row["gen"]) for row in found]
+        return sorted(jobs, key=lambda job: job.number)
 
     def orphans(self, before: datetime) -> list[str]:
         """Runs that were begun for jobs before a time, are undecided, and that no job that goes on refers to: their
@@ -147,6 +168,16 @@ class Shelf:
             return None
         return bound(found.value, found.gen, self._ingestion)
 
+    def is_removed(self, id: str) -> bool:
+        """Whether a publication that the index shows is removed: who did it may have died before the tombstone got its
+        touch. Then it gets one.
+        """
+        found = self.ledger.cells.latest(PUBLICATION, id)
+        if found is None or not found.deleted:
+            return False
+        self.ledger.cells.touch(found)
+        return True
+
     def job(self, id: str, known: int | None = None) -> tuple[Job | None, CellGeneration | None]:
         """A job as it is now; and what the run that publishes it has staged of it, if that was the last thing done.
 
@@ -158,10 +189,12 @@ class Shelf:
         if newest is None:
             return None, None
         visible = cells.visible_from(newest)
-        if visible is None or visible.deleted:
+        if visible is None:
             return None, None
         if visible.tx is None and (known is None or visible.gen > known):
             cells.touch(visible)
+        if visible.deleted:
+            return None, None
         job = self._job(visible.value, visible.gen)
         if job.run is None or newest.tx != job.run:
             return job, None
@@ -210,6 +243,10 @@ class Shelf:
             blind=collection.gen is None, reason=reason,
         )  # fmt: skip
         collection._gen = written.gen
+
+    def delete_publication(self, collection: Collection, reason: str) -> None:
+        """A tombstone; its history stays, and its jobs are deleted one by one."""
+        self.ledger.cells.write(PUBLICATION, collection.id, {}, expected=collection.gen, deleted=True, reason=reason)
 
     def change_publication(self, id: str, now: datetime, **values: Any) -> Collection | None:
         """Set fields of a publication, whoever else writes it meanwhile; None when there is none."""

@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Difference:
     """What applying a definition does to a publication, and to which of its fields. ``absent`` ones are not defined,
-    and are left alone.
+    and are left alone, unless they are to be removed: ``remove``.
     """
 
     id: str
-    action: Literal["create", "update", "unchanged", "absent"]
+    action: Literal["create", "update", "unchanged", "absent", "remove"]
     fields: tuple[str, ...] = ()
 
 
@@ -102,12 +102,13 @@ class Defining:
             return merged
         raise AssertionError("unreachable")
 
-    def compare(self, collections: Iterable[Collection]) -> list[Difference]:
+    def compare(self, collections: Iterable[Collection], *, remove_absent: bool = False) -> list[Difference]:
         """What :meth:`put` would change of publications, by id; with it, those that are not among ``collections``."""
+        others: Literal["remove", "absent"] = "remove" if remove_absent else "absent"
         now = {c.id: c for c in self.publications()}
         found = [_difference(c, now.get(c.id)) for c in collections]
         known = {d.id for d in found}
-        found += [Difference(id, "absent") for id in now if id not in known]
+        found += [Difference(id, others) for id in now if id not in known]
         return sorted(found, key=lambda d: d.id)
 
     def _base_of(self, id: str) -> int | None:

@@ -11,8 +11,10 @@ import yaml
 from pydantic import ConfigDict, ValidationError
 
 from prefect_registry.errors import InvalidInput
+from prefect_registry.ingestion.enums import RetrievalFrequency
 from prefect_registry.ingestion.managers import TYPES_WITH_OPTIONS, options_model
 from prefect_registry.ingestion.models import STATE, Collection
+from prefect_registry.ingestion.periods import placeholders_in
 from prefect_registry.ingestion.plans import PlannedTask, plan_problems
 from prefect_registry.names import name_problems
 
@@ -140,6 +142,10 @@ def _check(document: Document, path: Path, made: Definition, types: Several[str]
     for i, problem in plan_problems(made.plan).items():
         document.add((*plan, i), problem)
     for i, task in enumerate(made.plan):
+        needed = sorted(_unanswered(made, task))
+        if needed:
+            problem = f"{', '.join(needed)} is known only of jobs that are made for a period: leave out the frequency"
+            document.add((*plan, i, "options"), problem)
         if types and task.type not in types:
             document.add((*plan, i, "type"), f"unknown task type {task.type!r:.80}; there are {', '.join(types)}")
         model = options_model(task.type)
@@ -149,6 +155,14 @@ def _check(document: Document, path: Path, made: Definition, types: Several[str]
             except ValidationError as error:
                 for each in error.errors(include_url=False, include_input=False):
                     document.add((*plan, i, "options", *each["loc"]), _words(each["msg"], each["type"]))
+
+
+def _unanswered(made: Definition, task: PlannedTask) -> set[str]:
+    """Placeholders in a task's options that jobs on a schedule have no answer to."""
+    if made.retrieval_frequency in ("", RetrievalFrequency.NEVER):
+        return set()
+    known = {"{date_from}": made.date_from, "{date_to}": made.date_to}
+    return {placeholder for placeholder in placeholders_in(task.options) if known.get(placeholder) is None}
 
 
 def _options_of(type_: str, definitions: dict[str, Any]) -> dict[str, Any]:

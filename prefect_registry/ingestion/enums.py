@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Literal, get_args
 
 
 class Status(StrEnum):
@@ -103,5 +104,15 @@ class TaskType(StrEnum):
 JOB_TASKS_PLAN = [each.value for each in TaskType]
 """The reference's default plan; the first task must retrieve the data."""
 
+Format = Literal["jsonl", "csv", "parquet", "xlsx"]
+"""Of the files of an export."""
+FORMATS: tuple[Format, ...] = get_args(Format)
+DEFAULT_FORMATS: tuple[Format, ...] = ("jsonl", "csv", "parquet")
+"""Those that hold any number of rows, and need nothing that is not installed anyway."""
+
 EXPORT_TAG = "export_of"
 """The tag of datasets that hold exports: the kind whose rows they repeat."""
+EXPORT_SOURCE_TAG = "export_source"
+"""Another one: of which datasets they were made, and how."""
+EXPORT_JOB_TAG = "export_job"
+"""Another one: the job whose rows they are, when no task of that job made them."""

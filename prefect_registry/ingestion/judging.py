@@ -28,8 +28,8 @@ def judge(collection: Collection, job: Job, now: datetime) -> str | None:
     last = max(job.tasks, key=lambda task: task.order)
     for kind, found in reasons.items():
         for reason in found:
-            if len(last.notes) < MOST_NOTES:
-                note = f"{kind}: {reason}"[:LONGEST_NOTE_CHARACTERS]
+            note = f"{kind}: {reason}"[:LONGEST_NOTE_CHARACTERS]
+            if len(last.notes) < MOST_NOTES and all(known.note != note for known in last.notes):
                 last.notes.append(TaskNote(level=Level.ERROR, note=note, data={"kind": kind}))
     told = "; ".join(f"{kind}: {'; '.join(found)}" for kind, found in reasons.items())
     return f"Not published, because of {sum(map(len, reasons.values()))} quality gate(s): {told}"

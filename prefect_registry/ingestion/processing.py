@@ -331,6 +331,7 @@ class Processor:
             self.report.errors[job.id] = text_of(error)
             return None
         if refused is not None:
+            self._save(job)  # with every reason: one that dies when the run is aborted leaves only their sum
             self._fail(job, max(job.tasks, key=lambda t: t.order), refused)
             return None
         visible = job.model_copy()

@@ -74,11 +74,11 @@ class Pruner:
         except RevisionConflict:
             log.info("Job %s is being changed by somebody else", old.id)
 
-    def delete(self, collection: Collection, job: Job, reason: str) -> None:
-        """Wipe every task of a job, and put a tombstone in its place."""
+    def delete(self, collection: Collection, job: Job, reason: str, *, temporary_only: bool = False) -> None:
+        """Wipe every task of a job, or only those that do not make final output, and put a tombstone in its place."""
         self.shelf.bind(job, collection)
         for task in job.tasks:
-            self._wipe(task)
+            self._wipe(task, temporary_only=temporary_only)
         self.shelf.delete_job(job, reason)
         self.report.deleted.append(job.id)
 

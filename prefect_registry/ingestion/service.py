@@ -14,14 +14,16 @@ from prefect_registry.ingestion import due
 from prefect_registry.ingestion.attempts import Attempts, TickRun
 from prefect_registry.ingestion.cells import JobSummary, Seen, Shelf
 from prefect_registry.ingestion.checking import is_unchanged
-from prefect_registry.ingestion.defining import Defining, Publications
+from prefect_registry.ingestion.defining import Publications
 from prefect_registry.ingestion.enums import Result, RetrievalFrequency, Status
 from prefect_registry.ingestion.http.scratch import sweep_scratch
 from prefect_registry.ingestion.managers import Maker
 from prefect_registry.ingestion.models import Collection, Job, Task
+from prefect_registry.ingestion.periods import Period, filled, placeholders_in
 from prefect_registry.ingestion.plans import in_order
 from prefect_registry.ingestion.processing import Processor, TickReport
 from prefect_registry.ingestion.pruning import Pruner
+from prefect_registry.ingestion.removing import Removing
 from prefect_registry.records.base import text_of
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ _UNPUBLISHED = 0.99
 """So much at most is done of a job that is not published."""
 
 
-class Ingestion(Defining):
+class Ingestion(Removing):
     """Scheduled ingestion on one registry.
 
     Args:
@@ -87,6 +89,17 @@ class Ingestion(Defining):
             return None
         return self.shelf.staged_job(found)
 
+    def kinds(self, publication: str) -> list[str]:
+        """The kinds of which the active job has published rows, sorted; exports are none. Raises ``InvalidState`` when
+        nothing is published.
+        """
+        active = self.publication(publication).active_job
+        job = self.get_job(active) if active is not None else None
+        decision = self._attempts.decision(job.run) if job is not None else None
+        if decision is None:
+            raise InvalidState(f"Publication {publication} has no active job", todo="Publish a job first")
+        return sorted(self._attempts.kinds(decision))
+
     def is_out_of_date(self, collection: Collection) -> bool:
         """See :meth:`Collection.is_out_of_date`."""
         seen = self.shelf.look([collection.id]).get(collection.id) or Seen(collection)
@@ -113,24 +126,34 @@ class Ingestion(Defining):
 
     # -- working -------------------------------------------------------------------------------------------------
 
-    def create_job(self, id: str) -> Job | None:
+    def create_job(self, id: str, period: str | None = None) -> Job | None:
         """Plan a job now, by hand. None, and a warning, when there is no need: the publication is due, so that the next
         tick makes one, or has a job that is not complete.
+
+        Args:
+            period: The part of the past that it is to retrieve: ``2013-01-31``, ``2013-01`` or ``2013``. It takes the
+                place of ``{period}``, ``{date_from}`` and ``{date_to}`` in the options of the tasks, and the job has it
+                as ``date_from`` and ``date_to``. Then it matters only that no job is at work.
         """
+        wanted = Period.parse(period) if period is not None else None
         self.publication(id)
         seen = self.shelf.look([id]).get(id)
-        if seen is None or seen.incomplete or self._is_due(seen.collection, seen, self._last_jobs([seen])):
+        if (
+            seen is None
+            or seen.incomplete
+            or (wanted is None and self._is_due(seen.collection, seen, self._last_jobs([seen])))
+        ):
             log.warning("Publication %s has an incomplete job, or is due: there is no new one", id)
             return None
-        return self._create(seen, TickReport())
+        return self._create(seen, TickReport(), wanted)
 
-    def _create(self, seen: Seen, report: TickReport) -> Job | None:
+    def _create(self, seen: Seen, report: TickReport, period: Period | None = None) -> Job | None:
         """The next job of a publication; None when somebody else has just made it.
 
         Its number is one more than the highest that was ever used, and the first to create it has it: two managers that
         both find the publication due make one job.
         """
-        job = _draft(seen.collection, seen.highest + 1, self.now())
+        job = _draft(seen.collection, seen.highest + 1, self.now(), period)
         try:
             self.shelf.save_job(job, self.now())
         except RevisionConflict:
@@ -186,6 +209,8 @@ class Ingestion(Defining):
             if report.dry_run:
                 log.info("Would create a job of publication %s", seen.collection.id)
                 report.created.append(f"{seen.collection.id}/{seen.highest + 1}")
+            elif self.shelf.is_removed(seen.collection.id):
+                log.info("Publication %s was removed", seen.collection.id)
             elif self._is_unchanged(seen, report):
                 return
             else:
@@ -300,17 +325,23 @@ class Ingestion(Defining):
         sweep_scratch(self.registry.registry_id, self.registry.url, lambda task: task.rpartition("/")[0] in needed)
 
     ajobs = twin(jobs)
+    akinds = twin(kinds)
     atick = twin(tick)
     aprocess = twin(process)
     acreate_job = twin(create_job)
     adelete_older_jobs = twin(delete_older_jobs)
 
 
-def _draft(collection: Collection, number: int, now: datetime) -> Job:
+def _draft(collection: Collection, number: int, now: datetime, period: Period | None = None) -> Job:
     """A job that is planned, with a task for each entry of the publication's plan."""
     if not collection.plan:
         raise InvalidState(f"Publication {collection.id} has no plan", todo="Add tasks to its definition")
     id = f"{collection.id}/{number}"
+    first = period.first if period is not None else collection.date_from
+    last = period.last if period is not None else collection.date_to
+    values = {name: str(day) for name, day in (("{date_from}", first), ("{date_to}", last)) if day is not None}
+    if period is not None:
+        values["{period}"] = period.text
     tasks = [
         Task(
             id=f"{id}/{order}",
@@ -318,13 +349,23 @@ def _draft(collection: Collection, number: int, now: datetime) -> Job:
             order=order,
             name=entry.label,
             created=now,
-            **entry.model_dump(exclude={"name", "after"}),
+            options=filled(entry.options, values),
+            **entry.model_dump(exclude={"name", "after", "options"}),
         )
         for order, entry in enumerate(in_order(collection.plan), start=1)
     ]
+    missing = {name for task in tasks for name in placeholders_in(task.options)}
+    if missing:
+        raise InvalidState(
+            f"Publication {collection.id} needs a period",
+            why=f"The options of its tasks have {', '.join(sorted(missing))}",
+            todo=f"Run it for one: prefect-registry publications run {collection.id} --for 2013-01",
+            committed="no",
+        )
     return Job(
         id=id, collection=collection.id, created=now, tasks=tasks, keep_all_data=collection.keep_all_data,
-        date_from=collection.date_from, date_to=collection.date_to, ocid_prefix=collection.ocid_prefix,
+        date_from=first, date_to=last, ocid_prefix=collection.ocid_prefix,
+        context={"period": period.text} if period is not None else {},
     )  # fmt: skip
 
 

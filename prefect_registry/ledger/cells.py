@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Any, Final
 
-from prefect_registry.errors import AlreadyExists, IntegrityError, RevisionConflict, StorageError, UndecidedConflict
+from prefect_registry.errors import AlreadyExists, IntegrityError, RevisionConflict, StorageError
 from prefect_registry.ledger import observers, paths
+from prefect_registry.ledger.held import Look, changed, held
 from prefect_registry.ledger.leases import Leases
 from prefect_registry.ledger.outcomes import GenerationState, Outcomes
 from prefect_registry.ledger.runs import Runs
@@ -27,25 +27,6 @@ ANY: Final = _Any()
 
 Expected = int | None | _Any
 Change = Callable[[Mapping[str, Any] | None], Mapping[str, Any] | None]
-
-
-@dataclass(frozen=True)
-class Look:
-    """What a cell showed: ``newest`` number in it (-1: empty), ``base`` the newest visible generation,
-    ``undecided`` the run that must be decided before anything can be written, ``younger`` whether the writer gives
-    way to it sooner, ``base_tx`` the run of the base if that is not published yet.
-    """
-
-    newest: int
-    base: CellGeneration | None
-    undecided: str | None = None
-    younger: bool = False
-    base_tx: str | None = None
-
-    @property
-    def base_gen(self) -> int | None:
-        """The number of the base, None when there is none."""
-        return self.base.gen if self.base is not None else None
 
 
 class Cells:
@@ -146,6 +127,7 @@ class Cells:
         deleted: bool = False,
         reason: str | None = None,
         blind: bool = False,
+        fresh: bool = False,
         guarded: bool = True,
         patience_seconds: float | None = None,
     ) -> CellGeneration:
@@ -155,6 +137,8 @@ class Cells:
             run_id: The run the write belongs to; None makes it visible at once (P2).
             expected: The generation ``value`` was computed from (None: the cell has none), or ``ANY``.
             blind: Try generation 0 without looking first: one round trip for what is probably new.
+            fresh: The caller has just read ``expected``: try the number behind it without looking again. Nobody else
+                can have that number if what was read is still the newest.
             guarded: Look at the run's decision beside the write; False when the caller does that for many writes.
             patience_seconds: How long to wait for another run that holds the cell; None for the store's settings.
 
@@ -166,6 +150,11 @@ class Cells:
         draft = self._draft(type_, name, value, run_id, deleted, reason)
         if blind and (expected is ANY or expected is None):
             written = self._try(cell, draft, run_id, guarded)
+            if written is not None:
+                return written
+        look = self._as_just_seen(cell, draft.name, run_id, expected) if fresh else None
+        if look is not None:
+            written = self._try(cell, self._behind(look, draft, run_id), run_id, guarded)
             if written is not None:
                 return written
         return self._write_at_the_end(cell, draft, run_id, expected, guarded, patience_seconds)
@@ -241,18 +230,21 @@ class Cells:
         while True:
             look = self._look_until_decided(cell, draft.name, run_id, patience)
             if expected is not ANY and look.base_gen != expected:
-                raise self._conflict(draft, look, expected)
-            candidate = draft.model_copy(
-                update={
-                    "gen": look.newest + 1,
-                    "base": look.base_gen,
-                    "base_tx": look.base_tx,
-                    "at": self._time_after(look.base) if run_id is None else self._store.clock.now(),
-                }
-            )
-            written = self._try(cell, candidate, run_id, guarded)
+                raise changed(draft, look.base_gen, expected)
+            written = self._try(cell, self._behind(look, draft, run_id), run_id, guarded)
             if written is not None:
                 return written
+
+    def _behind(self, look: Look, draft: CellGeneration, run_id: str | None) -> CellGeneration:
+        """The draft as the next generation of what the cell showed."""
+        return draft.model_copy(
+            update={
+                "gen": look.newest + 1,
+                "base": look.base_gen,
+                "base_tx": look.base_tx,
+                "at": self._time_after(look.base) if run_id is None else self._store.clock.now(),
+            }
+        )
 
     def _try(
         self, cell: CellRef, candidate: CellGeneration, run_id: str | None, guarded: bool
@@ -340,7 +332,7 @@ class Cells:
             allowed = patience if patience is not None else allowed
             waited = self._store.clock.monotonic() - started
             if waited >= allowed * (0.8 + 0.2 * self._store.random() if younger else 1.0):
-                raise self._undecided(cell, name, look.undecided, waited)
+                raise held(f"{cell.type} {name!r}", look.undecided, self._leases.describe(look.undecided), waited)
             self._store.clock.sleep(min(settings.poll_seconds * (1 + self._store.random()) * (1 + waited), 1.0))
 
     def _look(self, cell: CellRef, name: str, run_id: str | None) -> Look:
@@ -356,6 +348,20 @@ class Cells:
                 return Look(newest, None, *self._outcomes.in_the_way(document.tx, run_id))
             gen = document.base
         return Look(newest, None)
+
+    def _as_just_seen(self, cell: CellRef, name: str, run_id: str | None, expected: Expected) -> Look | None:
+        """What :meth:`_look` would find if nobody has written since ``expected`` was read; None when that was not the
+        newest generation then.
+        """
+        newest = self._known.get(cell, -1)
+        if expected is None:
+            return Look(-1, None) if newest < 0 else None
+        if isinstance(expected, _Any) or expected != newest or not self._store.has(paths.cell_key(cell, newest)):
+            return None
+        document = self._generation(cell, newest, name)
+        if self._outcomes.state_of(document.tx, cell, newest, run_id) != "visible":
+            return None
+        return Look(newest, document, base_tx=self._outcomes.staged_by(document.tx, run_id))
 
     def _newest(self, cell: CellRef) -> int:
         """The highest generation number; lists only behind the highest that this process has seen."""
@@ -381,33 +387,6 @@ class Cells:
                 key=key,
             )
         return document
-
-    # -- errors --------------------------------------------------------------------------------------------------
-
-    def _conflict(self, draft: CellGeneration, look: Look, expected: Expected) -> RevisionConflict:
-        found = "there is none" if look.base is None else f"generation {look.base.gen} is there now"
-        wanted = "none was expected" if expected is None else f"generation {expected} was expected"
-        return RevisionConflict(
-            f"{draft.type} {draft.name!r} changed meanwhile",
-            why=f"{found}; {wanted}",
-            todo="Read it again and repeat the change",
-            committed="no",
-            type=draft.type,
-            name=draft.name,
-            found=look.base_gen,
-        )
-
-    def _undecided(self, cell: CellRef, name: str, run_id: str, waited: float) -> UndecidedConflict:
-        holder = self._leases.describe(run_id)
-        return UndecidedConflict(
-            f"{cell.type} {name!r} is held by run {run_id}, which is neither committed nor aborted",
-            why=f"{holder.text}; waited {waited:.1f} s",
-            todo=f"Try again when that run is closed. If it is dead, it can be taken after {holder.available_after}",
-            committed="no",
-            run_id=run_id,
-            holder=holder.text,
-            available_after=holder.available_after,
-        )
 
 
 def _noting(call: Callable[[], object], errors: list[StorageError]) -> None:

@@ -154,7 +154,7 @@ class ObjectCache(CachedFiles):
         with self.tried():
             if not self._has_room(size):
                 return False
-            first = path_in(self.folder, min(item.sha256 for item in missing)).parent
+            first = Path(path_in(self.folder, min(item.sha256 for item in missing))).parent
             first.mkdir(exist_ok=True)
             seconds = min(_WAIT_SECONDS + size / _SLOW_BYTES, _MOST_SECONDS)
             with turn_at(first / ".lock", seconds, self._clock):
@@ -175,7 +175,7 @@ class ObjectCache(CachedFiles):
                     if right and scratch.shared:
                         with self.tried():
                             self._count(self.place(item, target.target, scratch))
-            self._shrink()
+            self.shrink()
             return True
         return False
 
@@ -203,9 +203,9 @@ class ObjectCache(CachedFiles):
             if not self._has_room(sum(item.size for item, _ in added)):
                 return
             for item, source in added:
-                if not path_in(self.folder, item.sha256).exists():
+                if not os.path.exists(path_in(self.folder, item.sha256)):
                     self._add(item, source, own, scratch)
-            self._shrink()
+            self.shrink()
         except (OSError, StorageError) as error:
             log.debug("What was saved is not kept in %s: %s", self.folder, error)
         finally:
@@ -228,13 +228,16 @@ class ObjectCache(CachedFiles):
         with self._lock:
             self._added += added
 
-    def _shrink(self) -> None:
-        """Keep to the limit. One process does at a time, and nobody waits for it."""
+    def shrink(self) -> None:
+        """Keep to the limit, as far as files are not held. One process does at a time, and nobody waits for it.
+
+        Whoever has added files, and whoever releases some, calls it. It looks only when the limit may be passed.
+        """
         with self._lock:
             added = self._added
         if self._counted + added <= self.limit_bytes and added <= self.limit_bytes // _RECOUNT:
             return
-        with turn_at(self.folder / ".lock", 0, self._clock) as held:
+        with self.tried(), turn_at(self.folder / ".lock", 0, self._clock) as held:
             if held:
                 counted = evict(self.folder, self.limit_bytes)
                 with self._lock:
@@ -245,7 +248,7 @@ class ObjectCache(CachedFiles):
         removed = 0
         for name in [entry.name for entry in entries(self.folder)] if sha256s is None else sha256s:
             with self.tried():
-                path = path_in(self.folder, name)
+                path = Path(path_in(self.folder, name))
                 if path.exists():
                     path.unlink(missing_ok=True)
                     removed += 1

@@ -38,12 +38,15 @@ class CachedFiles:
 
     def read(self, item: Stored, verify: str = "integrity") -> bytes | None:
         """The content of a file, or None when it is not here. Never asks the store."""
-        with self.tried(), contextlib.ExitStack() as stack:
+        try:
             file = self._entry(item)
             if file is not None:
-                data = stack.enter_context(file).read()
-                if self._believed(item, file, _trusting(verify) or digest_of(data)):
-                    return data
+                with file:
+                    data = file.read(item.size) if item.size <= _ONE_READ_BYTES else file.readall()
+                    if self._believed(item, file, _trusting(verify) or digest_of(data)):
+                        return data
+        except OSError as error:
+            self._tell(error)
         return None
 
     def open(self, item: Stored, verify: str = "integrity") -> BinaryIO | None:
@@ -77,7 +80,7 @@ class CachedFiles:
     def _entry(self, item: Stored) -> io.FileIO | None:
         """The open file of an entry that has the right size."""
         try:
-            file = io.FileIO(path_in(self.folder, item.sha256))
+            file = io.FileIO(self._path(item))
         except FileNotFoundError:
             return None
         if os.fstat(file.fileno()).st_size == item.size:
@@ -86,21 +89,24 @@ class CachedFiles:
         file.close()
         return None
 
+    def _path(self, item: Stored) -> str:
+        return path_in(self.folder, item.sha256)
+
     def _believed(self, item: Stored, file: io.FileIO, sha256: str) -> bool:
         """Whether an entry is what it should be: then it counts as used, else it goes."""
         if sha256 not in (_TRUSTED, item.sha256):
             self._drop(item, file)
             return False
         with contextlib.suppress(OSError):  # somebody else's file, or a disk that is only read
-            os.utime(file.fileno() if os.utime in os.supports_fd else path_in(self.folder, item.sha256))
+            os.utime(file.fileno() if _TOUCHES_OPEN_FILES else self._path(item))
         return True
 
     def _drop(self, item: Stored, file: io.FileIO) -> None:
         log.warning("The cached file %s is damaged; it is removed and fetched again from %s", file.name, self.source)
-        path = path_in(self.folder, item.sha256)
+        path = self._path(item)
         with self.tried():
             if os.path.samestat(os.stat(path), os.fstat(file.fileno())):
-                path.unlink()
+                os.unlink(path)
 
     def hold(self, item: Stored, scratch: Scratch, verify: str = "integrity") -> bool:
         """Give a reader a link of a file in ``scratch``, or a copy. False when it is not here."""
@@ -115,7 +121,7 @@ class CachedFiles:
     def _held_as(self, item: Stored, file: BinaryIO, scratch: Scratch) -> Path:
         path = scratch.new(item.key)
         try:
-            os.link(path_in(self.folder, item.sha256), path)
+            os.link(self._path(item), path)
             if os.path.samestat(os.stat(path), os.fstat(file.fileno())):
                 return path
             path.unlink()  # replaced since it was checked
@@ -131,9 +137,10 @@ class CachedFiles:
 
         Returns how many bytes that added. Raises ``OSError``.
         """
-        entry = path_in(self.folder, item.sha256)
+        entry = Path(self._path(item))
         entry.parent.mkdir(exist_ok=True)
-        path.chmod(0o444)  # a reader that writes into it would damage everybody's
+        if os.name == "posix":  # elsewhere nobody could remove it
+            path.chmod(0o444)  # a reader that writes into it would damage everybody's
         try:
             os.link(path, entry)
         except FileExistsError:
@@ -152,12 +159,18 @@ class CachedFiles:
         try:
             yield
         except OSError as error:
-            level = logging.DEBUG if self._told else logging.WARNING
-            self._told = True
-            log.log(level, "The cache in %s is not used: %s. Files come from %s", self.folder, error, self.source)
+            self._tell(error)
+
+    def _tell(self, error: OSError) -> None:
+        level = logging.DEBUG if self._told else logging.WARNING
+        self._told = True
+        log.log(level, "The cache in %s is not used: %s. Files come from %s", self.folder, error, self.source)
 
 
 _TRUSTED = "trusted"
+_ONE_READ_BYTES = 1 << 30
+"""The system gives so many bytes at once."""
+_TOUCHES_OPEN_FILES = os.utime in os.supports_fd
 
 
 def _trusting(verify: str) -> str:

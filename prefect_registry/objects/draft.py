@@ -113,8 +113,8 @@ def drafted(value: Any, materializer: Materializer) -> Iterator[Draft]:
     if len(orjson.dumps(init)) > MOST_INIT_BYTES:
         raise InvalidInput.of("the object", [f"its init has more than {MOST_INIT_BYTES:,} bytes"])
     check_files((FileEntry(path=part.path, size=0, sha256="") for part in payload.parts), "the object's files")
-    with tempfile.TemporaryDirectory(prefix="prefect-registry-") as scratch:
-        sources = {part.path: _source(part, Path(scratch), i) for i, part in enumerate(payload.parts)}
+    with _scratch_for(payload.parts) as scratch:
+        sources = {part.path: _source(part, scratch, i) for i, part in enumerate(payload.parts)}
         stats = {p: _stat(s) for p, s in sources.items() if isinstance(s, Path)}
         size = sum(_size(source) for source in sources.values())
         yield Draft(materializer.name, class_of(value), init, sources, stats, size, payload.changes)
@@ -136,9 +136,20 @@ def class_of(value: object) -> str:
     return f"{type(value).__module__}:{type(value).__qualname__}"
 
 
-def _source(part: Part, scratch: Path, number: int) -> Source:
+@contextmanager
+def _scratch_for(parts: Iterable[Part]) -> Iterator[Path | None]:
+    """A folder of this disk for those parts that have to be written to be read; None when there are none."""
+    if not any(callable(part.source) for part in parts):
+        yield None
+        return
+    with tempfile.TemporaryDirectory(prefix="prefect-registry-") as folder:
+        yield Path(folder)
+
+
+def _source(part: Part, scratch: Path | None, number: int) -> Source:
     if not callable(part.source):
         return part.source
+    assert scratch is not None
     path = scratch / f"{number:06d}"
     with open(path, "w+b") as file:
         part.source(file)

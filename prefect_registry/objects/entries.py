@@ -26,11 +26,11 @@ class Entry(NamedTuple):
     name: str
 
 
-def path_in(folder: Path, sha256: str) -> Path:
+def path_in(folder: str | Path, sha256: str) -> str:
     """Where a file of this content lies."""
     if not _NAME.match(sha256):
         raise IntegrityError(f"{sha256!r:.80} is not a sha256", why="Somebody changed the record that names it")
-    return folder / sha256[:2] / sha256
+    return f"{folder}/{sha256[:2]}/{sha256}"  # a string, as this is on the way of every hit
 
 
 def entries(folder: Path) -> Iterator[Entry]:
@@ -59,7 +59,7 @@ def evict(folder: Path, limit_bytes: int, most_entries: int = MOST_ENTRIES) -> i
         with contextlib.suppress(OSError):
             status = os.stat(path, follow_symlinks=False)
             if status.st_nlink == 1 and status.st_mtime_ns == entry.used_ns:  # neither held nor used since
-                path.unlink()
+                os.unlink(path)
                 total, count = total - entry.size, count - 1
     return total
 

@@ -22,6 +22,8 @@ from prefect_registry.objects.verifying import VerifyLevel
 from prefect_registry.storage.base import Progress, Stored
 from prefect_registry.storage.transfer import digest_of, local_errors
 
+_making = ForkSafeLock()
+
 
 def nobody_knows() -> RegistryError | None:
     """What became of a version whose file is missing: not known, so it is damaged."""
@@ -59,7 +61,7 @@ class FilesPayload(StoredPayload):
         self.verify, self.lazy = VerifyLevel.of(verify), lazy
         self.output_dir = output_dir
         self._gone, self._progress = gone, progress
-        self._lock = ForkSafeLock()
+        self._lock_made: ForkSafeLock | None = None
         self._scratch: Scratch | None = None
 
     def __enter__(self) -> FilesPayload:
@@ -117,6 +119,14 @@ class FilesPayload(StoredPayload):
         if self._scratch is None or self._scratch.owner != os.getpid():
             self._scratch = Scratch(root)
         return self._scratch
+
+    @property
+    def _lock(self) -> ForkSafeLock:
+        """Made when it is needed: that costs as much as reading a small file."""
+        if self._lock_made is None:
+            with _making:
+                self._lock_made = self._lock_made or ForkSafeLock()
+        return self._lock_made
 
     @contextmanager
     def told(self) -> Iterator[None]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 from prefect_registry.errors import IntegrityError
 from prefect_registry.ledger import paths
 from prefect_registry.ledger.store import Store
-from prefect_registry.objects.cache import LIMIT_BYTES, ObjectCache
+from prefect_registry.objects.cache import LIMIT_BYTES, ObjectCache, objects_folder
 from prefect_registry.objects.draft import Draft
 from prefect_registry.objects.finding import Found
 from prefect_registry.objects.stored import FilesPayload, InlinePayload, payload_of
@@ -60,7 +59,7 @@ class Reading:
             data = {f.path: base64.b64decode(f.data, validate=True) for f in found.value.inline}
         except binascii.Error as error:
             raise IntegrityError(f"The record of {found.id!r:.250} is damaged", why=str(error)) from error
-        return InlinePayload(listed, data, root=Path(tempfile.gettempdir()), **options)
+        return InlinePayload(listed, data, root=objects_folder(), **options)
 
     def keep(self, draft: Draft, value: ObjectValue, files: Sequence[FileEntry]) -> None:
         """Put what was just saved into the cache, so that loading it asks the store for its record alone."""
@@ -69,6 +68,11 @@ class Reading:
         listed = {f.path: Stored(value.root + f.path, f.size, f.sha256) for f in files}
         sources = {path: s for path, s in draft.sources.items() if isinstance(s, (bytes, Path))}
         self.cache.add([(listed[path], source) for path, source in sources.items() if path in listed])
+
+    def forget(self, sha256s: Iterable[str]) -> None:
+        """Drop some files from the cache."""
+        if self.cache is not None:
+            self.cache.clear(sha256s)
 
     def clear(self) -> None:
         """Empty the cache of this registry."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any, Literal
 
 from prefect_registry.errors import InvalidInput, NotFound, RevisionConflict
@@ -30,6 +29,8 @@ from prefect_registry.storage.base import CopyOf, Progress, Stored, Upload
 OnConflict = Literal["error", "skip", "overwrite"]
 LOOK_FIRST_BYTES = 64 << 20
 """From which size a save first looks whether the store has the content already: a request against an upload."""
+WORTH_A_COPY_BYTES = 1 << 20
+"""From which size one file is better copied inside the store from an older version than uploaded: that takes a look."""
 
 
 @dataclass
@@ -52,6 +53,8 @@ class Saving:
     met: bool = False
     progress: Progress | None = None
     next_number: Version | None = field(default=None, init=False)
+    stored: list[FileEntry] = field(default_factory=list, init=False)
+    """What was uploaded."""
 
 
 class Saver:
@@ -70,7 +73,7 @@ class Saver:
             if saving.run_id is None and generation is not None:
                 observers.cell_published(self._store.storage.url, generation)
             return version, written
-        known = self._known(saving) if saving.met or saving.draft.size >= LOOK_FIRST_BYTES else None
+        known = self._known(saving) if self._looks_first(saving) else None
         if known is not None and saving.version is not None:
             settled = self._settled(saving, known, saving.draft.digest(saving.draft.files))
             if settled is not None:
@@ -117,19 +120,13 @@ class Saver:
     def _upload(self, saving: Saving, payload: str, known: Found | None, files: list[FileEntry]) -> None:
         draft, root = saving.draft, root_of(payload)
         there = self._copies(saving, known)
-        uploads = []
-        for path, source in draft.sources.items():
-            rewind(source)
-            uploads.append(Upload(root + path, there.get(path, source)))
         try:
-            stored = self._store.storage.upload(uploads, saving.progress)
+            stored = self._send(draft, root, there, saving.progress)
         except NotFound:
             if not there:
                 raise
             # What was to be copied is being deleted: all of it is here, too.
-            stored = self._store.storage.upload(
-                [Upload(root + p, s) for p, s in draft.sources.items()], saving.progress
-            )
+            stored = self._send(draft, root, {}, saving.progress)
         draft.check_unchanged()
         found = [
             FileEntry(path=path, size=s.size, sha256=s.sha256) for path, s in zip(draft.sources, stored, strict=True)
@@ -142,6 +139,7 @@ class Saver:
                 committed="no",
             )
         files += sorted(found, key=lambda f: f.path)
+        saving.stored = files
 
     def _send(self, draft: Draft, root: str, there: Mapping[str, CopyOf], progress: Progress | None) -> list[Stored]:
         for source in draft.sources.values():
@@ -189,7 +187,9 @@ class Saver:
             return self._create_next(saving, value, run_id, guarded)
         version = saving.version
         name, stored = cell_name(saving.name, version), _stored(value, version)
-        written = self._ledger.cells.first(OBJECT, name, stored, run_id=run_id, guarded=guarded)
+        written = None
+        if not (saving.on_conflict == "overwrite" and saving.met):  # else there is something, and it is looked at first
+            written = self._ledger.cells.first(OBJECT, name, stored, run_id=run_id, guarded=guarded)
         while written is None:
             there = self._ledger.cells.latest(OBJECT, name, run_id, guess=0)
             found = self._finding.found(saving.name, version, there) if there is not None else None
@@ -202,7 +202,7 @@ class Saver:
             try:
                 written = self._ledger.cells.write(
                     OBJECT, name, stored, run_id=run_id, expected=there.gen if there is not None else None,
-                    guarded=guarded,
+                    fresh=True, guarded=guarded,
                 )  # fmt: skip
             except RevisionConflict:
                 continue
@@ -233,9 +233,12 @@ class Saver:
         Raises:
             RegistryVersionConflict: It has other content, which stays.
         """
-        if found.value.digest == digest or saving.on_conflict == "skip":
+        overwrites = saving.on_conflict == "overwrite"
+        if saving.on_conflict == "skip" or (
+            found.value.digest == digest and not (overwrites and found.value.metadata != saving.metadata)
+        ):
             return found.version
-        if saving.on_conflict == "overwrite":
+        if overwrites:
             return None
         raise RegistryVersionConflict(
             f"Object {found.id!r:.250} exists with other content",
@@ -259,6 +262,14 @@ class Saver:
             version=str(version),
         )
 
+    def _looks_first(self, saving: Saving) -> bool:
+        """Whether the store probably has the content, or a part of it, and finding that out is cheaper than sending
+        it.
+        """
+        size, count = saving.draft.size, len(saving.draft.sources)
+        worth = saving.version is not None or count > 1 or size >= WORTH_A_COPY_BYTES
+        return (saving.met and worth) or size >= LOOK_FIRST_BYTES
+
     def _known(self, saving: Saving) -> Found | None:
         """What the store has to compare with: that version, or the latest one."""
         if saving.version is not None:
@@ -275,8 +286,3 @@ def root_of(payload: str) -> str:
     """The key of the folder of a payload."""
     run_id, suffix = parse_inner_id(payload, "pl", "payload")
     return paths.dataset_prefix(run_id, suffix)
-
-
-def local_sources(draft: Draft) -> dict[str, Path | bytes]:
-    """Those files of a draft that lie on this disk or in memory."""
-    return {path: s for path, s in draft.sources.items() if isinstance(s, (bytes, Path))}

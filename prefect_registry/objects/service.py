@@ -19,7 +19,7 @@ from prefect_registry.objects.materializers.registered import Materializers
 from prefect_registry.objects.reading import Reading
 from prefect_registry.objects.saving import OnConflict, Saver, Saving
 from prefect_registry.objects.settings import Settings
-from prefect_registry.objects.versions import FIRST, Version, Wanted, alias_problems
+from prefect_registry.objects.versions import FIRST, LATEST, Version, Wanted, alias_problems
 from prefect_registry.records.base import checked_json_object, printable
 from prefect_registry.records.cells import ALIAS, OBJECT, CellGeneration
 from prefect_registry.records.objects import AliasValue, ObjectSettings
@@ -67,12 +67,20 @@ class Objects:
         form = self.materializers.find(value, self._pickle(allow_pickle), materializer=materializer)
         with drafted(value, form) as draft:
             saving = Saving(
-                wanted.name, version, draft, run_id, stored, conflict, facts, wanted.name in self._met, progress
+                wanted.name,
+                version,
+                draft,
+                run_id,
+                stored,
+                conflict,
+                facts,
+                self._has_met(wanted.name, version),
+                progress,
             )
             number, written = self._saver.save(saving)
             if written is not None:
-                self.reading.keep(draft, written, self.finding.files_of(written, f"{wanted.name}@{number}"))
-        self._meet(wanted.name)
+                self.reading.keep(draft, written, saving.stored)
+        self._meet(wanted.name, number)
         return number, written is not None
 
     def _pickle(self, asked: bool) -> bool:
@@ -87,10 +95,11 @@ class Objects:
 
     def _number(self, wanted: Wanted, settings: ObjectSettings) -> Version | None:
         """The number that a save asks for; None for the next one."""
-        if wanted.alias is not None:
+        word = LATEST if wanted.latest else wanted.alias
+        if word is not None:
             raise InvalidInput.of(
                 "the object",
-                [f"{wanted.alias!r:.80} is not a version; a version is one to three numbers: 2, 2.1, 2.1.0"],
+                [f"{word!r:.80} is not a version; a version is one to three numbers: 2, 2.1, 2.1.0"],
                 todo="Save the version, and point the alias at it with set_alias",
             )
         if settings.version_objects:
@@ -116,10 +125,14 @@ class Objects:
             )
         return asked or "error"  # type: ignore[return-value]
 
-    def _meet(self, name: str) -> None:
+    def _has_met(self, name: str, version: Version | None) -> bool:
+        """Whether this process has seen that version; without one, any of the object."""
+        return (cell_name(name, version) if version is not None else name) in self._met
+
+    def _meet(self, name: str, version: Version) -> None:
         if len(self._met) >= MOST_MET:
             self._met.clear()
-        self._met.add(name)
+        self._met |= {name, cell_name(name, version)}
 
     # -- loading -------------------------------------------------------------------------------------------------
 
@@ -174,7 +187,7 @@ class Objects:
             found, partial(self.finding.files, found), verify=verify, lazy=lazy, output_dir=output_dir, gone=gone,
             progress=progress,
         )  # fmt: skip
-        self._meet(found.name)
+        self._meet(found.name, found.version)
         if lazy:  # its files go when nobody reads them any more
             return form.load(payload)
         with payload:
@@ -199,7 +212,7 @@ class Objects:
         with payload, fetched(payload, found.value) as draft:
             saving = Saving(wanted.name, version, draft, run_id, stored, conflict, found.value.metadata)
             number, written = self._saver.save(saving)
-        self._meet(wanted.name)
+        self._meet(wanted.name, number)
         return number, written is not None
 
     def delete_all(self, names: list[str], run_id: str | None) -> None:
@@ -231,7 +244,7 @@ class Objects:
 
     def delete(self, wanted: Wanted, run_id: str | None, reason: str | None = None) -> list[str]:
         """Delete one version, or all of them when none is named; returns which. See ``Registry.delete``."""
-        if wanted.version is None and wanted.alias is None:
+        if wanted.version is None and wanted.alias is None and not wanted.latest:
             founds = list(self.finding.versions(wanted.name, run_id))
             if not founds:
                 raise self.finding.missing(wanted, run_id)
@@ -247,14 +260,20 @@ class Objects:
                     partial(self._tombstone, found, own, why, guarded=False) for found in founds
                 ]
                 self.ledger.runs.within(own, calls, doing)
+        self._forget(founds)
         return [found.id for found in founds]
+
+    def _forget(self, founds: list[Found]) -> None:
+        """Drop the files of deleted versions from the cache here; whoever has the same files fetches them anew."""
+        if self.reading.cache is not None:
+            self.reading.forget(f.sha256 for found in founds for f in self.finding.files(found))
 
     def _tombstone(self, found: Found, run_id: str | None, reason: str | None, guarded: bool) -> None:
         value = {"object": found.name, "version": str(found.version)}
         try:
             self.ledger.cells.write(
                 OBJECT, found.id, value, run_id=run_id, expected=found.generation.gen, deleted=True, reason=reason,
-                guarded=guarded,
+                fresh=True, guarded=guarded,
             )  # fmt: skip
         except RevisionConflict:
             now = self.finding.version(found.name, found.version, run_id)
@@ -267,7 +286,7 @@ class Objects:
 
     def restore(self, wanted: Wanted, run_id: str | None) -> list[str]:
         """Take the deletion of one version, or of all of them, back; returns which. See ``Registry.restore``."""
-        versions = [wanted.version] if wanted.version is not None else sorted(self.finding.numbers(wanted.name))
+        versions = self._restorable(wanted, run_id)
         cells = [(v, self.ledger.cells.latest(OBJECT, cell_name(wanted.name, v), run_id)) for v in versions]
         cells = [(v, c) for v, c in cells if c is not None and not was_never_saved(c)]
         deleted = [(v, c) for v, c in cells if c is not None and c.deleted]
@@ -276,7 +295,7 @@ class Objects:
                 return []
             raise self.finding.missing(wanted, run_id)
         purged = [str(v) for v, c in deleted if c.value.get("purged") is True]
-        if purged and (wanted.version is not None or len(purged) == len(deleted)):
+        if purged and (len(versions) == 1 or len(purged) == len(deleted)):
             raise InvalidState(
                 f"Object {wanted.name!r:.250} cannot be restored: retention has released version {', '.join(purged)}",
                 why="Its bytes are deleted, or may be at any time",
@@ -291,6 +310,21 @@ class Objects:
             calls = [partial(self._undo, wanted.name, v, c, own, guarded=False) for v, c in kept]
             return self.ledger.runs.within(own, calls, doing)
 
+    def _restorable(self, wanted: Wanted, run_id: str | None) -> list[Version]:
+        """The versions that a restore is about, deleted or not."""
+        if wanted.latest:
+            raise InvalidInput.of(
+                "the object",
+                ["'latest' is the highest version that is not deleted"],
+                todo="Name the version, or none to restore all of them",
+            )
+        if wanted.alias is not None:
+            pointed = self.finding.alias(wanted.name, wanted.alias, run_id)
+            if pointed is None:
+                raise self.finding.missing(wanted, run_id)
+            return [pointed]
+        return [wanted.version] if wanted.version is not None else sorted(self.finding.numbers(wanted.name))
+
     def _undo(self, name: str, version: Version, tombstone: CellGeneration, run_id: str | None, guarded: bool) -> str:
         base = before_of(tombstone)
         while base is not None:
@@ -300,8 +334,9 @@ class Objects:
                 continue
             value = {"object": name, "version": str(version), "restores": before.value.get("restores", before.gen)}
             self.ledger.cells.write(
-                OBJECT, cell_name(name, version), value, run_id=run_id, expected=tombstone.gen, guarded=guarded
-            )
+                OBJECT, cell_name(name, version), value, run_id=run_id, expected=tombstone.gen, fresh=True,
+                guarded=guarded,
+            )  # fmt: skip
             return cell_name(name, version)
         raise self.finding.missing(Wanted(name, version), run_id)
 
@@ -314,15 +349,17 @@ class Objects:
         problems = list(alias_problems(alias))
         if problems:
             raise InvalidInput.of("the alias", problems)
-        wanted = Wanted.of(name, None)
-        target = self.get(Wanted.of(wanted.name, version), run_id) if version is not None else None
-        cell = f"{wanted.name}@{alias}"
-        before = self.ledger.cells.latest(ALIAS, cell, run_id, guess=0)
+        wanted = Wanted(Wanted.of(name).name, None, alias)
+        cell = str(wanted)
+        looks: list[Callable[[], Any]] = [partial(self.ledger.cells.latest, ALIAS, cell, run_id, guess=0)]
+        if version is not None:
+            looks.append(partial(self.get, Wanted.of(wanted.name, version), run_id))
+        before, target = [*self.ledger.store.together(looks), None][:2]
         pointed = None
         if before is not None and not before.deleted:
             pointed = Version.parse(AliasValue.model_validate(before.value).version)
         if target is None and pointed is None:
-            raise self.finding.missing(Wanted(wanted.name, None, alias), run_id)
+            raise self.finding.missing(wanted, run_id)
         if target is not None and target.version == pointed:
             return pointed
         value = AliasValue(
@@ -330,7 +367,7 @@ class Objects:
         )
         written = self.ledger.cells.write(
             ALIAS, cell, value.model_dump(), run_id=run_id, deleted=target is None,
-            expected=before.gen if before is not None else None,
+            expected=before.gen if before is not None else None, fresh=True,
             reason=printable(reason, 1_000) if reason is not None else None,
         )  # fmt: skip
         if run_id is None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import contextlib
 
-from prefect_registry.errors import AccessDenied, InvalidInput
+from prefect_registry.errors import AccessDenied, InvalidInput, StorageError
 from prefect_registry.ledger.ledger import Ledger
 from prefect_registry.records.cells import CellGeneration
 from prefect_registry.records.objects import ObjectSettings
@@ -36,7 +36,11 @@ class Settings:
         found = self._found or self._stored()
         while found is None:
             wanted = self._wanted()
-            written = self._ledger.cells.first(SETTING, OBJECTS, wanted.model_dump())
+            try:
+                written = self._ledger.cells.first(SETTING, OBJECTS, wanted.model_dump())
+            except StorageError as error:
+                error.committed = "no"  # whatever became of the settings: what was to be saved is not
+                raise
             found = wanted if written is not None else self._stored()
         self._found = found
         return found

@@ -74,15 +74,26 @@ class RemotePayload(FilesPayload):
         super().__init__(files, **options)
         self.storage, self.cache = storage, cache
         self._looked = self.verify is not VerifyLevel.FULL
+        self._no_disk = False
+
+    @override
+    def close(self) -> None:
+        held = self._scratch is not None
+        super().close()
+        if held and self.cache is not None:
+            self.cache.shrink()
 
     @override
     def read(self, path: str) -> bytes:
         item = self._file(path)
-        with self.told():
-            self._look()
-            data = self.cache.read(item, self.verify) if self.cache else None
+        if not self._looked:
+            with self.told():
+                self._look()
+        if self.cache is not None:
+            data = self.cache.read(item, self.verify)
             if data is not None:
                 return data
+        with self.told():
             if self.cache is None and item.size <= _IN_MEMORY_BYTES and (self.lazy or len(self.files) == 1):
                 return whole(self.storage, item, self.verify)
             held = self._held(item)
@@ -147,6 +158,9 @@ class RemotePayload(FilesPayload):
 
         None when no disk has room, and the file fits into memory instead.
         """
+        or_memory = or_memory and item.size <= _IN_MEMORY_BYTES
+        if self._no_disk and or_memory:
+            return None
         level = VerifyLevel.NONE if self.verify is VerifyLevel.NONE else VerifyLevel.INTEGRITY
         with self._lock:
             scratch = self.mine(self.cache.folder if self.cache else objects_folder())
@@ -158,9 +172,10 @@ class RemotePayload(FilesPayload):
                     else:
                         fetch_into(self.storage, wanted, scratch, level, self._progress)
                 except StorageError as error:
-                    if type(error) is StorageError and or_memory and item.size <= _IN_MEMORY_BYTES:
-                        return None
-                    raise
+                    if type(error) is not StorageError or not or_memory:
+                        raise
+                    self._no_disk = True
+                    return None
             return scratch.files[item.key]
 
     def _parts(self, item: Stored) -> BinaryIO:

@@ -49,14 +49,21 @@ class Version:
     @classmethod
     def of_key(cls, key: str) -> Version | None:
         """The version that a key segment spells; None for what is no version's."""
-        match = _VERSION.fullmatch(key)
-        if match is None:
+        try:
+            version = cls.parse(key)
+        except InvalidInput:
             return None
-        version = cls.parse(key)
         return version if str(version) == key else None
 
     def next_major(self) -> Version:
-        """The version that an automatic number gives after this one."""
+        """The version that an automatic number gives after this one. Raises ``InvalidInput`` behind the largest."""
+        if self.numbers[0] >= LARGEST_NUMBER:
+            raise InvalidInput(
+                f"There is no next version after {self}",
+                why=f"The largest number in a version is {LARGEST_NUMBER:,}",
+                todo="Give the version, or save it under another name",
+                committed="no",
+            )
         return Version((self.numbers[0] + 1, 0, 0))
 
     def __str__(self) -> str:
@@ -101,11 +108,16 @@ def alias_problems(alias: object) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a caller names: an object, and a version, an alias or neither (the latest)."""
+    """What a caller names: an object, and a version, an alias or neither.
+
+    Attributes:
+        latest: ``latest`` was asked for by that word; where something is read, nothing means the same.
+    """
 
     name: str
     version: Version | None = None
     alias: str | None = None
+    latest: bool = False
 
     @classmethod
     def of(cls, name: object, version: object = None) -> Wanted:
@@ -114,7 +126,7 @@ class Wanted:
         asked = version
         if isinstance(name, str) and "@" in name:
             name, _, behind = name.partition("@")
-            if version is not None and version != behind:
+            if version is not None and not _same(version, behind):
                 problems.append(f"name has the version {behind!r:.80}, and version={version!r:.80} is another one")
             asked = behind
         problems += list(object_name_problems(name))
@@ -133,7 +145,17 @@ class Wanted:
         if problems:
             raise InvalidInput.of("the object", problems)
         assert isinstance(name, str)
-        return cls(name, parsed, alias)
+        return cls(name, parsed, alias, asked == LATEST)
 
     def __str__(self) -> str:
         return f"{self.name}@{self.version or self.alias or LATEST}"
+
+
+def _same(version: object, behind: str) -> bool:
+    """Whether a version beside a name says what the one in the name says."""
+    if version == behind:
+        return True
+    try:
+        return Version.parse(behind) == (version if isinstance(version, Version) else Version.parse(version))
+    except InvalidInput:
+        return False

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -19,6 +18,7 @@ from prefect_registry.ledger.reaping import CollectReport, ReapReport, ReportedE
 from prefect_registry.ledger.runs import Attempt, lease_problems
 from prefect_registry.ledger.store import LedgerSettings, Store, jitter
 from prefect_registry.names import name_problems
+from prefect_registry.objects.cache import LIMIT_BYTES
 from prefect_registry.objects.keeping import Keeping
 from prefect_registry.records.base import checked_json_object, json_object_problems, printable
 from prefect_registry.records.datasets import Mode
@@ -26,17 +26,12 @@ from prefect_registry.records.runs import Failure, Publish, not_published
 from prefect_registry.registry.handles import Run, RunScope, drop_attempt, drop_dataset, fail_quietly
 from prefect_registry.registry.health import check_access
 from prefect_registry.registry.mapping import RegistryMapping
+from prefect_registry.registry.places import default_url, storage_at
 from prefect_registry.registry.snapshot import Parts
 from prefect_registry.storage.base import Storage
 from prefect_registry.storage.probe import ProbeReport, probe
 
 PUBLISH = ("on_close", "on_commit", "never")
-
-
-def default_url() -> str:
-    """The folder of the embedded registry: ``prefect-registry`` in the user's data folder (XDG base directories)."""
-    base = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
-    return str(Path(base) / "prefect-registry")
 
 
 class Registry(RegistryMapping):
@@ -51,6 +46,7 @@ class Registry(RegistryMapping):
         mutable: Saved objects can be overwritten. Fixed in the same way.
         use_cache: Keep the catalog's index, and files of objects of remote stores, in the user's cache folder; else
             each process builds the index in memory, and fetches files anew.
+        cache_bytes: How large the files of objects in it may be together: 10 GiB.
         allow_pickle: Calls may ask for pickle (``allow_pickle=True``): then who can write there can run code here.
         storage_options: What the filesystem needs: endpoint, credentials … (fsspec's ``storage_options``).
         create: Make the registry if there is none. Opening and reading an existing one needs no right to write.
@@ -83,6 +79,7 @@ class Registry(RegistryMapping):
         version_objects: bool | None = None,
         mutable: bool | None = None,
         use_cache: bool = True,
+        cache_bytes: int = LIMIT_BYTES,
         allow_pickle: bool = False,
         storage_options: Mapping[str, Any] | None = None,
         create: bool = True,
@@ -92,8 +89,8 @@ class Registry(RegistryMapping):
     ) -> None:
         place = url_or_backend if url_or_backend is not None else backend
         local = clock or SystemClock()
-        storage = _storage(place if place is not None else default_url(), storage_options, local)
-        self._keeping = Keeping(version_objects, mutable, use_cache, allow_pickle)
+        storage = storage_at(place if place is not None else default_url(), storage_options, local)
+        self._keeping = Keeping(version_objects, mutable, use_cache, cache_bytes, allow_pickle)
         store = Store(storage, StoreClock(local), settings=settings or LedgerSettings(), random=jitter)
         self._compose(store, heartbeats)
         self.registry_id = open_registry(self.parts.ledger.store, create).registry_id
@@ -390,18 +387,3 @@ class Registry(RegistryMapping):
     areap = twin(reap)
     acollect = twin(collect)
     arevert = twin(revert)
-
-
-def _storage(place: str | os.PathLike[str] | Storage, options: Mapping[str, Any] | None, clock: Clock) -> Storage:
-    """The storage at ``place``, made patient and certain about lost answers (P10)."""
-    from prefect_registry.storage.resolving import ResolvingStorage
-
-    if isinstance(place, ResolvingStorage):
-        return place
-    if isinstance(place, Storage):
-        return ResolvingStorage(place, clock)
-    if not isinstance(place, (str, os.PathLike)):
-        raise InvalidInput.of("url_or_backend", [f"a URL, path or Storage is needed, not {type(place).__name__}"])
-    from prefect_registry.storage.opening import open_storage
-
-    return ResolvingStorage(open_storage(place, options), clock)

@@ -189,8 +189,7 @@ class RegistryObjects(RegistryRetention):
         if name is None:
             return telling.info_of_all(self.catalog, objects, run)
         wanted = Wanted.of(name, version)
-        exact = wanted.version or wanted.alias or version == LATEST or name.endswith(f"@{LATEST}")
-        if exact:
+        if wanted.version or wanted.alias or wanted.latest:
             return telling.info_of(objects, objects.get(wanted, run), run)
         found = {str(f.version): telling.info_of(objects, f, run) for f in objects.finding.versions(wanted.name, run)}
         if not found:

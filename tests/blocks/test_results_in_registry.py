@@ -59,7 +59,7 @@ async def test_results_of_an_asynchronous_flow(block: LocalRegistry) -> None:
 
     state: Any = await work(return_state=True)
     assert await state.aresult() == 100_000
-    assert len([o for o in block.get_registry().storage.list("results/")]) >= 2
+    assert len(list(block.get_registry().storage.list("results/"))) >= 2
 
 
 @pytest.mark.server

@@ -103,7 +103,9 @@ def documents(command: Command, history: Any, folder: Path) -> dict[str, list[li
         "retention": [["retention", "set", "flights", "--last", "1", "--unused-too"], ["retention"]],
         "publications": [["publications", "apply", str(definitions(folder)), "--yes"], ["publications"],
                          ["publications", "run", "notes"], ["publications", "tick"],
-                         ["publications", "show", "notes"], ["publications", "history", "notes"]],
+                         ["publications", "show", "notes"], ["publications", "history", "notes"],
+                         ["publications", "remove", "notes"], ["publications", "remove", "notes", "--yes"],
+                         ["publications", "history", "notes"]],
         "release": [["retention", "preview"], ["retention", "release", "--yes"]],
         "error": [["show", "nothing-of-this-kind"]],
     }  # fmt: skip

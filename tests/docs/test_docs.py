@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import re
 import runpy
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import prefect_registry
+from prefect_registry import ingestion
 from prefect_registry.catalog.checkpoints.ranges import TABLES
 from prefect_registry.catalog.checkpoints.tables import key_of, schema_of
 
@@ -48,13 +56,45 @@ def name_of(page: Path) -> str:
     "page", [p for p in PAGES if any(how != "no-run" for how, _ in blocks(p, "python"))], ids=name_of
 )
 def test_code_blocks_run(page: Path, prefect_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every Python block of a page runs, in order, in one namespace and an empty folder."""
+    """Every Python block of a page runs, in order, in one namespace and an empty folder; a block that names a file is
+    written to it, and in a tutorial every command is given too.
+    """
     monkeypatch.chdir(tmp_path)
-    source = "\n".join(code for how, code in blocks(page, "python") if how != "no-run")
     script = tmp_path / "page.py"
-    script.write_text(source, encoding="utf-8")
+    script.write_text("\n".join(steps(page)), encoding="utf-8")
     with contextlib.redirect_stdout(io.StringIO()):
-        runpy.run_path(str(script), run_name="page")
+        runpy.run_path(str(script), {"shell": shell}, run_name="page")
+
+
+def steps(page: Path) -> Iterator[str]:
+    """What a reader of the page does, as Python. A port of ours takes the place of 8000."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    for match in FENCE.finditer(page.read_text("utf-8").replace(":8000", f":{port}").replace(", 8000", f", {port}")):
+        language, how, code = match[1], match[2].strip(), match[3]
+        if "." in how:
+            yield f"__import__('pathlib').Path({how!r}).write_text({code!r})"
+        elif language == "python" and how != "no-run":
+            yield code
+        elif language == "bash" and page.parent.name == "tutorial":
+            yield f"shell({code!r})"
+
+
+def shell(code: str) -> None:
+    """Run commands as in a terminal; every one must succeed, in four minutes."""
+    environment = {
+        **os.environ,
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+        "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+    }
+    process = subprocess.Popen(["bash", "-eu", "-c", code], env=environment, start_new_session=True)
+    try:
+        assert process.wait(240) == 0, code
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def test_what_does_not_run_is_known() -> None:
@@ -96,12 +136,20 @@ def test_every_error_is_documented() -> None:
     assert len({kind for _, kind in rows}) == len(rows)
 
 
+def test_every_public_name_is_in_the_reference() -> None:
+    """Each name that ``prefect_registry`` and ``prefect_registry.ingestion`` export has a heading, or a row, there."""
+    pages = "".join(page.read_text("utf-8") for page in (ROOT / "docs" / "reference").glob("*.md"))
+    for module in (prefect_registry, ingestion):
+        missing = [n for n in module.__all__ if not re.search(rf"^(## {n}$|\| `{n}` \||`{n}`, slug)", pages, re.M)]
+        assert missing == []
+
+
 def test_every_command_in_the_documentation_exists() -> None:
     """A command line in a page names a command and options that there are."""
     known = (ROOT / "docs" / "reference" / "cli.md").read_text("utf-8")
     for page in PAGES:
         for _, code in blocks(page, "bash"):
-            for line in re.findall(r"^prefect-registry (.*?)(?:\s+#.*)?$", code, re.M):
+            for line in re.findall(r"^(?:until )?prefect-registry (.*?)(?:\s*[#|].*)?$", code, re.M):
                 words = line.split()
                 assert f"## prefect-registry {words[0]}" in known, f"{name_of(page)}: {line}"
                 assert all(w in known for w in words if w.startswith("--")), f"{name_of(page)}: {line}"

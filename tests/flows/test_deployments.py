@@ -324,7 +324,9 @@ def test_maintenance(prefect: Deployed, place: Path, store: Registry, flights_ru
 
 def test_what_the_run_form_shows(prefect: Deployed) -> None:
     """The run form of each deployment asks for the registry and describes every parameter."""
-    for name in ("flights/flights", "ingest/ingest", "maintenance/maintenance", "overview/overview"):
+    names = ("flights/flights", "ingest/ingest", "maintenance/maintenance", "overview/overview", "export/export",
+             "publications/publications", "prune-publications/prune-publications")  # fmt: skip
+    for name in names:
         schema = prefect.api("GET", f"/deployments/name/{name}")["parameter_openapi_schema"]["properties"]
         assert schema["registry"]["type"] == "string"
         assert all(field.get("description") for field in schema.values()), schema
@@ -338,7 +340,7 @@ def test_prefect_yaml_in_order(prefect: Deployed) -> None:
     document = yaml.safe_load((ROOT / "prefect.yaml").read_text())
     assert all(d["concurrency_limit"]["limit"] == 1 for d in document["deployments"])
     schedules = [s for d in document["deployments"] for s in d.get("schedules", [])]
-    assert len(schedules) == 4
+    assert len(schedules) == 5
     assert all(s["slug"] for s in schedules)
     assert prefect.api("GET", "/deployments/name/ingest/ingest")["global_concurrency_limit"]["limit"] == 1
 

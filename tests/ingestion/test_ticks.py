@@ -4,14 +4,18 @@ started it is proven dead, no job is lost or doubled, and readers see one comple
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import json
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "protocol"))
@@ -21,8 +25,10 @@ from world import Actor, World
 
 from prefect_registry import Registry
 from prefect_registry.clock import StoreClock
+from prefect_registry.errors import Conflict, NotFound
 from prefect_registry.ingestion import (
     Collection,
+    ExportTask,
     Ingestion,
     Job,
     PlannedTask,
@@ -141,19 +147,54 @@ class Stuck(Remote):
         self.world.facts.setdefault("wiped", []).append(self.task.id)
 
 
-KINDS: dict[str, type[Local]] = {"local": Local, "remote": Remote, "mute": Mute, "shaky": Shaky, "stuck": Stuck}
+class Staging(Local):
+    """Stages rows, which a gate looks at, and which the task after it exports."""
+
+    def run(self) -> None:
+        self.begun()
+        with self.attempt.dataset(ROWS, tags={"job": self.job.id}) as ds:
+            ds.write_table(pa.table({"job": [self.job.id]}))
+
+
+class Exporting(ExportTask):
+    """The export of the package, which says when it begins."""
+
+    world: Ticks
+    actor: Actor | None
+    begun = Local.begun
+
+    def run(self) -> None:
+        self.begun()
+        super().run()
+
+
+KINDS: dict[str, type[Local]] = {
+    "local": Local, "remote": Remote, "mute": Mute, "shaky": Shaky, "stuck": Stuck, "passing": Staging,
+    "refused": Staging,
+}  # fmt: skip
+GATED: dict[str, int] = {"passing": 1, "refused": 2}
+"""Kinds whose rows a gate looks at: how many it wants, of the one that there is."""
+ROWS = "rows"
+REMOVED = "removed"
+EXPORT = {"type": "export", "name": PLAN[1], "options": {"kind": ROWS, "into": "export", "formats": ["jsonl"]}}
+
+
+def registry_on(store: Store) -> Registry:
+    """A registry without beats of its own, and without an index that outlives it."""
+    registry = Registry.__new__(Registry)
+    registry.__setstate__({"_store": store, "_heartbeats": False, "use_cache": False, "registry_id": "test"})
+    return registry
 
 
 def ingestion_of(world: Ticks, ledger: Any, actor: Actor | None, kind: str) -> Ingestion:
-    registry = Registry.__new__(Registry)
-    registry.__setstate__({"_store": ledger.store, "_heartbeats": False, "use_cache": False, "registry_id": "test"})
+    registry = registry_on(ledger.store)
 
     def manager(task: Task) -> TaskManager:
-        made = KINDS[kind](task)
+        made: Any = KINDS[kind](task) if task.type == "test" else Exporting(task)
         made.world, made.actor = world, actor
         return made
 
-    return Ingestion(registry, managers={"test": manager}, now=lambda: world.clock.now() + LATER)
+    return Ingestion(registry, managers={"test": manager, "export": manager}, now=lambda: world.clock.now() + LATER)
 
 
 def ticking(kind: str, times: int) -> Callable[[Actor], None]:
@@ -177,7 +218,11 @@ def world_of(kind: str, actors: int, times: int, before: int = 0) -> Ticks:
     fresh = ingestion_of(world, type("L", (), {"store": store}), None, kind)
     limit = 5.0 if kind == "stuck" else 0.0
     plan = [PlannedTask(type="test", name=name, backoff_seconds=0, time_limit_seconds=limit) for name in PLAN]
-    fresh.put(Collection(id="p", retrieval_frequency="MONTHLY", plan=plan))
+    gates: dict[str, Any] = {}
+    if kind in GATED:
+        plan[1] = PlannedTask.model_validate(EXPORT)
+        gates = {ROWS: [{"gate": "rows", "min": GATED[kind]}]}
+    fresh.put(Collection(id="p", retrieval_frequency="MONTHLY", plan=plan, gates=gates))
     for _ in range(before):
         fresh.tick()
     world.clock.seconds += 10
@@ -191,21 +236,38 @@ def seen(world: World) -> tuple[str | None, list[str]]:
     """What readers see: the active job, and whose each output is."""
     cells = world.observer().cells
     publication = cells.latest("publication", "p")
-    outputs = [cells.latest("out", name) for name in PLAN]
     active = publication.value.get("active_job") if publication is not None else None
+    if publication is not None and publication.deleted:
+        active = REMOVED
+    if world.facts["kind"] in GATED:
+        return active, list(shown(world))
+    outputs = [cells.latest("out", name) for name in PLAN]
     return active, [str(o.value["job"]) for o in outputs if o is not None]
+
+
+def shown(world: World) -> Iterator[str]:
+    """Whose the rows are that readers see, and whose the export, by what is in it."""
+    store = Store(world.storage, StoreClock(world.clock), settings=HASTY)
+    registry = registry_on(store).snapshot()
+    yield from (dataset.tags["job"] for dataset in registry.table(ROWS).datasets())
+    for dataset in registry.table("export").datasets():
+        (file,) = dataset.files
+        lines = gzip.decompress(world.storage.get(f"{dataset.prefix}{file.path}")).splitlines()
+        yield from (json.loads(line)["job"] for line in lines)
 
 
 def consistent(world: World) -> None:
     """Readers see every output of the active job, and none of another."""
     active, outputs = seen(world)
     remote = world.facts["kind"] in ("remote", "mute", "stuck")
+    if active == REMOVED:  # what was published before that stays, as a whole
+        active = outputs[0] if outputs else None
     if outputs != ([active] * len(PLAN) if active is not None and not remote else []):
         world.facts.setdefault("wrong", []).append(f"the active job is {active}, the outputs are those of {outputs}")
 
 
-def finished(world: Ticks, kind: str) -> list[Job]:
-    """The jobs after a fresh manager has finished the work, when all others have ended."""
+def newcomer(world: Ticks, kind: str) -> Ingestion:
+    """A manager that comes when everything has landed, and all others have ended."""
     while world.pending:
         world.land(0)
     consistent(world)
@@ -216,7 +278,13 @@ def finished(world: Ticks, kind: str) -> list[Job]:
         holder=lambda: Holder(host="test", boot="test", pid=0, process_start="fresh"),
     )  # fmt: skip
     store.clock.measured = True
-    fresh = ingestion_of(world, type("L", (), {"store": store}), None, kind)
+    world.clock.seconds += 61
+    return ingestion_of(world, type("L", (), {"store": store}), None, kind)
+
+
+def finished(world: Ticks, kind: str) -> list[Job]:
+    """The jobs after a fresh manager has finished the work."""
+    fresh = newcomer(world, kind)
     for _ in range(9):
         world.clock.seconds += 61
         report = fresh.tick()
@@ -228,13 +296,17 @@ def finished(world: Ticks, kind: str) -> list[Job]:
 
 
 def judged(kind: str) -> Callable[[World], None]:
-    """After everything, a fresh manager finishes the work, and there is one job, complete."""
+    """After everything, a fresh manager finishes the work, and there is one job, complete, unless a gate refused it."""
 
     def judge(world: World) -> None:
         assert isinstance(world, Ticks)
         jobs = finished(world, kind)
-        assert [(j.id, j.successful) for j in jobs] == [("p/1", True)], jobs
-        assert seen(world)[0] == "p/1"
+        refused = kind == "refused"
+        assert [(j.id, j.successful) for j in jobs] == [("p/1", not refused)], jobs
+        assert seen(world)[0] == (None if refused else "p/1")
+        if refused:
+            assert "quality gate" in jobs[0].tasks[1].note
+            assert [n.data for n in jobs[0].tasks[1].notes] == [{"kind": ROWS}]
         if kind == "remote":
             assert set(world.facts["remote"].values()) == {1}
         if kind == "stuck":
@@ -258,7 +330,26 @@ def test_one_tick_killed_at_every_call(kind: str, before: int) -> None:
     assert 20 < sum(1 for _ in schedules) < 1_000
 
 
-@pytest.mark.parametrize("kind", KINDS)
+KILLED = [("passing", 2, 15), ("refused", 2, 8), pytest.param("passing", 1, 20, marks=pytest.mark.deep)]
+
+
+@pytest.mark.parametrize(("kind", "before", "least"), KILLED)
+def test_gates_and_exports_killed_at_every_call(kind: str, before: int, least: int) -> None:
+    """A tick that dies while it exports, judges or publishes leaves the rows and their export visible together or
+    neither; and a gate refuses what it refuses, whoever asks it again.
+    """
+    schedules = systematic(lambda: world_of(kind, 1, 1, before), judged(kind), Limits(1, 0), 1, 1_000)
+    assert least < sum(1 for _ in schedules) < 1_000
+
+
+@pytest.mark.parametrize("kind", GATED)
+def test_gates_and_exports_of_two_ticks(kind: str) -> None:
+    """Two managers that export and judge the same job, with crashes and writes that land late."""
+    for seed in range(10):
+        at_random(lambda: world_of(kind, 2, 3), judged(kind), Limits(1, 1), seed)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in GATED])
 def test_two_ticks_at_once(kind: str) -> None:
     """Two managers whose calls interleave in many ways, with crashes and writes that land late."""
     for seed in range(20):
@@ -282,6 +373,44 @@ def abort(actor: Actor) -> None:
         if found is not None and found.value.get("run"):
             actor.ledger.abort(found.value["run"])
             return
+
+
+def removing(actor: Actor) -> None:
+    """Removes the publication; when somebody is just writing it, that is told."""
+    assert isinstance(actor.world, Ticks)
+    try:
+        ingestion_of(actor.world, actor.ledger, actor, actor.world.facts["kind"]).remove("p", dry_run=False)
+    except Conflict:
+        actor.facts["refused"] = True
+
+
+@pytest.mark.parametrize("kind", ["local", "remote", "refused"])
+def test_a_publication_that_somebody_removes_meanwhile(kind: str) -> None:
+    """A job is published as a whole before that, or never; and who removes it again finishes what is left to do."""
+    ends = set()
+
+    def world() -> Ticks:
+        made = world_of(kind, 1, 3, before=1)
+        made.add("remove", removing)
+        return made
+
+    def judge(world: World) -> None:
+        assert isinstance(world, Ticks)
+        fresh = newcomer(world, kind)
+        fresh.tick()
+        with suppress(NotFound):
+            fresh.remove("p", dry_run=False)
+        report = fresh.tick()
+        consistent(world)
+        assert not world.wrong
+        assert [*report.created, *report.changes, *report.errors] == []
+        assert (list(fresh.publications()), fresh.shelf.left_jobs("p")) == ([], [])
+        assert all(job.run is None or fresh.shelf.ledger.store.decision(job.run) for job in fresh.past_jobs("p"))
+        ends.add(tuple(str(job.status) for job in fresh.past_jobs("p")))
+
+    for seed in range(15):
+        at_random(world, judge, Limits(1, 1), seed)
+    assert len(ends) > 1, "it came at the same moment each time"
 
 
 @pytest.mark.parametrize("kind", ["local", "remote"])

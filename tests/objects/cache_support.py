@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -41,7 +42,8 @@ def cached(cache: ObjectCache) -> set[str]:
 
 def scratch_files(cache: ObjectCache) -> list[str]:
     """What readers hold in the workspaces of all processes."""
-    return [path.name for path in (cache.folder / ".tmp").glob("*/*") if path.name != "lock"]
+    found = os.walk(cache.folder / ".tmp")  # unlike a glob it bears that folders vanish meanwhile
+    return [name for _, _, names in found for name in names if name != "lock"]
 
 
 def load(cache: ObjectCache, items: Mapping[str, Stored], verify: str = "integrity") -> dict[str, bytes]:

@@ -248,6 +248,19 @@ def test_what_is_in_use_stays(counting: CountingStorage, tmp_path: Path) -> None
     assert cache.stats().bytes <= 2_500
 
 
+def test_the_last_reader_to_close_keeps_to_the_limit(counting: CountingStorage, tmp_path: Path) -> None:
+    """What could not go because it was held goes then, also when nothing more is added."""
+    cache = ObjectCache(counting, ID, folder=tmp_path, limit_bytes=2_500)
+    items = store(counting, {str(i): content(i) for i in range(5)})
+    payloads = [payload_of(counting, {"f": item}, cache=cache, subject="s") for item in items.values()]
+    for i, payload in enumerate(payloads):
+        assert payload.local("f").read_bytes() == content(i)
+    assert cache.stats().bytes == 5_000
+    for payload in payloads:
+        payload.close()
+    assert cache.stats().bytes <= 2_500
+
+
 def test_what_is_larger_than_the_cache_is_loaded_past_it(counting: CountingStorage, tmp_path: Path) -> None:
     """Nothing is evicted for it, and its local file goes with the reader."""
     cache = ObjectCache(counting, ID, folder=tmp_path / "cache", limit_bytes=2_000)
@@ -449,16 +462,19 @@ def test_a_full_disk_never_fails_a_load(tmp_path: Path, real: bool) -> None:
     disk.mkdir()
 
     def work(fill: Callable[[], None], free: Callable[[], None]) -> Any:
-        cache = ObjectCache(MemoryStorage(), ID, folder=disk / "cache")
-        items = store(cache.storage, FILES)
+        counting = CountingStorage(MemoryStorage())
+        cache = ObjectCache(counting, ID, folder=disk / "cache")
+        items = store(counting, FILES)
         first = load(cache, {"part-0.bin": items["part-0.bin"]})
         fill()
         if real:
             full = load(cache, items)
         else:  # the limit is on every disk of the process, so only memory is left
             cache.add([(items["part-1.bin"], FILES["part-1.bin"])])
-            with payload_of(cache.storage, items, cache=cache, subject="s") as payload:
+            with counting.measure() as asked, payload_of(counting, items, cache=cache, subject="s") as payload:
                 full = {path: payload.read(path) for path in items}
+                assert asked.by_method["get"] == len(items) - 1
+                assert asked.by_method["download"] <= 2 * len(items)  # tried once in each of two places
                 with payload.open("part-5.bin") as file:
                     assert file.read() == FILES["part-5.bin"]
                 with pytest.raises(StorageError, match="could not be written"):

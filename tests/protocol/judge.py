@@ -69,7 +69,7 @@ class Judge:
         outcome = self.effective(tx)
         if outcome != "committed":
             return "dead" if outcome == "aborted" else "undecided"
-        type_, key = cell.split("/")[1:]
+        _, type_, key = cell.split("/", 2)
         listed = [type_, key, gen] in self.ends[tx]["members"]["cells"]
         return "visible" if listed else "dead"
 

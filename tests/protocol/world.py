@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 import greenlet
@@ -132,14 +133,18 @@ class ScheduledStorage(Storage):
         return self._inner.get(key)
 
     def open(self, key: str) -> BinaryIO:
-        self._actor.pause(("open", key))
+        if greenlet.getcurrent() is self._actor.greenlet:  # Arrow reads data, which never change, in threads of its own
+            self._actor.pause(("open", key))
         return self._inner.open(key)
 
     def upload(self, files: Sequence[Upload], progress: Any = None) -> list[Stored]:
         stored = []
         for file in files:
-            data = self._inner.get(file.source.key) if isinstance(file.source, CopyOf) else file.source
-            assert isinstance(data, bytes)
+            source = file.source
+            if isinstance(source, CopyOf):
+                data = self._inner.get(source.key)
+            else:
+                data = source if isinstance(source, bytes) else Path(source).read_bytes()  # type: ignore[arg-type]
             self._send("upload", file.key, data)
             self._inner.put(file.key, data)
             stored.append(Stored(file.key, len(data), hashlib.sha256(data).hexdigest()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -12,14 +13,16 @@ from prefect_registry.cli.commands import Command
 from prefect_registry.cli.opening import open_registry
 from prefect_registry.cli.options import Flag, Json, RegistryName
 from prefect_registry.cli.output import clean, plain, say, when, write, write_json, write_table
-from prefect_registry.errors import InvalidInput, NotFound
+from prefect_registry.errors import InvalidInput, InvalidState, NotFound, RecoverableError
 
 if TYPE_CHECKING:
     from prefect_registry.ingestion import Collection, Ingestion, Job
     from prefect_registry.ingestion.defining import Difference
+    from prefect_registry.ingestion.periods import Period
 
-Action = Literal["ls", "show", "history", "apply", "run", "pause", "resume", "tick", "schema"]
-_OF_ONE = ("show", "history", "run", "pause", "resume")
+Action = Literal["ls", "show", "history", "apply", "run", "pause", "resume", "remove", "tick", "schema"]
+_OF_ONE = ("show", "history", "run", "pause", "resume", "remove")
+_CHANGES = ("create", "update", "remove")
 _MOST_STEPS = 1_000
 
 
@@ -29,8 +32,17 @@ def publications(
     /,
     *,
     yes: Annotated[
-        bool, Parameter(name=["--yes", "-y"], negative="", help="Apply the file, instead of only telling.")
+        bool, Parameter(name=["--yes", "-y"], negative="", help="For apply and remove: do it, instead of only telling.")
     ] = False,
+    remove_absent: Annotated[
+        Flag, Parameter(help="For apply: also remove the publications that are not in the file.")
+    ] = False,
+    period: Annotated[
+        str | None,
+        Parameter(
+            name="--for", help="For run: a period of the past, 2013-01-31, 2013-01 or 2013, or 2013-01..2013-12."
+        ),
+    ] = None,
     dry_run: Annotated[Flag, Parameter(help="For tick: only tell what would be done.")] = False,
     registry: RegistryName = None,
     json: Json = False,
@@ -44,8 +56,9 @@ def publications(
     ----------
     action
         ls shows all, show and history one with its last or all jobs; apply tells what a file would change, and changes
-        it with --yes; run makes a job now and goes on with it as far as it gets; pause and resume; tick does what the
-        flow does; schema writes the JSON schema of the file.
+        it with --yes; run makes a job now, or with --for one for each period, and goes on with it as far as it gets;
+        pause and resume; remove tells which jobs go with a publication, and removes it with --yes, while what it has
+        published stays; tick does what the flow does; schema writes the JSON schema of the file.
     target
         The id of a publication; for apply a file, publications.yaml by default, or - for standard input.
     """
@@ -53,7 +66,10 @@ def publications(
         _schema()
         return
     from prefect_registry.ingestion import Ingestion
+    from prefect_registry.ingestion.defining import Difference
 
+    if period is not None and action != "run":
+        raise InvalidInput.of("the period", [f"--for is for run, not for {action}"])
     found = Ingestion(open_registry(registry, create=action == "apply" and yes))
     if action in _OF_ONE and target is None:
         raise InvalidInput.of("publication", [f"publications {action} needs the id of a publication"])
@@ -64,14 +80,20 @@ def publications(
     if action == "ls":
         shown = list(found.publications())
     elif action == "apply":
-        plan = _apply(found, target or "publications.yaml", yes)
+        plan = _apply(found, target or "publications.yaml", yes, remove_absent)
+    elif action == "remove":
+        jobs = _remove(found, id, yes)
+        plan = [Difference(id, "remove")]
+    elif action == "history" and (past := found.past_jobs(id)) and id not in {p.id for p in found.publications()}:
+        say(clean(f"{id} was removed; these are its jobs as they were."))
+        jobs = past
     elif action == "tick":
         jobs = _tick(found, dry_run)
     else:
         if action in ("pause", "resume"):
             found.pause(id, action == "pause")
         elif action == "run":
-            _run(found, id)
+            _run(found, id, period)
         shown = [found.publication(id)]
         jobs = found.jobs(id)[: None if action == "history" else 1]
     if json:
@@ -85,8 +107,10 @@ def publications(
         )
         return
     _write(shown, jobs, plan)
-    if plan and not yes and any(d.action in ("create", "update") for d in plan):
-        say(f"To apply it: prefect-registry publications apply {target or 'publications.yaml'} --yes")
+    if plan and not yes and any(d.action in _CHANGES for d in plan):
+        options = " --remove-absent" if remove_absent else ""
+        name = target or "publications.yaml"
+        say(f"To do it: prefect-registry publications {action} {name}{options} --yes")
 
 
 GROUP = "Publications"
@@ -102,7 +126,7 @@ def _schema() -> None:
     write(orjson.dumps(json_schema(task_types()), option=orjson.OPT_INDENT_2).decode())
 
 
-def _apply(found: Ingestion, file: str, yes: bool) -> list[Difference]:
+def _apply(found: Ingestion, file: str, yes: bool, remove_absent: bool) -> list[Difference]:
     from prefect_registry.ingestion.definitions import load_definitions
     from prefect_registry.ingestion.managers import task_types
 
@@ -111,19 +135,69 @@ def _apply(found: Ingestion, file: str, yes: bool) -> list[Difference]:
     except OSError as error:
         raise NotFound(f"The file {file} cannot be read", why=str(error), todo="Name the file") from error
     definitions = load_definitions(text, file, task_types())
-    plan = found.compare(definitions)
+    plan = found.compare(definitions, remove_absent=remove_absent)
     if yes:
         changing = {d.id for d in plan if d.action in ("create", "update")}
         for each in definitions:
             if each.id in changing:
                 found.put(each)
+        for each_id in (d.id for d in plan if d.action == "remove"):
+            _remove(found, each_id, yes)
     return plan
 
 
-def _run(found: Ingestion, id: str) -> None:
-    """Make a job, unless one is due or incomplete, and go on until nothing more happens at once."""
+def _remove(found: Ingestion, id: str, yes: bool) -> list[Job]:
+    """Remove a publication, or only look. Returns the jobs that go with it, as they were."""
+    report = found.remove(id, dry_run=not yes)
+    if report.errors:
+        raise RecoverableError(
+            f"Publication {id} is removed, and {len(report.errors)} of its jobs stay for now",
+            why="; ".join(report.errors.values())[:1_000],
+            todo=f"Again: prefect-registry publications remove {id} --yes",
+        )
+    return [job for job in found.past_jobs(id) if job.id in report.deleted]
+
+
+def _run(found: Ingestion, id: str, period: str | None) -> None:
+    """Make a job, unless one is due or incomplete, and go on until nothing more happens at once; with a period, one for
+    each, as long as they succeed.
+    """
+    if period is not None:
+        _run_for(found, id, period)
+        return
     if not found.publication(id).is_out_of_date() and all(j.end is not None for j in found.jobs(id)):
         found.create_job(id)
+    _go_on(found, id)
+
+
+def _run_for(found: Ingestion, id: str, text: str) -> None:
+    from prefect_registry.ingestion.periods import periods_of
+
+    periods = periods_of(text)
+    for i, period in enumerate(periods):
+        job = found.create_job(id, period.text)
+        if job is None:
+            raise InvalidState(
+                f"Publication {id} has a job that is not complete",
+                todo=f"Wait for it, and then: prefect-registry publications run {id} --for {_rest(periods, i)}",
+                committed="no",
+            )
+        _go_on(found, id)
+        now = found.get_job(job.id)
+        if now is not None and not now.successful:
+            what = "has failed" if now.end is not None else "goes on with the next ticks"
+            say(clean(f"Job {job.id}, for {period.text}, {what}."))
+            if i + 1 < len(periods):
+                say(f"After it: prefect-registry publications run {id} --for {_rest(periods, i + 1)}")
+            return
+
+
+def _rest(periods: Sequence[Period], start: int) -> str:
+    first, last = periods[start].text, periods[-1].text
+    return first if first == last else f"{first}..{last}"
+
+
+def _go_on(found: Ingestion, id: str) -> None:
     for _ in range(_MOST_STEPS):
         report = found.process(found.publication(id))
         if not report.changes:

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from prefect_registry.ingestion.enums import EXPORT_TAG, TaskStatus
+from prefect_registry.ingestion.enums import EXPORT_TAG, FORMATS, Format, TaskStatus
 from prefect_registry.ingestion.exporting.state import (
     EXPORTER_MAX_JSON_BYTES_TO_EXCEL,
     Export,
@@ -13,10 +13,8 @@ from prefect_registry.ingestion.exporting.state import (
 if TYPE_CHECKING:
     from prefect_registry.ingestion.exporting.writing import (
         EXPORTER_PAGE_SIZE,
-        FORMATS,
         ExportedFile,
         ExportTarget,
-        Format,
         export,
     )
 

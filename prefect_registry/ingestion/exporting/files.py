@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from prefect_registry.ingestion.exporting.encoding import csv_header, csv_lines, json_lines
 
 _GZIP_LEVEL = 6
+_ROW_GROUP_BYTES = 16 << 20
 
 
 class ExportFile(ABC):
@@ -103,6 +104,41 @@ class ParquetFile(ExportFile):
 
     def _end(self) -> None:
         self._writer.close()
+
+
+class SpooledFile(ExportFile):
+    """One of many files that grow side by side, each by small pages: these wait in a file beside it (Arrow's stream
+    format, compressed), and the file is made of them when it is ended.
+
+    A Parquet writer keeps the footer of every row group until the end, and readers want few and large ones; a
+    spreadsheet's writer keeps much more.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        schema: pa.Schema,
+        rows_in_a_page: int,
+        make: Callable[[Path, pa.Schema, int], ExportFile] = ParquetFile,
+    ) -> None:
+        super().__init__(path, schema, rows_in_a_page)
+        self._make = make
+        self._spool = path.with_name(f"{path.name}.pages")
+        self._pages = pa.ipc.new_stream(str(self._spool), schema, options=pa.ipc.IpcWriteOptions(compression="zstd"))
+
+    def _write(self, page: pa.Table) -> None:
+        self._pages.write_table(page)
+
+    def _end(self) -> None:
+        self._pages.close()
+        file = self._make(self.path, self._schema, self._rows_in_a_page)
+        with pa.OSFile(str(self._spool), "rb") as source, pa.ipc.open_stream(source) as pages:
+            for batch in pages:
+                file.add(batch)
+                if file.held_bytes >= _ROW_GROUP_BYTES:
+                    file.flush()
+        self._spool.unlink()
+        file.close()
 
 
 def json_file(path: Path, schema: pa.Schema, rows_in_a_page: int) -> ExportFile:

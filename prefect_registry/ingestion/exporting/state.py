@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from prefect_registry.errors import InvalidInput
-from prefect_registry.ingestion.enums import EXPORT_TAG, TaskStatus
+from prefect_registry.ingestion.enums import EXPORT_JOB_TAG, EXPORT_TAG, TaskStatus
 from prefect_registry.ingestion.models import Collection, Job
 from prefect_registry.ledger import paths
 from prefect_registry.ledger.ledger import Ledger
 
 EXPORTER_MAX_JSON_BYTES_TO_EXCEL = 1 << 30
-"""The largest JSON lines file, uncompressed, of which the reference system makes an Excel file. This package makes
-none, but lists files called ``*.xlsx`` that something else adds to an export.
+"""The largest JSON lines file, uncompressed, of which the reference system makes an Excel file. This package goes by
+what a sheet can hold: see :func:`~prefect_registry.ingestion.exporting.export`.
 """
 
 _NAME = re.compile(r"(full|undated|\d{4})\.(jsonl|csv|xlsx)(?:\.tar)?(?:\.gz)?", re.ASCII)
@@ -95,7 +95,7 @@ def _is_alive(ledger: Ledger, run_id: str) -> bool:
 
 
 def _of_job(subject: Any, kind: str | None) -> ExportState | None:
-    """The newest export of a kind, or of any, by a job as it is now."""
+    """The newest export of a kind, or of any, by a job as it is now; else the newest one that was made of it later."""
     ingestion = subject.ingestion
     id = ingestion.publication(subject.id).active_job if isinstance(subject, Collection) else subject.id
     job = ingestion.get_job(id) if id is not None else None
@@ -108,7 +108,9 @@ def _of_job(subject: Any, kind: str | None) -> ExportState | None:
             if exported is not None and kind in (None, exported):
                 decided = ledger.store.decision(dataset.run_id) is not None
                 return state_of(dataset, ledger, job.run if decided else None)
-    return None
+    wanted = {EXPORT_JOB_TAG: job.id, **({EXPORT_TAG: kind} if kind is not None else {})}
+    found = next(iter(ingestion.registry.catalog.datasets(tags=wanted, limit=1)), None)
+    return state_of(ingestion.registry.get_dataset(found.id), ledger) if found is not None else None
 
 
 class Export:

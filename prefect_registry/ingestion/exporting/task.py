@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from prefect_registry.ingestion.enums import EXPORT_TAG, Status
+from prefect_registry.ingestion.enums import DEFAULT_FORMATS, Format, Status
 from prefect_registry.ingestion.managers import TaskManager, options_of
 from prefect_registry.ingestion.models import Task
 
@@ -20,7 +20,8 @@ class ExportOptions(BaseModel):
     Attributes:
         kind: Which table, as it is when the job is published.
         into: The kind of the dataset that holds the files; ``<kind>-export`` unless given.
-        formats: Some of ``jsonl``, ``csv`` and ``parquet``, in this order.
+        formats: Some of ``jsonl``, ``csv``, ``parquet`` and ``xlsx``; the first three unless given. A spreadsheet holds
+            1,048,575 rows, and needs the extra ``xlsx`` where the task runs.
         date_field: A column, or the dotted path of a field, by whose year the rows are exported once more; those
             without a date as ``undated``.
         year_range: First and last year that get files of their own.
@@ -31,14 +32,15 @@ class ExportOptions(BaseModel):
 
     kind: Annotated[str, Field(min_length=1)]
     into: str = ""
-    formats: Annotated[tuple[Literal["jsonl", "csv", "parquet"], ...], Field(min_length=1)] = (
-        "jsonl",
-        "csv",
-        "parquet",
-    )
+    formats: Annotated[tuple[Format, ...], Field(min_length=1)] = DEFAULT_FORMATS
     date_field: str | None = None
     year_range: tuple[int, int] = (1900, 2100)
     escape_formulas: bool = False
+
+    @property
+    def target(self) -> str:
+        """The kind of the dataset that holds the files."""
+        return self.into or f"{self.kind}-export"
 
 
 class ExportTask(TaskManager):
@@ -59,20 +61,11 @@ class ExportTask(TaskManager):
 
     def run(self) -> None:
         """Write the files."""
-        from prefect_registry.ingestion.exporting.writing import export
+        from prefect_registry.ingestion.exporting.tables import export_table
 
-        given, attempt = self.given, self.attempt
-        into = given.into or f"{given.kind}-export"
-        with attempt.dataset(into, mode="replace", tags={EXPORT_TAG: given.kind}) as target:
-            files = export(
-                attempt.table(given.kind).dataset(),
-                target,
-                formats=given.formats,
-                date_field=given.date_field,
-                year_range=given.year_range,
-                escape_formulas=given.escape_formulas,
-            )
-        log.info("%s: %d file(s) of %s, %s bytes", self.task.id, len(files), into, f"{sum(f.size for f in files):,}")
+        files = export_table(self.attempt, self.given)
+        size = sum(file.size for file in files)
+        log.info("%s: %d file(s) of %s, %s bytes", self.task.id, len(files), self.given.target, f"{size:,}")
 
     def get_status(self) -> tuple[Status, str | None]:
         """Done: :meth:`run` returns when the files are written."""

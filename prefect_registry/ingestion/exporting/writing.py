@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,17 +16,22 @@ import pyarrow.dataset as pads
 
 from prefect_registry.errors import InvalidInput
 from prefect_registry.ingestion.dates import field_of, years
-from prefect_registry.ingestion.exporting.files import ExportFile, ParquetFile, csv_file, json_file
+from prefect_registry.ingestion.enums import DEFAULT_FORMATS, FORMATS, Format
+from prefect_registry.ingestion.exporting.files import ExportFile, ParquetFile, SpooledFile, csv_file, json_file
+from prefect_registry.ingestion.exporting.spreadsheets import SpreadsheetFile, check_fits
 from prefect_registry.ingestion.scanning import pieces, scan
 
-Format = Literal["jsonl", "csv", "parquet"]
-FORMATS: tuple[Format, ...] = get_args(Format)
 EXPORTER_PAGE_SIZE = 10_000
 """Rows that are read, and written as text, at a time."""
 _ROWS_IN_A_ROW_GROUP = 100_000
 _MOST_HELD_BYTES = 32 << 20
 _MOST_YEARS = 400
-_SUFFIXES: dict[Format, str] = {"jsonl": "jsonl.gz", "csv": "csv.gz", "parquet": "parquet"}
+_SUFFIXES: dict[Format, str] = {"jsonl": "jsonl.gz", "csv": "csv.gz", "parquet": "parquet", "xlsx": "xlsx"}
+_SPOOLED: dict[Format, tuple[type[ParquetFile] | type[SpreadsheetFile], int]] = {
+    "parquet": (ParquetFile, _ROWS_IN_A_ROW_GROUP),
+    "xlsx": (SpreadsheetFile, EXPORTER_PAGE_SIZE),
+}
+"""Formats of whose files few can be written at the same time: how one is made, and how many rows are a page."""
 
 
 class ExportTarget(Protocol):
@@ -47,7 +54,7 @@ def export(
     table: pads.Dataset,
     target: ExportTarget,
     *,
-    formats: Sequence[Format] = FORMATS,
+    formats: Sequence[Format] = DEFAULT_FORMATS,
     date_field: str | None = None,
     year_range: tuple[int, int] = (1900, 2100),
     escape_formulas: bool = False,
@@ -68,7 +75,8 @@ def export(
     Args:
         table: What to export, as ``registry.table(kind).dataset()`` gives it.
         target: ``with run.dataset(...) as target``.
-        formats: Some of ``jsonl``, ``csv``, ``parquet``.
+        formats: Some of ``jsonl``, ``csv``, ``parquet``, ``xlsx``. A spreadsheet holds 1,048,575 rows and 16,384
+            columns, and needs the extra ``xlsx``.
         date_field: A column of dates, timestamps or ISO 8601 texts, or the dotted path of such a field in a struct.
         year_range: First and last year that get files of their own; 400 years at most.
         escape_formulas: See above.
@@ -76,26 +84,36 @@ def export(
         folder: Where temporary files go; the system's usual place by default.
     """
     _check(table.schema, formats, year_range)
+    if "xlsx" in formats:
+        check_fits(table)
     done: list[ExportedFile] = []
     for format_ in formats:
         with tempfile.TemporaryDirectory(prefix="registry-export-", dir=folder) as temporary:
-            files = _Files(Path(temporary), table.schema, format_, escape_formulas)
-            try:
+            with _told_as_input(format_):
+                files = _Files(Path(temporary), table.schema, format_, escape_formulas)
                 _write(table, files, date_field, year_range, progress)
-                complete = files.close()
-            except (pa.ArrowException, UnicodeDecodeError) as error:
-                raise InvalidInput(
-                    f"The table cannot be exported as {format_}",
-                    why=f"{type(error).__name__}: {str(error)[:300]}",
-                    todo="Change the column that is named, or leave this format out",
-                    committed="no",
-                ) from error
-            for name, file in complete:
+            for file in files.in_order():
+                with _told_as_input(format_):
+                    file.close()
                 size = file.path.stat().st_size
-                target.upload(file.path, name)
+                target.upload(file.path, file.path.name)
                 file.path.unlink()
-                done.append(ExportedFile(name, file.rows, size))
+                done.append(ExportedFile(file.path.name, file.rows, size))
     return done
+
+
+@contextmanager
+def _told_as_input(format_: str) -> Iterator[None]:
+    """What the format cannot hold is the fault of the table."""
+    try:
+        yield
+    except (pa.ArrowException, UnicodeDecodeError) as error:
+        raise InvalidInput(
+            f"The table cannot be exported as {format_}",
+            why=f"{type(error).__name__}: {str(error)[:300]}",
+            todo="Change the column that is named, or leave this format out",
+            committed="no",
+        ) from error
 
 
 def _check(schema: pa.Schema, formats: Sequence[str], year_range: tuple[int, int]) -> None:
@@ -107,8 +125,8 @@ def _check(schema: pa.Schema, formats: Sequence[str], year_range: tuple[int, int
         problems.append("a format is named twice")
     if not 1 <= first <= last <= 9999 or last - first >= _MOST_YEARS:
         problems.append(f"year_range {year_range} must be two years in order, at most {_MOST_YEARS} in all")
-    problems += [f"more than one column is named {n!r:.80}" for n in sorted({n for n in schema.names
-                 if schema.names.count(n) > 1})]  # fmt: skip
+    twice = sorted(name for name, count in Counter(schema.names).items() if count > 1)
+    problems += [f"more than one column is named {name!r:.80}" for name in twice]
     if problems:
         raise InvalidInput.of("the export", problems)
 
@@ -166,8 +184,10 @@ class _Files:
         return self._files[name]
 
     def _new(self, path: Path) -> ExportFile:
-        if self._format == "parquet":
-            return ParquetFile(path, self._schema, _ROWS_IN_A_ROW_GROUP)
+        if self._format in _SPOOLED:
+            make, rows = _SPOOLED[self._format]
+            alone = path.stem == "full"
+            return make(path, self._schema, rows) if alone else SpooledFile(path, self._schema, rows, make)
         if self._format == "jsonl":
             return json_file(path, self._schema, EXPORTER_PAGE_SIZE)
         return csv_file(path, self._schema, EXPORTER_PAGE_SIZE, self._escape_formulas)
@@ -185,8 +205,6 @@ class _Files:
             file.flush()
         pa.default_memory_pool().release_unused()
 
-    def close(self) -> list[tuple[str, ExportFile]]:
-        """End every file. Those of years come first, in order."""
-        for file in self._files.values():
-            file.close()
-        return [(file.path.name, file) for _, file in sorted(self._files.items())]
+    def in_order(self) -> list[ExportFile]:
+        """All of them; those of years come first, in order."""
+        return [file for _, file in sorted(self._files.items())]

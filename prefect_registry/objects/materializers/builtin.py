@@ -20,9 +20,13 @@ class Finder(Protocol):
 
     classes: Classes
 
-    def find(self, value: Any, allow_pickle: bool = False) -> Materializer: ...
+    def find(self, value: Any, allow_pickle: bool = False) -> Materializer:
+        """What saves an object."""
+        ...
 
-    def named(self, name: str, allow_pickle: bool = False, saved: str = "") -> Materializer: ...
+    def named(self, name: str, allow_pickle: bool = False, saved: str = "") -> Materializer:
+        """What loads an object whose record has that name."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -54,8 +58,8 @@ def refused(value: Any, why: str, todo: str = "") -> InvalidInput:
     """The error for an object that cannot be saved so that it comes back equal and of the same type."""
     return InvalidInput(
         f"An object of {dotted(type(value))} cannot be saved",
-        why=why,
-        todo=todo or "Save what can come back as it was, or register a materializer for its type",
+        why=why[:1].upper() + why[1:],
+        todo=todo or "Change it so that it can come back as it was, or register a materializer for its type",
         committed="no",
     )
 

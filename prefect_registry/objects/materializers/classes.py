@@ -44,8 +44,11 @@ class Classes:
         """
         key = class_key(cls)
         with self._lock:
-            if self._registered.get(key) is cls:
-                return key
+            if key in self._registered:
+                if LOCAL not in key:  # a module was loaded again, or a cell of a notebook run again
+                    self._registered[key] = cls
+                if self._registered[key] is cls:
+                    return key
             if LOCAL in key:
                 raise InvalidInput(
                     f"An object of {dotted(cls)} cannot be saved",
@@ -66,12 +69,12 @@ class Classes:
         with self._lock:
             found = self._registered.get(key) or self._met.get(key)
         if found is None:
+            name = key.rpartition(".")[2].rpartition(":")[2]
             raise ConfigurationError(
                 f"The object is, or holds, an object of the class {key!r}, which is not registered here",
                 why="Classes are never imported because a record names them",
-                todo=f"Import the class and call registry.register_materializer({key.rpartition('.')[2].rpartition(':')[2]})"
-                ", then load again",
-                **{"class": key},
+                todo=f"Import the class and call registry.register_materializer({name}), then load again",
+                named=key,
             )
         return found
 

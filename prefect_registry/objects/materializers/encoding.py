@@ -15,10 +15,12 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from prefect_registry.errors import InvalidInput
 from prefect_registry.objects.materializers import families, moments
 from prefect_registry.objects.materializers.builtin import Context, refused
 from prefect_registry.objects.materializers.classes import dotted
-from prefect_registry.objects.materializers.structured import structure_of
+from prefect_registry.objects.materializers.structured import Structure, structure_of
+from prefect_registry.objects.materializers.where import Where
 from prefect_registry.objects.payload import Part, Payload
 
 DEEPEST = 100
@@ -48,7 +50,9 @@ class Encoder:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._open: dict[int, Any] = {}
+        self._structures: dict[type, tuple[Structure, str]] = {}
         self._values = 0
+        self._where = Where()
         self.parts: list[Part] = []
         self.payloads: list[Payload] = []
 
@@ -56,6 +60,11 @@ class Encoder:
         """The JSON text of a value."""
         try:
             return dumps(self.encode(value))
+        except InvalidInput as error:
+            if self._where.path:
+                error.what += f" (it is {self._where} of the value)"
+                error.args = (error.what,)
+            raise
         except RecursionError:
             raise refused(value, f"It is nested more than {DEEPEST} levels deep, or the stack is nearly full") from None
 
@@ -75,16 +84,17 @@ class Encoder:
             return value if value in _INT64 else {"$int": hex(value)}
         if cls is float:
             return value if math.isfinite(value) else {"$float": _special(value)}
-        self._count(value)
-        with_self = _EXACT.get(cls)
-        if with_self is not None:
-            return self._within(value, with_self)
-        if cls in moments.FORMS:
-            return moments.FORMS[cls](value)
-        return self._other(value)
+        try:
+            form = _EXACT.get(cls)
+            if form is not None:
+                return self._within(value, form)
+            return moments.FORMS[cls](value) if cls in moments.FORMS else self._other(value)
+        except InvalidInput:
+            self._where.failed(value)
+            raise
 
     def _count(self, value: Any) -> None:
-        self._values += 1 + (len(value) if hasattr(value, "__len__") else 0)
+        self._values += 1 + len(value)
         if self._values > MOST_VALUES:
             raise refused(value, f"It holds more than {MOST_VALUES:,} values", "Save an array or a table")
 
@@ -101,12 +111,14 @@ class Encoder:
             del self._open[key]
 
     def _other(self, value: Any) -> Any:
-        found = self._context.finder.find(value, self._context.allow_pickle)
-        structure = structure_of(value)
-        if found.name == "python" and structure is not None:
-            key = self._context.finder.classes.meet(type(value))
-            return self._within(value, lambda encoder, v: structure.encode(encoder.encode, key, v))
-        return self.nested(value, found.name, found.save(value))
+        if type(value) not in self._structures:
+            found = self._context.finder.find(value, self._context.allow_pickle)
+            structure = structure_of(value)
+            if found.name != "python" or structure is None:
+                return self.nested(value, found.name, found.save(value))
+            self._structures[type(value)] = structure, self._context.finder.classes.meet(type(value))
+        form, key = self._structures[type(value)]
+        return self._within(value, lambda encoder, v: form.encode(encoder.encode, key, v))
 
     def nested(self, value: Any, name: str, payload: Payload) -> Any:
         """A payload in this one: its files below a folder of its own."""
@@ -121,6 +133,7 @@ class Encoder:
 
     def list(self, value: Any) -> Any:
         """Elements in order."""
+        self._count(value)
         return [self.encode(v) for v in value]
 
     def dict(self, value: Any) -> Any:
@@ -129,15 +142,18 @@ class Encoder:
             found = self._context.finder.find(value, self._context.allow_pickle)
             return self.nested(value, found.name, found.save(value))
         if all(type(k) is str and not k.startswith("$") and _is_unicode(k) for k in value):
+            self._count(value)
             return {k: self.encode(v) for k, v in value.items()}
         return {"$dict": self.pairs(value)}
 
     def pairs(self, value: Any) -> Any:
         """Keys and values."""
+        self._count(value)
         return [[self.encode(k), self.encode(v)] for k, v in value.items()]
 
     def sorted(self, value: Any) -> Any:
         """Elements of a set, in the order of their texts."""
+        self._count(value)
         return sorted((self.encode(v) for v in value), key=dumps)
 
     def ordered_dict(self, value: Any) -> Any:

@@ -84,7 +84,10 @@ class Written(StoredPayload):
             raise NotFound(f"The payload has no file {path!r}")
         source = self._parts[path]
         assert not callable(source)
-        return source.read_bytes() if isinstance(source, Path) else source
+        if isinstance(source, (bytes, Path)):
+            return source.read_bytes() if isinstance(source, Path) else source
+        source.seek(0)
+        return source.read()
 
     def open(self, path: str) -> BinaryIO:
         """A file."""

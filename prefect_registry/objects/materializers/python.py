@@ -1,4 +1,4 @@
-"""Python's own values as one JSON text, ``value.json``, with what is no Python value beside it as payloads of its own."""
+"""Python's own values as one JSON text, ``value.json``, with what is no Python value beside it in files of its own."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from prefect_registry.errors import ConfigurationError, InvalidInput
 from prefect_registry.objects.materializers import families
@@ -31,10 +31,13 @@ class Materializers:
     Safe for threads. Pickled, it keeps what was registered; dotted names stay names, and are imported where it is used.
     """
 
+    defaults: ClassVar[dict[type | str, Given]] = {}
+    """What is registered for every registry of this process that is opened from now on."""
+
     def __init__(self) -> None:
         self.classes = Classes()
         self._lock = threading.RLock()
-        self._targets: dict[type | str, Given] = {}
+        self._targets: dict[type | str, Given] = dict(self.defaults)
         self._given: dict[str, Materializer] = {}
         self._installed = EntryPoints()
 
@@ -42,8 +45,8 @@ class Materializers:
         """Say how objects of a class are saved and loaded, or, without ``materializer``, that they may be loaded.
 
         Args:
-            target: A class, or its dotted name. Objects of its subclasses are saved by the same materializer, if it
-                gives back their exact type.
+            target: A class, or its dotted name (which is imported now if there is no ``materializer``). Objects of its
+                subclasses are saved by the same materializer, if it gives back their exact type.
             materializer: A class, an object, or the dotted name of a class, which is imported at first use. Without
                 it, records may make objects of the class in the form that its family has: dataclasses, named tuples,
                 enums, pydantic models, ``torch`` modules, estimators, ``transformers`` models.
@@ -61,12 +64,24 @@ class Materializers:
             assert isinstance(target, type)
             self.classes.register(target)
             return
-        key = target.replace(":", ".") if isinstance(target, str) else target
+        if isinstance(target, type) and _is_ours(materializer):
+            self.classes.register(target)
         with self._lock:
-            self._targets[key] = materializer
+            self._targets[_key(target)] = materializer
+
+    @classmethod
+    def register_default(cls, target: type | str, materializer: Given) -> None:
+        """Register for every registry that this process opens from now on; what one registers itself comes first.
+
+        Raises:
+            InvalidInput: As for :meth:`register`.
+        """
+        if problems := [*_target_problems(target), *_given_problems(materializer)]:
+            raise InvalidInput.of("The materializer", problems)
+        cls.defaults = {**cls.defaults, _key(target): materializer}
 
     def find(self, value: Any, allow_pickle: bool = False, *, materializer: Given | None = None) -> Materializer:
-        """What saves an object: ``materializer``, else what was registered for its class or the nearest base, else ours.
+        """What saves an object: ``materializer``, else what was registered for its class or a base, else ours.
 
         Raises:
             InvalidInput: Nothing saves it so that it comes back equal and of the same type; says why.
@@ -99,12 +114,10 @@ class Materializers:
         if name in families.FORMATS:
             return families.implementation(name)(context)
         with self._lock:
-            if found := self._given.get(name):
-                return found
-            givens = list(self._targets.values())
+            givens, met = list(reversed(self._targets.values())), self._given.get(name)
         for given in givens:
             if isinstance(given, (type, Materializer)) and given.name == name:
-                return self._remember(self._made(given, context))
+                return self._made(given, context)
         problems = []
         for given in (g for g in givens if isinstance(g, str)):
             try:
@@ -113,12 +126,14 @@ class Materializers:
                 problems.append(str(error))
             else:
                 if made.name == name:
-                    return self._remember(made)
+                    return made
+        if met is not None:
+            return met
         installed, broken = self._installed.named(name)
         if installed is not None:
-            return self._remember(self._made(installed, context))
+            return self._made(installed, context)
         raise ConfigurationError(
-            f"The object{f' of {saved}' if saved else ''} was saved by the materializer {name!r}, which is not known here",
+            f"The object{f' of {saved}' if saved else ''} was saved by the materializer {name!r}, not known here",
             why=" ".join(["Materializers are never imported because a record names them.", *problems, *broken]),
             todo=f"Install the package that brings it, or call registry.register_materializer({saved or '<class>'!r}, "
             "<its materializer>), then load again",
@@ -189,6 +204,14 @@ class Materializers:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__()  # type: ignore[misc]  # a fresh one, to which the registered ones are added
         self.classes, self._targets = state["classes"], dict(state["targets"])
+
+
+def _is_ours(given: Given) -> bool:
+    return isinstance(given, BuiltIn) or (isinstance(given, type) and issubclass(given, BuiltIn))
+
+
+def _key(target: type | str) -> type | str:
+    return target.replace(":", ".") if isinstance(target, str) else target
 
 
 def _target_problems(target: object) -> Iterator[str]:

@@ -84,7 +84,7 @@ class _Dataclasses(Structure):
 
     def encode(self, encode: Code, key: str, value: Any) -> Any:
         cls = type(value)
-        if cls.__new__ is not object.__new__:
+        if getattr(cls, "__new__", None) is not object.__new__:
             raise refused(value, "It is also a value of another kind, which would be lost, or makes its objects itself")
         names = [field.name for field in dataclasses.fields(value)]
         unset = [name for name in names if not hasattr(value, name)]
@@ -194,7 +194,7 @@ def same(one: Any, other: Any) -> bool:
     if type(one) is dict:
         return list(one) == list(other) and all(same(one[key], other[key]) for key in one)
     if type(one) is float and one != one:
-        return other != other
+        return bool(other != other)
     try:
         return bool(one == other)
     except (ValueError, TypeError):  # arrays: many answers, or none

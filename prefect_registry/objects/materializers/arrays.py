@@ -1,0 +1,119 @@
+"""numpy arrays and scalars as ``.npy`` files, without pickle."""
+
+from __future__ import annotations
+
+import io
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+
+from prefect_registry.objects.materializers.builtin import SMALL_BYTES, BuiltIn, damaged, lossy, refused
+from prefect_registry.objects.payload import Part, Payload, StoredPayload
+from prefect_registry.objects.spans import Spans
+
+DATA, MASK, FILL = "array.npy", "mask.npy", "fill_value.npy"
+
+
+def handled() -> dict[type, type[BuiltIn]]:
+    """Types of numpy."""
+    return {np.ndarray: ArrayMaterializer, np.generic: ArrayMaterializer}
+
+
+class ArrayMaterializer(BuiltIn):
+    """Arrays of any type without Python objects, masked ones too, and scalars of numpy's types.
+
+    Loaded lazily, a plain array comes as a read-only ``numpy.memmap``.
+    """
+
+    name = "numpy"
+
+    def refuses(self, value: Any) -> str | None:
+        """Subclasses, and types that a ``.npy`` file does not keep."""
+        if isinstance(value, np.generic):
+            return _type_problem(value.dtype) or lossy(value, [value.dtype.type])
+        return lossy(value, (np.ndarray, np.ma.MaskedArray), "pass numpy.asarray(value)") or _type_problem(value.dtype)
+
+    def save(self, value: Any) -> Payload:
+        """One file; two or three of a masked array.
+
+        Raises:
+            InvalidInput: It holds Python objects, or its type would be lost.
+        """
+        if why := self.refuses(value):
+            raise refused(value, why, "Convert it to numbers, dates, or texts of a fixed length (value.astype)")
+        if isinstance(value, np.generic):
+            return Payload([_part(DATA, np.asarray(value))], {"kind": "scalar"})
+        if not isinstance(value, np.ma.MaskedArray):
+            return Payload([_part(DATA, value)], {"kind": "array"})
+        parts = [_part(DATA, value.data)]
+        if value.mask is not np.ma.nomask:
+            parts.append(_part(MASK, value.mask))
+        if value._fill_value is not None:  # type: ignore[attr-defined]  # what was set, not what it would be
+            parts.append(_part(FILL, np.asarray(value._fill_value)))  # type: ignore[attr-defined]
+        return Payload(parts, {"kind": "masked", "hard": bool(value.hardmask)})
+
+    def load(self, payload: StoredPayload) -> Any:
+        """The array or scalar."""
+        kind = payload.init.get("kind")
+        if kind == "array":
+            return _read(payload, DATA, payload.lazy)
+        if kind == "scalar":
+            return _read(payload, DATA)[()]
+        if kind != "masked":
+            raise damaged(self.name, f"Its kind is {kind!r}")
+        paths = payload.paths()
+        mask = _read(payload, MASK) if MASK in paths else np.ma.nomask
+        made = np.ma.MaskedArray(_read(payload, DATA), mask=mask, hard_mask=bool(payload.init.get("hard")))
+        if FILL in paths:
+            made.fill_value = _read(payload, FILL)[()]
+        return made
+
+
+def _part(path: str, array: Any) -> Part:
+    """The array as a file: what lies in one piece of memory is read from there, anything else is written first."""
+
+    def write(file: BinaryIO) -> None:
+        np.lib.format.write_array(file, array, allow_pickle=False)
+
+    if array.nbytes > SMALL_BYTES and (array.flags.c_contiguous or array.flags.f_contiguous):
+        header = io.BytesIO()
+        try:
+            np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
+        except ValueError:  # names of fields that a header of version 1 cannot hold
+            return Part(path, write)
+        straight = array if array.flags.c_contiguous else array.T
+        data = memoryview(straight.reshape(-1).view(np.uint8))
+        return Part(path, cast(BinaryIO, Spans([header.getvalue(), data])))
+    return Part(path, write)
+
+
+def _read(payload: StoredPayload, path: str, lazy: bool = False) -> Any:
+    try:
+        if not lazy and payload.size(path) <= SMALL_BYTES:
+            return np.lib.format.read_array(io.BytesIO(payload.read(path)), allow_pickle=False)
+        return np.load(payload.local(path), mmap_mode="r" if lazy else None, allow_pickle=False)
+    except ValueError as error:
+        raise damaged("numpy", f"{path}: {error}") from error
+
+
+def _type_problem(dtype: Any) -> str | None:
+    if dtype.hasobject:
+        fields = [name for name in dtype.names or () if dtype[name].hasobject]
+        where = f" in {', '.join(fields)}" if fields else ""
+        return f"it holds Python objects{where}, which a .npy file can hold only as a pickle"
+    if not getattr(type(dtype), "_legacy", True):
+        return f"its type {dtype} is not one that a .npy file keeps"
+    if _has_metadata(dtype):
+        return "its dtype has metadata, which a .npy file does not keep"
+    try:
+        back = np.lib.format.descr_to_dtype(np.lib.format.dtype_to_descr(dtype))
+    except (ValueError, TypeError) as error:
+        return f"its type {dtype} cannot be written to a .npy file: {error}"
+    if back != dtype or back.isalignedstruct != dtype.isalignedstruct or back.type is not dtype.type:
+        return f"its type {dtype!r} would come back as {back!r}"
+    return None
+
+
+def _has_metadata(dtype: Any) -> bool:
+    inner = [dtype[name] for name in dtype.names or ()] + ([dtype.base] if dtype.base is not dtype else [])
+    return bool(dtype.metadata) or any(map(_has_metadata, inner))
