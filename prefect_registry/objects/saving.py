@@ -234,9 +234,10 @@ class Saver:
             RegistryVersionConflict: It has other content, which stays.
         """
         overwrites = saving.on_conflict == "overwrite"
-        if saving.on_conflict == "skip" or (
-            found.value.digest == digest and not (overwrites and found.value.metadata != saving.metadata)
-        ):
+        same = found.value.digest == digest
+        if same and saving.run_id is not None and found.generation.tx == saving.run_id:
+            return None  # another task of the run has staged it, and takes it back if it fails: this one has its own
+        if saving.on_conflict == "skip" or (same and not (overwrites and found.value.metadata != saving.metadata)):
             return found.version
         if overwrites:
             return None

@@ -15,16 +15,18 @@ from typing import Any, TypeVar
 import pytest
 from prefect import flow, task
 from prefect.cache_policies import INPUTS, TASK_SOURCE
-from prefect.task_runners import ProcessPoolTaskRunner
+from prefect.states import Failed
 from prefect_support import Server, ended, seen, stage
 from process_support import until
 
 from prefect_registry import tasks
 from prefect_registry.errors import StorageUnavailable
+from prefect_registry.ledger import observers
 from prefect_registry.objects import RegistryObjectNotFound
+from prefect_registry.objects.dropping import Staged
 from prefect_registry.objects.service import Objects
 from prefect_registry.registry import Registry
-from prefect_registry.runs import current_run, registry_run
+from prefect_registry.runs import attempts, current, current_run, registry_run
 
 T = TypeVar("T")
 
@@ -190,6 +192,37 @@ def test_what_a_failed_attempt_changed_is_as_it_was(tmp_path: Path, server: Serv
     assert reader.load("back") == "before"
 
 
+@pytest.mark.parametrize("size", [1, 20_000])
+def test_a_save_does_not_rest_on_a_task_that_fails_later(versioned: Registry, size: int) -> None:
+    """Two tasks save the same content under the same version: it stays when only the first of them fails."""
+
+    saved, failing = threading.Event(), threading.Event()
+
+    @task
+    def first() -> None:
+        current_run().save("model", b"x" * size, version="1")
+        saved.set()
+        assert failing.wait(60)
+        raise ValueError("no")
+
+    @task
+    def again() -> None:
+        current_run().save("model", b"x" * size, version="1")
+
+    @registry_run(versioned)
+    @flow
+    def train() -> None:
+        held = first.submit()
+        assert saved.wait(60)
+        again()
+        failing.set()
+        held.wait()
+        assert held.state.is_failed()
+
+    train()
+    assert seen(versioned).registry.load("model@1") == b"x" * size
+
+
 def test_what_cannot_be_dropped_keeps_the_run_from_publishing(
     versioned: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -213,6 +246,23 @@ def test_what_cannot_be_dropped_keeps_the_run_from_publishing(
     assert state.is_failed()
     assert "still holds" in str(state.message)
     assert seen(versioned).registry.list_objects() == []
+
+
+def test_what_another_worker_could_not_drop_is_learnt_from_its_task(
+    versioned: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the name of the object is: the state of the task says which write it was."""
+    written: list[Any] = []
+    monkeypatch.setattr(observers, "_cell_written", [lambda url, generation: written.append(generation)])
+    with versioned.run("work") as run:
+        run.save("ä b/c.d", 1, version="2.1")
+        run.registry.set_alias("ä b/c.d", "x y", run_id=run.id)
+        left = [str(Staged.of(generation)) for generation in written if generation.tx == run.id]
+        attempts.learn_spoiled(versioned.url, run.id, [Failed(message=attempts._told(left[::-1]))])
+        assert list(current.spoiled[run.id]) == left[::-1]
+        assert attempts.drop_spoiled(run.id)
+    assert run.id not in current.spoiled
+    assert (versioned.list_objects(), versioned.aliases("ä b/c.d")) == ([], {})
 
 
 def test_a_cached_task_that_saves_is_run_again(versioned: Registry) -> None:
@@ -267,34 +317,6 @@ def test_asynchronous_flows_save_and_load(versioned: Registry) -> None:
 
     assert asyncio.run(train()) == 1
     assert versioned.list_versions("model") == ["2"]
-
-
-@task(retries=1)
-def keep_flaky(name: str, folder: str) -> str:
-    """Save, and fail once after that."""
-    from pathlib import Path
-
-    mark = Path(folder) / "failed-once"
-    number = current_run().save(name, mark.exists(), version="1")
-    if not mark.exists():
-        mark.touch()
-        raise ConnectionError("once")
-    return number
-
-
-def test_a_pool_of_processes_saves_in_the_flows_run(versioned: Registry, tmp_path: Path) -> None:
-    """All workers' saves become visible together, and a retried one's once."""
-
-    @registry_run(versioned)
-    @flow(task_runner=ProcessPoolTaskRunner(max_workers=1))  # type: ignore[arg-type]
-    def train() -> list[str]:
-        keep.submit("a", 1).wait()
-        keep_flaky.submit("b", str(tmp_path)).result()
-        return outside(seen(versioned).registry.list_objects)
-
-    assert train() == []
-    reader = seen(versioned).registry
-    assert (reader.load("a"), reader.load("b"), reader.list_versions("b")) == (1, True, ["1"])
 
 
 def events_about(server: Server, name: str, count: int) -> list[dict[str, Any]]:
