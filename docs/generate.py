@@ -31,7 +31,9 @@ NOT_FOR_USERS = {
     "DatasetWriter": {"closed", "opened", "store_file"},
     "Dataset": {"prefix"},
     "Registry": {"begin_attempt", "ledger"},
-    "RetentionRule": {"as_value"},
+    "RetentionRule": {"as_value", "cell_type"},
+    "Payload": {"changes"},
+    "Version": {"next_major", "of_key"},
     "Collection": {"as_value", "gen"},
     "Job": {"as_value", "complete", "gen", "initiate"},
     "Task": {"as_value", "bind", "complete", "initiate", "progress"},
@@ -59,7 +61,7 @@ def _doc(thing: Any) -> str:
     text = inspect.getdoc(thing) or ""
     text = re.sub(r":(?:class|meth|func|mod|attr|data):`~?(?:[a-z_]\w*\.)*([^`]+)`", r"`\1`", text)
     text = re.sub(r"``([^`]+)``", r"`\1`", text)
-    text = re.sub(r" ?\(DESIGN\.md [\d, ]+\)", "", text)
+    text = re.sub(r" ?\((?:DESIGN\.md [\d, ]+|SEEDS\.md: [^)]*|reference system \d)\)", "", text)
     text = re.sub(r"(?:DESIGN\.md )?\b(P\d{1,2})\b", rf"[\1]({RULES})", text)
     text = re.sub(r"^(Args|Raises|Returns|Yields|Attributes):$", r"**\1**\n", text, flags=re.M)
     text = re.sub(r"^    (\*{0,2}\w[\w., ]*): ", r"- `\1`: ", text, flags=re.M)
@@ -129,6 +131,8 @@ def _class(cls: type, where: str = "") -> Iterator[str]:
         shown = [f for f in dataclasses.fields(cls) if not f.name.startswith("_") and f.name not in ("store", "usage")]
         fields = [_field(f) for f in shown]
         yield "Fields: " + ", ".join(fields) + ".\n"
+    if issubclass(cls, enum.Enum):
+        yield "Values: " + ", ".join(f"`{member.value!r}`" for member in cls) + ".\n"
     twins = {v.__wrapped_sync__.__name__ for _, v in inspect.getmembers(cls) if hasattr(v, "__wrapped_sync__")}
     for name, value in _members(cls):
         head = name if isinstance(value, property) else _signature(value, name)
@@ -182,10 +186,9 @@ def api() -> Iterator[str]:
     from prefect_registry.catalog.catalog import Catalog
     from prefect_registry.catalog.fsck.report import Finding, FsckReport
     from prefect_registry.catalog.results import CellInfo, DatasetInfo, Edge, Page, Total
+    from prefect_registry.catalog.retention import Released, ReleasedObject, ReleaseReport, RetentionRule
     from prefect_registry.catalog.sync import SyncReport
     from prefect_registry.datasets.reading import Dataset
-    from prefect_registry.datasets.releasing import Released, ReleaseReport
-    from prefect_registry.datasets.retention import RetentionRule
     from prefect_registry.datasets.revert import RevertReport
     from prefect_registry.datasets.tables import Table
     from prefect_registry.datasets.writing import DatasetWriter
@@ -211,12 +214,33 @@ def api() -> Iterator[str]:
     for cls in (prefect_registry.Registry, prefect_registry.RegistryProtocol, Run, DatasetWriter, Dataset, Table,
                 Snapshot, Catalog, Page, RunInfo, DatasetInfo, EventInfo, IncidentInfo, CellInfo, Total, Edge,
                 SyncReport, Closed, ReapReport, CollectReport, RetentionRule, ReleaseReport, Released,
-                RevertReport, CopyReport, FsckReport, Finding,
+                ReleasedObject, RevertReport, CopyReport, FsckReport, Finding,
                 ProbeReport, ProbeCheck, LedgerSettings):  # fmt: skip
         yield from _class(cls)
+    yield from _of_objects()
     for model in (FileEntry, Failure, Doc, DoctagsAsset):
         yield from _model(model, "From `prefect_registry.records`. " if model in (Doc, DoctagsAsset) else "")
     yield from _ingestion()
+
+
+def _of_objects() -> Iterator[str]:
+    """What goes with versioned objects; errors have a page of their own."""
+    import prefect_registry.objects as module
+
+    names = ", ".join(f"`{n}`" for n in module.__all__)
+    yield f"## prefect_registry.objects\n\n{_doc(module)}\n\nIt exports {names}.\n"
+    for name in module.__all__:
+        thing = getattr(module, name)
+        if inspect.isclass(thing) and not issubclass(thing, BaseException):
+            yield from _class(thing, f"From `{module.__name__}`. ")
+        elif inspect.isfunction(thing) and thing.__name__ != name:
+            yield f"## {name}\n\nFrom `{module.__name__}`. Another name of `{thing.__name__}`.\n"
+        elif inspect.isfunction(thing):
+            where = f"From `{module.__name__}`. "
+            yield f"## {name}\n\n```text\n{_signature(thing, name)}\n```\n\n{where}{_doc(thing)}\n"
+        elif not inspect.isclass(thing):
+            values = ", ".join(f"`{value!r}`" for value in thing.__args__)
+            yield f"## {name}\n\nFrom `{module.__name__}`. One of {values}.\n"
 
 
 def blocks() -> Iterator[str]:
@@ -254,11 +278,16 @@ def events() -> Iterator[str]:
     import prefect_registry.events as module
 
     told = {
-        "RUN_COMMITTED": ("a run was published", "run.<run id>", "run_id, purpose, datasets (their number), url"),
+        "RUN_COMMITTED": ("a run was published", "run.<run id>",
+                          "run_id, purpose, datasets (their number), objects (their number), url"),
         "RUN_ROLLED_BACK": ("a run was rolled back", "run.<run id>",
                             "run_id, purpose, error_class, message, kind, url"),
         "DATASET_COMMITTED": ("a dataset became READY", "dataset.<kind>",
                               "kind, dataset_id, run_id, rows, bytes, mode, partition, url, registry"),
+        "OBJECT_SAVED": ("a version of an object became visible", "object.<name>",
+                         "name, version, class, size, run_id, url, registry"),
+        "ALIAS_MOVED": ("an alias was moved or removed", "object.<name>",
+                        "name, alias, version, run_id, url, registry"),
         "INCIDENT_RAISED": ("an incident was recorded", "incident.<incident id>",
                             "incident_id, event, error_class, message, run_id, url"),
     }  # fmt: skip
@@ -275,6 +304,15 @@ Up to {module.MOST_SINGLE} datasets of a run have an event each. Of more, each k
 In `prefect-registry.dataset.committed`, `url` is the dataset's folder, and `registry` is what the triggered flow passes
 to `resolve_registry`: the saved block that the registry was opened from (`data-registry-s3/prod`), whose credentials it
 needs; otherwise the URL of the registry, without credentials.
+
+Up to {module.MOST_SINGLE} objects of a run have an event each. Of more, each folder of names (`team` of `team/model`)
+has one: its resource id is `prefect-registry.object.team%2F`, `name`, `version` and `class` are null in it, `prefix` is
+the folder, `objects` is their number, and `size` is a sum. If there are more than {module.MOST_SINGLE} folders, all
+share one with an empty `prefix`. Deletions have no event.
+
+In `prefect-registry.alias.moved`, `version` is where the alias points now; null: it was removed. The resource has the
+label `prefect-registry.alias` with the alias, so that a trigger can match one of them. `run_id` is null for what was
+moved, or saved as a small object, outside any run; `url` is that of the registry.
 
 Nothing of a run that was rolled back is visible, except what `publish="on_commit"` had published by itself.
 """

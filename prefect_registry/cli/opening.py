@@ -27,6 +27,7 @@ class Where:
         options: What its filesystem needs; may hold secrets.
         reference: The saved block that describes it, if one does.
         embedded: Whether nobody has said anything.
+        keeping: How it keeps objects, where a block says so: arguments of ``Registry``.
     """
 
     url: str
@@ -34,6 +35,7 @@ class Where:
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     reference: str = ""
     embedded: bool = False
+    keeping: Mapping[str, bool] = field(default_factory=dict)
 
 
 def where(wanted: str | None) -> Where:
@@ -44,7 +46,7 @@ def where(wanted: str | None) -> Where:
 
     place = locate(wanted)
     said_by = "--registry" if place.said_by == "the call" else place.said_by
-    return Where(place.url, said_by, place.options, place.reference, embedded=place.open_url is not None)
+    return Where(place.url, said_by, place.options, place.reference, place.open_url is not None, place.keeping)
 
 
 def open_registry(wanted: str | None, *, create: bool = False) -> Registry:
@@ -60,8 +62,9 @@ def open_registry(wanted: str | None, *, create: bool = False) -> Registry:
     if found.embedded:
         say(f"No registry is configured, so {found.url} is used, on this machine alone. `prefect-registry init` "
             "chooses another one.")  # fmt: skip
+    keeping: dict[str, Any] = dict(found.keeping)
     try:
-        registry = Registry(found.url, storage_options=found.options, create=create)
+        registry = Registry(found.url, storage_options=found.options, create=create, **keeping)
     except RegistryError as error:
         if isinstance(error, NotFound):
             error.why = "Nobody has made one there yet, or it is another place"

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, Final
 
 from prefect_registry.errors import AlreadyExists, IntegrityError, RevisionConflict, StorageError
-from prefect_registry.ledger import paths
+from prefect_registry.ledger import observers, paths
 from prefect_registry.ledger.held import Look, changed, held
 from prefect_registry.ledger.leases import Leases
 from prefect_registry.ledger.outcomes import GenerationState, Outcomes
@@ -258,17 +258,26 @@ class Cells:
             partial(_noting, touch, untouched),
             partial(self._create, cell, candidate),
         ]
-        if run_id is not None and guarded:
-            listed = partial(self._outcomes.lists_cell, cell=cell, gen=candidate.gen)
-            created = self._runs.within(run_id, calls, f"write {cell.type} {candidate.name!r}", listed)[-1]
-        else:
-            created = self._store.together(calls)[-1]
+        try:
+            if run_id is not None and guarded:
+                listed = partial(self._outcomes.lists_cell, cell=cell, gen=candidate.gen)
+                created = self._runs.within(run_id, calls, f"write {cell.type} {candidate.name!r}", listed)[-1]
+            else:
+                created = self._store.together(calls)[-1]
+        except Exception:
+            self._tell(candidate)  # it may be there
+            raise
         if not created:
             return None
+        self._tell(candidate)
         if untouched:
             self._touch_at_last(touch, candidate)
         self._known[cell] = max(candidate.gen, self._known.get(cell, -1))
         return candidate
+
+    def _tell(self, candidate: CellGeneration) -> None:
+        if candidate.tx is not None and not self._runs.is_implicit(candidate.tx):
+            observers.cell_written(self._store.storage.url, candidate)
 
     def touch(self, document: CellGeneration) -> None:
         """Touch a generation once more, for a writer that may have died between creating it and touching it: without

@@ -8,9 +8,14 @@ import importlib
 import sys
 from collections.abc import Callable
 
+from prefect_registry.records.cells import CellGeneration
+
+CellObserver = Callable[[str, CellGeneration], None]
 DatasetObserver = Callable[[str, str, str], None]
 SurroundingRun = Callable[[str], str | None]
 
+_cell_written: list[CellObserver] = []
+_cell_published: list[CellObserver] = []
 _dataset_begun: list[DatasetObserver] = []
 _dataset_published: list[DatasetObserver] = []
 _surrounding_run: list[SurroundingRun] = []
@@ -47,6 +52,36 @@ def dataset_published(store_url: str, run_id: str, dataset_id: str) -> None:
     _wake()
     for observer in _dataset_published:
         observer(store_url, run_id, dataset_id)
+
+
+def on_cell_written(observer: CellObserver) -> None:
+    """Call ``observer(store_url, generation)`` after each write to a named cell in a run that is not implicit, and
+    after each whose outcome is not known. Once per observer.
+    """
+    if observer not in _cell_written:
+        _cell_written.append(observer)
+
+
+def cell_written(store_url: str, generation: CellGeneration) -> None:
+    """Tell the observers."""
+    _wake()
+    for observer in _cell_written:
+        observer(store_url, generation)
+
+
+def on_cell_published(observer: CellObserver) -> None:
+    """Call ``observer(store_url, generation)`` after an object was saved, or an alias moved, outside any run: it is
+    visible. Once per observer.
+    """
+    if observer not in _cell_published:
+        _cell_published.append(observer)
+
+
+def cell_published(store_url: str, generation: CellGeneration) -> None:
+    """Tell the observers."""
+    _wake()
+    for observer in _cell_published:
+        observer(store_url, generation)
 
 
 def know_surrounding_run(knows: SurroundingRun) -> None:

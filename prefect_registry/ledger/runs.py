@@ -287,6 +287,10 @@ class Runs:
         """Whether this process has read or written the run's begin before."""
         return self._store.has(paths.begin_key(parse_run_id(run_id)))
 
+    def is_implicit(self, run_id: str) -> bool:
+        """Whether this process knows the run as one that a single call opened for itself. Asks nothing."""
+        return self.is_known(run_id) and self.known(run_id).implicit
+
     def _look(self, run_id: str, looked: list[Decision | None]) -> None:
         with contextlib.suppress(StorageUnavailable):
             looked.append(self._store.decision(run_id))

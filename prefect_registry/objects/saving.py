@@ -14,9 +14,10 @@ from typing import Any, Literal
 
 from prefect_registry.errors import InvalidInput, NotFound, RevisionConflict
 from prefect_registry.ids import parse_inner_id
-from prefect_registry.ledger import manifests, paths
+from prefect_registry.ledger import manifests, observers, paths
 from prefect_registry.ledger.ledger import RunSpec
 from prefect_registry.objects.draft import Draft, rewind
+from prefect_registry.objects.dropping import was_never_saved
 from prefect_registry.objects.errors import RegistryVersionConflict
 from prefect_registry.objects.finding import Finding, Found, cell_name
 from prefect_registry.objects.versions import FIRST, Version
@@ -79,7 +80,10 @@ class Saver:
         """Save a draft. Returns its version, and what was written; None when the same content was there."""
         if saving.draft.is_inline:
             value = self._value(saving, inline=True)
-            return self._create(saving, value, saving.run_id, guarded=True)[:2]
+            version, written, generation = self._create(saving, value, saving.run_id, guarded=True)
+            if saving.run_id is None and generation is not None:
+                observers.cell_published(self._store.storage.url, generation)
+            return version, written
         known = self._known(saving) if self._looks_first(saving) else None
         if known is not None and saving.version is not None:
             settled = self._settled(saving, known, saving.draft.digest(saving.draft.files))
@@ -121,6 +125,7 @@ class Saver:
             return version, None
         ref = CellRef.named(OBJECT, generation.name)
         self._ledger.commit_own(begin.run_id, only=Members(cells=[(ref.type, ref.key, generation.gen)]))
+        observers.cell_published(self._store.storage.url, generation)
         return version, written
 
     def _looks_beside(self, saving: Saving) -> list[Callable[[], object]]:
@@ -210,7 +215,7 @@ class Saver:
                 settled = self._settled(saving, found, value.digest)
                 if settled is not None:
                     return settled, None, None
-            elif there is not None and saving.settings.version_objects:
+            elif there is not None and saving.settings.version_objects and not was_never_saved(there):
                 raise self._deleted(saving, version)
             try:
                 written = self._ledger.cells.write(
@@ -257,8 +262,11 @@ class Saver:
         Raises:
             RegistryVersionConflict: It has other content, which stays.
         """
+        same = found.value.digest == digest
+        if same and saving.run_id is not None and found.generation.tx == saving.run_id:
+            return None  # another task of the run has staged it, and takes it back if it fails: this one has its own
         if saving.on_conflict == "skip" or (
-            found.value.digest == digest and not (saving.overwrites and found.value.metadata != saving.metadata)
+            same and not (saving.overwrites and found.value.metadata != saving.metadata)
         ):
             return found.version
         if saving.overwrites:

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from prefect_registry.errors import InvalidInput, InvalidState, RevisionConflict
+from prefect_registry.ledger import observers
 from prefect_registry.ledger.ledger import Ledger
 from prefect_registry.objects.draft import drafted, fetched
+from prefect_registry.objects.dropping import Staged, before_of, drop, was_never_saved
 from prefect_registry.objects.errors import RegistryObjectNotFound
 from prefect_registry.objects.finding import Finding, Found, cell_name
 from prefect_registry.objects.materializers.base import Materializer
@@ -20,7 +22,7 @@ from prefect_registry.objects.settings import Settings
 from prefect_registry.objects.versions import FIRST, LATEST, Version, Wanted, alias_problems
 from prefect_registry.records.base import checked_json_object, printable
 from prefect_registry.records.cells import ALIAS, OBJECT, CellGeneration
-from prefect_registry.records.objects import AliasValue, ObjectSettings
+from prefect_registry.records.objects import PAYLOAD, AliasValue, ObjectSettings
 from prefect_registry.storage.base import Progress
 
 PIN = "pin"
@@ -193,7 +195,7 @@ class Objects:
             form = self.materializers.named(
                 found.value.materializer, self._pickle(allow_pickle), saved=found.value.class_
             )
-        gone = partial(self._gone, found, run_id)
+        gone = partial(self.gone, found, run_id)
         payload = self.reading.payload(
             found, partial(self.finding.files, found), verify=verify, lazy=lazy, output_dir=output_dir, gone=gone,
             progress=progress,
@@ -218,7 +220,7 @@ class Objects:
         stored = self.settings.fixed()
         version, conflict = self._number(wanted, stored), self._conflict(on_conflict, stored)
         payload = source.reading.payload(
-            found, partial(source.finding.files, found), gone=partial(source._gone, found, None), progress=progress
+            found, partial(source.finding.files, found), gone=partial(source.gone, found), progress=progress
         )
         with payload, fetched(payload, found.value) as draft:
             saving = Saving(wanted.name, version, draft, run_id, stored, conflict, found.value.metadata)
@@ -237,18 +239,23 @@ class Objects:
         if run_id is not None:
             self.ledger.used.note(run_id, [found.id], "objects")
 
-    def _gone(self, found: Found, run_id: str | None) -> InvalidState | RegistryObjectNotFound | None:
-        """Why files that a version names are not there: it was deleted while they were read, or nobody knows (P8)."""
+    def gone(self, found: Found, run_id: str | None = None) -> InvalidState | RegistryObjectNotFound | None:
+        """Why files that a version names are not there: it was deleted or overwritten while they were read, or nobody
+        knows (P8).
+        """
         now = self.ledger.cells.latest(OBJECT, found.id, run_id)
-        if now is None or not now.deleted:
-            return None
-        if now.value.get("purged") is True:
+        freed = self.ledger.cells.latest(PAYLOAD, found.value.payload) if found.value.payload else None
+        if freed is not None and freed.value.get("purged") is True:
+            deleted = now is not None and now.deleted
+            how = "is deleted" if deleted else "was overwritten"
             return InvalidState(
-                f"Object {found.id!r:.250} is deleted, and retention has released its bytes",
-                why=now.reason or "",
-                todo="Load another version",
+                f"Object {found.id!r:.250} {how}, and retention has released the bytes that were read",
+                why=freed.reason or "",
+                todo="Load another version" if deleted else "Load it again",
                 committed="no",
             )
+        if now is None or not now.deleted:
+            return None
         return RegistryObjectNotFound(f"Object {found.id!r:.250} was deleted", why=now.reason or "", committed="no")
 
     # -- deleting ------------------------------------------------------------------------------------------------
@@ -291,10 +298,15 @@ class Objects:
             if now is not None:  # it was overwritten meanwhile: that is deleted, too
                 self._tombstone(now, run_id, reason, guarded)
 
+    def drop(self, staged: Staged, reason: str) -> bool:
+        """Take back what a task attempt has written in its run; see :func:`~prefect_registry.objects.dropping.drop`."""
+        return drop(self.ledger, staged, reason)
+
     def restore(self, wanted: Wanted, run_id: str | None) -> list[str]:
         """Take the deletion of one version, or of all of them, back; returns which. See ``Registry.restore``."""
         versions = self._restorable(wanted, run_id)
         cells = [(v, self.ledger.cells.latest(OBJECT, cell_name(wanted.name, v), run_id)) for v in versions]
+        cells = [(v, c) for v, c in cells if c is not None and not was_never_saved(c)]
         deleted = [(v, c) for v, c in cells if c is not None and c.deleted]
         if not deleted:
             if any(c is not None for _, c in cells):
@@ -332,11 +344,11 @@ class Objects:
         return [wanted.version] if wanted.version is not None else sorted(self.finding.numbers(wanted.name))
 
     def _undo(self, name: str, version: Version, tombstone: CellGeneration, run_id: str | None, guarded: bool) -> str:
-        base = tombstone.base
+        base = before_of(tombstone)
         while base is not None:
             before = self.finding.ledger.cells.generation(OBJECT, cell_name(name, version), base, run_id)
             if before is None or before.deleted:
-                base = before.base if before is not None else None
+                base = before_of(before) if before is not None else None
                 continue
             value = {"object": name, "version": str(version), "restores": before.value.get("restores", before.gen)}
             self.ledger.cells.write(
@@ -371,11 +383,13 @@ class Objects:
         value = AliasValue(
             object=wanted.name, alias=alias, version=str(target.version if target is not None else pointed)
         )
-        self.ledger.cells.write(
+        written = self.ledger.cells.write(
             ALIAS, cell, value.model_dump(), run_id=run_id, deleted=target is None,
             expected=before.gen if before is not None else None, fresh=True,
             reason=printable(reason, 1_000) if reason is not None else None,
         )  # fmt: skip
+        if run_id is None:
+            observers.cell_published(self.ledger.store.storage.url, written)
         return pointed
 
     def alias_history(self, name: str, alias: str, run_id: str | None) -> Iterator[CellGeneration]:

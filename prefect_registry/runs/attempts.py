@@ -1,4 +1,5 @@
-"""What a task attempt staged is dropped when that attempt fails, and is never satisfied from a cache (DESIGN.md 8).
+"""What a task attempt staged (datasets, objects) is dropped when that attempt fails, and is never satisfied from a
+cache (DESIGN.md 8).
 
 Prefect makes each attempt of a task a transaction and calls its rollback hooks when the attempt raises. Two of its
 habits need care (measured with Prefect 3.8):
@@ -28,6 +29,8 @@ from prefect.transactions import BaseTransaction, TransactionState, get_transact
 
 from prefect_registry.errors import InvalidState, RegistryError
 from prefect_registry.ledger import observers
+from prefect_registry.objects.dropping import Staged
+from prefect_registry.records.cells import CellGeneration
 from prefect_registry.runs import current
 from prefect_registry.runs.flowrun import flow_runs_out, log
 
@@ -53,19 +56,22 @@ class _Quiet(logging.LoggerAdapter[Any]):
 
 
 class Attempt:
-    """The datasets that one attempt of a task began, and the hooks that drop them."""
+    """What one attempt of a task has written into runs, and the hooks that drop it.
+
+    Each is a text: the id of a dataset, or what :class:`Staged` makes of a version or alias.
+    """
 
     def __init__(self, transaction: BaseTransaction, task: TaskRunContext | None) -> None:
         self._task_run = task.task_run if task is not None else None
         self._run_count = task.task_run.run_count if task is not None else 0
         self._inner_failures = _failed_children(transaction)
-        self._datasets: list[tuple[str, str]] = []
+        self._staged: list[tuple[str, str]] = []
         self._lock = threading.Lock()
 
-    def add(self, url: str, dataset_id: str) -> None:
-        """Note a dataset that this attempt began."""
+    def add(self, url: str, staged: str) -> None:
+        """Note what this attempt wrote."""
         with self._lock:
-            self._datasets.append((url, dataset_id))
+            self._staged.append((url, staged))
 
     def roll_back(self, transaction: BaseTransaction) -> None:
         """Rollback hook of the attempt's transaction."""
@@ -101,8 +107,9 @@ class Attempt:
     def _drop(self, why: str) -> list[str]:
         """Drop what was staged; returns what could not be dropped."""
         with self._lock:
-            datasets, self._datasets = self._datasets, []
-        return [dataset_id for url, dataset_id in datasets if not _drop(url, dataset_id, why)]
+            written, self._staged = self._staged, []
+        # The last one first: each puts back what was there before it.
+        return [staged for url, staged in reversed(written) if not _drop(url, staged, why)]
 
     # Prefect announces and reports each call of a hook in the task's log, unless this says otherwise.
     roll_back.log_on_run = False  # type: ignore[attr-defined]
@@ -111,14 +118,25 @@ class Attempt:
 
 def dataset_begun(store_url: str, run_id: str, dataset_id: str) -> None:
     """Observer of the ledger: tie a dataset to the task attempt that began it."""
+    _note(store_url, dataset_id)
+    if not drop_spoiled(run_id):
+        raise still_spoiled(run_id)
+
+
+def cell_written(store_url: str, generation: CellGeneration) -> None:
+    """Observer of the ledger: tie a version or alias to the task attempt that wrote it."""
+    staged = Staged.of(generation)
+    if staged is not None:
+        _note(store_url, str(staged))
+
+
+def _note(store_url: str, staged: str) -> None:
     leave_no_cached_result()
     task = TaskRunContext.get()
     own = _task_transactions()
     if task is not None and own:
         attempts = [_attempt_of(transaction, task if n == 0 else None) for n, transaction in enumerate(own)]
-        attempts[0].add(store_url, dataset_id)
-    if not drop_spoiled(run_id):
-        raise still_spoiled(run_id)
+        attempts[0].add(store_url, staged)
 
 
 def leave_no_cached_result() -> None:
@@ -174,32 +192,47 @@ def _failed_children(transaction: BaseTransaction) -> int:
     return sum(1 for child in transaction.children if child.is_rolled_back())
 
 
-def _drop(url: str, dataset_id: str, why: str) -> bool:
-    """Drop a dataset; False when the store did not answer."""
-    run_id = f"run_{dataset_id.split('_')[1]}"
+def _drop(url: str, staged: str, why: str) -> bool:
+    """Drop what was staged; False when the store did not answer."""
+    what = _named(staged)
+    run_id = _run_of(staged)
     try:
-        current.registry_at(url).rollback_dataset(dataset_id)
-        log().warning("Dataset %s was dropped: %s.", dataset_id, why)
+        registry = current.registry_at(url)
+        if staged.startswith("ds_"):
+            registry.rollback_dataset(staged)
+            dropped = True
+        else:
+            dropped = registry.parts.objects.drop(Staged.parse(staged), why)
+        if dropped:
+            log().warning("%s was dropped: %s.", what, why)
     except InvalidState:  # published by itself (publish="on_commit"), or its run is decided: nothing to drop
-        log().debug("Dataset %s could not be dropped any more", dataset_id, exc_info=True)
+        log().debug("%s could not be dropped any more", what, exc_info=True)
     except RegistryError as error:
-        log().error("Dataset %s could not be dropped, although %s: %s", dataset_id, why, error)
+        log().error("%s could not be dropped, although %s: %s", what, why, error)
         with _lock:
-            current.spoiled.setdefault(run_id, {})[dataset_id] = url
+            current.spoiled.setdefault(run_id, {})[staged] = url
         return False
     with _lock:
         left = current.spoiled.get(run_id, {})
-        left.pop(dataset_id, None)
+        left.pop(staged, None)
         if not left:
             current.spoiled.pop(run_id, None)
     return True
+
+
+def _run_of(staged: str) -> str:
+    return f"run_{staged.split('_')[1]}" if staged.startswith("ds_") else Staged.parse(staged).run_id
+
+
+def _named(staged: str) -> str:
+    return f"Dataset {staged}" if staged.startswith("ds_") else f"Generation {staged}"
 
 
 def drop_spoiled(run_id: str) -> bool:
     """Try again to drop what failed task attempts left staged in the run; False when some of it is still there."""
     with _lock:
         left = dict(current.spoiled.get(run_id, {}))
-    dropped = [_drop(url, dataset_id, "its task attempt failed before") for dataset_id, url in left.items()]
+    dropped = [_drop(url, staged, "its task attempt failed before") for staged, url in left.items()]
     return all(dropped)
 
 
@@ -208,10 +241,10 @@ def learn_spoiled(url: str, run_id: str, states: Iterable[State[Any]]) -> None:
     for state in states:
         error = getattr(state.data, "result", state.data)  # as it is, or in a record that Prefect did not store
         told = [state.message or "", *(getattr(error, "__notes__", ()) if isinstance(error, BaseException) else ())]
-        for dataset_id in _TOLD.findall("\n".join(told)):
-            if dataset_id.startswith(f"ds_{run_id[4:]}_"):
+        for staged in _TOLD.findall("\n".join(told)):
+            if _run_of(staged) == run_id:
                 with _lock:
-                    current.spoiled.setdefault(run_id, {})[dataset_id] = url
+                    current.spoiled.setdefault(run_id, {})[staged] = url
 
 
 def still_spoiled(run_id: str) -> InvalidState:
@@ -225,11 +258,16 @@ def still_spoiled(run_id: str) -> InvalidState:
     )
 
 
-_TOLD = re.compile(r"Dataset (ds_[0-9a-z]{26}_[0-9a-z]{16}) could not be dropped and is still staged")
+_TOLD = re.compile(
+    r"(?:Dataset (?=ds_[0-9a-z]{26}_[0-9a-z]{16} )"
+    r"|Generation (?=run_[0-9a-z]{26}/(?:object|alias)/\S+/[0-9]{10}\.json/))"
+    r"(\S+) could not be dropped and is still staged"
+)
 
 
-def _told(dataset_ids: list[str]) -> str:
-    return " ".join(f"Dataset {dataset_id} could not be dropped and is still staged." for dataset_id in dataset_ids)
+def _told(left: list[str]) -> str:
+    return " ".join(f"{_named(staged)} could not be dropped and is still staged." for staged in left)
 
 
 observers.on_dataset_begun(dataset_begun)
+observers.on_cell_written(cell_written)

@@ -33,7 +33,7 @@ claimed: ContextVar[tuple[str, ...]] = ContextVar("prefect_registry_claimed", de
 attempt, not several."""
 
 spoiled: dict[str, dict[str, str]] = {}
-"""What of failed task attempts is still staged, because the store did not answer: by run, URLs of stores by dataset."""
+"""What of failed task attempts is still staged, because the store did not answer: by run, then URLs of stores by id."""
 
 _looking: ContextVar[bool] = ContextVar("prefect_registry_looking", default=False)
 

@@ -9,48 +9,28 @@ import contextlib
 import contextvars
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any, cast
 
 from prefect.context import FlowRunContext
 
 from prefect_registry import artifacts, events
-from prefect_registry.datasets.reading import Dataset
 from prefect_registry.errors import RegistryError
-from prefect_registry.ledger import observers, paths
+from prefect_registry.ledger import observers
 from prefect_registry.ledger.closing import Closed
-from prefect_registry.records.datasets import DatasetGeneration
+from prefect_registry.objects.published import SavedObject, published_of
+from prefect_registry.records.cells import CellGeneration
 from prefect_registry.records.runs import Decision, Failure, Publish, failure
-from prefect_registry.registry import Registry, Run
+from prefect_registry.registry import Run
+from prefect_registry.resolve import known
 from prefect_registry.runs.current import registry_at
 from prefect_registry.runs.flowrun import flow_run_id, log
+from prefect_registry.runs.publication import Publication, line, publication_of
 from prefect_registry.runs.record import signals
 
-MOST_READ = 20_000
-"""Datasets of one run that are read back to be told of. Of a larger run the log gives the number alone."""
-
 LONGEST_WAIT_SECONDS = 10.0
-
-
-@dataclass(frozen=True)
-class Publication:
-    """What a decision published, nested runs included."""
-
-    run: Run
-    purpose: str
-    flow: str | None
-    publish: str
-    decision: Decision
-    datasets: list[Dataset]
-    count: int
-
-    @property
-    def kinds(self) -> Counter[str]:
-        """How many datasets there are of each kind."""
-        return Counter(d.kind for d in self.datasets)
 
 
 _deferred: dict[str, Publication] = {}
@@ -90,7 +70,7 @@ def closed(run: Run, result: Closed, flow: FlowRunContext | None, began: float) 
     if publication is None:
         return
     with _best_effort("tell of the commit"):
-        if publication.datasets and flow is not None and not flow.detached and flow.flow is not None:
+        if publication.is_something and flow is not None and not flow.detached and flow.flow is not None:
             with _lock:
                 _deferred[str(cast(Any, flow.flow_run).id)] = publication
             _add_hook(flow.flow)
@@ -123,7 +103,7 @@ def logged(run: Run, result: Closed, seconds: float) -> Publication | None:
     publication: Publication | None = None
     with _best_effort("tell of the commit"):
         publication = publication_of(run, result.decision)
-        log().info("%s", _line(publication, seconds))
+        log().info("%s", line(publication, seconds))
     return publication
 
 
@@ -149,59 +129,17 @@ def announce(publication: Publication, flow_run: str | None) -> None:
     """Events and artifacts; nothing outside a flow run, where there may be no Prefect server."""
     if flow_run is None:
         return
-    events.committed(publication.run, publication.purpose, publication.datasets, flow_run)
-    if publication.datasets:
-        run, purpose, key = publication.run, publication.purpose, publication.flow or publication.purpose
-        _bounded(partial(artifacts.leave, run, key, purpose, publication.datasets, flow_run))
+    found, objects = publication, publication.objects
+    events.committed(found.run, found.purpose, found.datasets, flow_run, objects, found.aliases)
+    if found.datasets or objects:
+        key = found.flow or found.purpose
+        _bounded(partial(artifacts.leave, found.run, key, found.purpose, found.datasets, flow_run, objects))
 
 
 def page(key: str, text: str, description: str, flow_run: str) -> None:
     """Leave one page of Markdown."""
     with _best_effort("leave an artifact"):
         _bounded(partial(artifacts.leave_page, key, text, description, flow_run))
-
-
-def publication_of(run: Run, decision: Decision) -> Publication:
-    """What a decision published, read from its members: documents that this process wrote cost nothing."""
-    registry = run.registry
-    begin = registry.ledger.runs.known(run.id)
-    keys = _members(registry, decision)
-    documents = registry.ledger.store.read_many(keys[:MOST_READ], DatasetGeneration) if keys else []
-    staged = sorted((d for d in documents if d is not None and d.step == "staged"), key=lambda d: d.begun_at)
-    found = [registry.parts.datasets.view(d, "READY") for d in staged]
-    flow, count = begin.prefect.get("flow_name"), len(found) if len(keys) <= MOST_READ else len(keys)
-    return Publication(run, begin.purpose, flow, begin.publish, decision, found, count)
-
-
-def _members(registry: Registry, decision: Decision) -> list[str]:
-    store, keys, todo = registry.ledger.store, [], [decision]
-    while todo:
-        end = todo.pop()
-        members = store.members(end)
-        keys += [paths.dataset_key(end.run_id, s, g) for s, g in members.datasets.items()]
-        todo += [d for d in (store.decision(r) for r in members.runs) if d is not None]
-    return keys
-
-
-def _line(publication: Publication, seconds: float) -> str:
-    run, datasets = publication.run, publication.datasets
-    if not publication.count and publication.publish == "on_commit":
-        return (
-            f"Run {run.id} is committed in {run.registry.url}: each dataset became visible when it was committed "
-            '(publish="on_commit").'
-        )
-    if not publication.count:
-        return f"Run {run.id} is committed in {run.registry.url}: it published no dataset."
-    kinds = ", ".join(f"{kind} ({n})" if n > 1 else kind for kind, n in sorted(publication.kinds.items())[:12])
-    rows = (
-        "rows not counted" if any(d.rows is None for d in datasets) else f"{sum(d.rows or 0 for d in datasets):,} rows"
-    )
-    first = datasets[0].kind if datasets else "…"
-    return (
-        f"Run {run.id} is committed: {publication.count:,} dataset(s) visible now: {kinds}; {rows}, "
-        f"{artifacts.readable(sum(d.bytes for d in datasets))}, {seconds:.1f} s, in {run.registry.url}. "
-        f"Look: {artifacts.opening(run.registry)[1]}.table({first!r}) or .get_run({run.id!r})"
-    )
 
 
 def published_alone(store_url: str, run_id: str, dataset_id: str) -> None:
@@ -212,6 +150,22 @@ def published_alone(store_url: str, run_id: str, dataset_id: str) -> None:
     with _best_effort("tell of a dataset"):
         registry = registry_at(store_url)
         events.published_alone(registry.attach(run_id), registry.get_dataset(dataset_id), flow_run)
+
+
+def cell_published(store_url: str, generation: CellGeneration) -> None:
+    """Observer of the ledger: outside any run an object was saved, or an alias moved."""
+    flow_run, what = flow_run_id(), published_of(generation)
+    if flow_run is None or what is None:
+        return
+    with _best_effort("tell of an object"):
+        registry = known(store_url)  # and nothing is opened for this
+        opened_by = registry.reference or registry.url if registry is not None else store_url
+        registry_id = registry.registry_id if registry is not None else store_url
+        origin = events.Origin(store_url, opened_by, registry_id, generation.tx)
+        if isinstance(what, SavedObject):
+            events.object_saved(origin, what, flow_run)
+        else:
+            events.alias_moved(origin, what, flow_run)
 
 
 # -- after a rollback --------------------------------------------------------------------------------------------------
@@ -266,3 +220,4 @@ def _add_hook(flow: Any) -> None:
 
 
 observers.on_dataset_published(published_alone)
+observers.on_cell_published(cell_published)

@@ -79,6 +79,16 @@ def test_a_program_gets_json(command: Command, tmp_path: Path, name: str) -> Non
     assert f'@registry_run("data-registry-local/{name}")' in said.data["flow"]
 
 
+def test_a_block_says_how_objects_are_kept(command: Command, tmp_path: Path, name: str) -> None:
+    """And what the command line saves there first makes the registry so."""
+    given = ["init", "local", "--path", str(tmp_path), "--name", name, "--version-objects", "--json"]
+    assert command(*given).code == 0
+    block = LocalRegistry.load(name)
+    assert (block.version_objects, block.mutable_objects) == (True, False)
+    where = ("-r", f"data-registry-local/{name}")
+    assert [command("save", "x", "--value", value, *where).out for value in "12"] == ["x@1\n", "x@2\n"]
+
+
 def test_an_existing_block_is_not_replaced_by_accident(command: Command, tmp_path: Path, name: str) -> None:
     """Exit code of a conflict, until --replace is given."""
     first = ["init", "local", "--path", str(tmp_path / "a"), "--name", name]

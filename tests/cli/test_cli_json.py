@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from prefect_registry.cli.commands import all_commands
+from prefect_registry.registry import Registry
 
 Command = Callable[..., Any]
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "json.md").read_text("utf-8")
@@ -21,6 +23,8 @@ PLAIN: dict[str, Callable[[Any], bool]] = {
     "boolean": lambda v: isinstance(v, bool),
     "null": lambda v: v is None,
     "object": lambda v: isinstance(v, dict),
+    "value": lambda v: True,
+    "any": lambda v: True,
     "time": lambda v: isinstance(v, str) and bool(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", v)),
 }
 NOT_JSON = {"--help", "-h", "--version", "--install-completion"}
@@ -68,19 +72,31 @@ def one(value: Any, kind: str, where: str) -> list[str]:
 
 def documents(command: Command, history: Any, folder: Path) -> dict[str, list[list[str]]]:
     """What to call to see the document of a command, on a registry of its own."""
+    registry = Registry(history.url, version_objects=True)
+    for version in ("1", "2", "3"):
+        registry.save("model", version * 20_000, metadata={"n": int(version)})
+    registry.set_alias("model", "champion", "2")
     run = ["run", "--kind", "notes", "--", "sh", "-c"]
     return {
-        "ls": [["ls", what] for what in ("datasets", "runs", "kinds", "events", "incidents", "documents", "doctags")],
+        "ls": [["ls", what] for what in ("datasets", "runs", "kinds", "events", "incidents", "documents", "doctags",
+                                       "objects")],
         "log": [["log"], ["log", "--limit", "1"]],
         "show": [["show", i] for i in (history.nightly, history.failed, history.flights, history.event,
-                                       history.incident, "flights")],
+                                       history.incident, "flights", "model@champion")],
         "events": [["events"]],
         "incidents": [["incidents"]],
         "lineage": [["lineage", history.report], ["lineage", history.reporting, "--upstream", "--format", "json"]],
         "table": [["table", "flights"]],
         "diff": [["diff", history.flights_before, history.flights]],
+        "object_diff": [["diff", "model@1", "model@champion"]],
         "cat": [["cat", history.flights, "a.parquet"]],
-        "get": [["get", "flights", "--to", str(folder / "got")]],
+        "get": [["get", "flights", "--to", str(folder / "got")], ["get", "model", "--to", str(folder / "model")]],
+        "save": [["save", "other", "--value", "[1, 2]", "--alias", "a"], ["save", "other", "--value", "[1, 2]"]],
+        "load": [["load", "model"], ["load", "other@1"]],
+        "versions": [["versions", "model"]],
+        "alias": [["alias", "model"], ["alias", "model", "champion", "--history"], ["alias", "other", "a", "--remove"]],
+        "rm": [["rm", "other"], ["rm", "other", "--yes"]],
+        "restore": [["restore", "other"], ["restore", "other"]],
         "stats": [["stats"], ["stats", "--quick"]],
         "config": [["config"]],
         "reap": [["reap"]],
@@ -91,7 +107,8 @@ def documents(command: Command, history: Any, folder: Path) -> dict[str, list[li
         "checkpoint": [["checkpoint"], ["checkpoint", "--unsealed"]],
         "fsck": [["fsck"]],
         "copy": [["copy", str(folder / "copy")]],
-        "retention": [["retention", "set", "flights", "--last", "1", "--unused-too"], ["retention"]],
+        "retention": [["retention", "set", "flights", "--last", "1", "--unused-too"],
+                      ["retention", "set", "--objects", "*", "--last", "1"], ["retention"]],
         "publications": [["publications", "apply", str(definitions(folder)), "--yes"], ["publications"],
                          ["publications", "run", "notes"], ["publications", "tick"],
                          ["publications", "show", "notes"], ["publications", "history", "notes"],
@@ -111,7 +128,7 @@ def definitions(folder: Path) -> Path:
     return file
 
 
-OTHERWISE = {"error", "release"}
+OTHERWISE = {"error", "release", "object_diff"}
 """Documents of no command of that name."""
 
 ELSEWHERE = {"init", "doctor"}
@@ -153,6 +170,15 @@ def test_documents_of_setting_up(command: Command, tmp_path: Path, name: str, pr
     made = command("init", "local", "--path", str(tmp_path), "--name", name, "--json").data
     looked = command("doctor", name, "--json").data
     assert misfits(made, "init", "init") + misfits(looked, "doctor", "doctor") == []
+
+
+def test_publications_come_from_standard_input(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A dash is no option."""
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(definitions(tmp_path).read_bytes())))
+    said = command("publications", "apply", "-", "--yes", "--json", "-r", str(tmp_path / "registry"))
+    assert [p["id"] for p in said.data["plan"]] == ["notes"]
 
 
 def test_the_comparison_sees_what_is_wrong() -> None:

@@ -14,6 +14,7 @@ from prefect.task_runners import ProcessPoolTaskRunner, ThreadPoolTaskRunner
 from prefect_dask import DaskTaskRunner
 from prefect_support import boom, ended, rows_of, seen, stage
 
+from prefect_registry import tasks
 from prefect_registry.datasets.service import Datasets
 from prefect_registry.errors import InvalidState, NoActiveRun, StorageUnavailable
 from prefect_registry.registry import Registry
@@ -38,9 +39,10 @@ def stage_flaky(kind: str, folder: str) -> None:
     """Stage, and fail once after that."""
     from pathlib import Path
 
+    mark = Path(folder) / "failed-once"
     with current_run().dataset(kind, mode="append") as dataset:
         dataset.write_table(rows_of(3))
-    mark = Path(folder) / "failed-once"
+    current_run().save("model", mark.exists(), version="1")
     if not mark.exists():
         mark.touch()
         raise ConnectionError("once")
@@ -56,7 +58,7 @@ def say(subject: str) -> str:
 
 @pytest.mark.parametrize("name", ["thread", "process", "dask"])
 def test_tasks_on_every_runner_stage_in_the_flows_run(store: Registry, dask: str, tmp_path: Any, name: str) -> None:
-    """Datasets of all workers become visible together; a retried task doubles nothing; events belong to the run."""
+    """What all workers write becomes visible together; a retried task doubles nothing; events belong to the run."""
     seen_early: list[int] = []
 
     @registry_run(store)
@@ -67,12 +69,14 @@ def test_tasks_on_every_runner_stage_in_the_flows_run(store: Registry, dask: str
         futures.wait()
         spoken = say.submit("x").result()
         seen_early.append(len(list(seen(store).registry.events(event_name="said"))))
+        tasks.save_object.submit("other", [spoken]).wait()
         return str(spoken)
 
     run_id = ingest()
     reader = seen(store)
     assert [reader.rows(kind) for kind in ("a", "b", "c")] == [3, 3, 3]
     assert reader.states() == ["COMMITTED"]
+    assert (reader.registry.load("model"), reader.registry.load("other")) == (True, [run_id])
     assert seen_early == [0]
     assert [e.run_id for e in reader.registry.events(event_name="said")] == [run_id]
 

@@ -1,4 +1,4 @@
-"""``cat`` and ``get``: the bytes of datasets."""
+"""``cat`` and ``get``: the bytes of datasets and objects."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from prefect_registry.cli.commands.show import file_fields, known_table
+from prefect_registry.cli.objects import find_object, is_kind, nothing_of
 from prefect_registry.cli.opening import open_registry
 from prefect_registry.cli.options import Json, RegistryName
 from prefect_registry.cli.output import progress, say, size, write, write_json
@@ -22,6 +23,7 @@ from prefect_registry.errors import AlreadyExists, IntegrityError, NotFound
 
 if TYPE_CHECKING:
     from prefect_registry.datasets.reading import Dataset
+    from prefect_registry.objects.finding import Found
     from prefect_registry.registry import Registry
 
 _CHUNK = 1 << 20
@@ -65,7 +67,7 @@ def cat(dataset: str, path: str, /, *, registry: RegistryName = None, json: Json
 
 
 def get(
-    dataset_or_kind: str,
+    name: str,
     /,
     *,
     to: Annotated[
@@ -74,28 +76,22 @@ def get(
     registry: RegistryName = None,
     json: Json = False,
 ) -> None:
-    """Fetch the files of a dataset, or of all datasets in a kind's published table, into a new folder.
+    """Fetch the files of a dataset, of an object, or of all datasets in a kind's published table, into a new folder.
 
     Every file is verified by its sha256. The folder appears when all of it is there: what is interrupted leaves nothing
-    behind. Of a kind, each dataset has a folder of its own, named by its id.
+    behind. Of a kind, each dataset has a folder of its own, named by its id. A file or folder that was saved as an
+    object comes back under its name; of other objects the files that they are stored in.
 
     Parameters
     ----------
-    dataset_or_kind
-        A dataset, or the name of a kind.
+    name
+        A dataset; the name of a kind; or an object: name@2.1, name@champion, name@latest. Without a version, the kind
+        of that name, or else the object's latest version.
     """
     found = open_registry(registry)
-    datasets = _wanted(found, dataset_or_kind)
-    single = dataset_or_kind.startswith("ds_")
-    target = to if to is not None else Path(dataset_or_kind.replace("/", "_").lstrip(".") or "table")
-    fetched: list[dict[str, Any]] = []
-    with _new_folder(target) as folder, progress(f"Fetching {dataset_or_kind}", sum(d.bytes for d in datasets)) as bar:
-        for dataset in datasets:
-            below = Path() if single else Path(dataset.id)
-            dataset.download_all(folder / below, bar)
-            fetched += [
-                {"dataset": dataset.id, "target": str(target / below / f.path), **file_fields(f)} for f in dataset.files
-            ]
+    target = to if to is not None else Path(name.replace("/", "_").lstrip(".") or "table")
+    version = _version(found, name)
+    fetched = _object(found, version, target) if version is not None else _datasets(found, name, target)
     if json:
         write_json("get/1", registry=found.url, folder=str(target), files=fetched)
         return
@@ -106,6 +102,44 @@ def get(
 
 GROUP = "Data"
 COMMANDS = {"cat": cat, "get": get}
+
+
+def _version(registry: Registry, name: str) -> Found | None:
+    """The object that is meant; None for datasets."""
+    if name.startswith("ds_") or ("@" not in name and is_kind(registry, name)):
+        return None
+    found = find_object(registry, name)
+    if found is None and not is_kind(registry, name):
+        raise nothing_of(registry, name)
+    return found
+
+
+def _object(registry: Registry, version: Found, target: Path) -> list[dict[str, Any]]:
+    from prefect_registry.objects.fetching import fetch
+
+    with _new_folder(target) as folder, progress(f"Fetching {version.id}", version.value.size) as bar:
+        paths = fetch(registry.parts.objects, version, folder, bar)
+        targets = {path: str(target / made.relative_to(folder)) for path, made in paths.items()}
+    return [
+        {"dataset": None, "object": version.id, "target": targets[f.path], "path": f.path, "size": f.size,
+         "rows": None, "sha256": f.sha256}
+        for f in version.value.inline or registry.parts.objects.finding.files(version)
+    ]  # fmt: skip
+
+
+def _datasets(registry: Registry, name: str, target: Path) -> list[dict[str, Any]]:
+    datasets = _wanted(registry, name)
+    single = name.startswith("ds_")
+    fetched: list[dict[str, Any]] = []
+    with _new_folder(target) as folder, progress(f"Fetching {name}", sum(d.bytes for d in datasets)) as bar:
+        for dataset in datasets:
+            below = Path() if single else Path(dataset.id)
+            dataset.download_all(folder / below, bar)
+            fetched += [
+                {"dataset": dataset.id, "object": None, "target": str(target / below / f.path), **file_fields(f)}
+                for f in dataset.files
+            ]
+    return fetched
 
 
 def _wanted(registry: Registry, name: str) -> Sequence[Dataset]:

@@ -27,6 +27,8 @@ def init(
     replace: Flag = False,
     no_check: Flag = False,
     no_input: Flag = False,
+    version_objects: Flag = False,
+    mutable_objects: Flag = False,
     json: Flag = False,
     **settings: str,
 ) -> int:
@@ -54,6 +56,10 @@ def init(
         Save the block without trying the store.
     no_input
         Ask nothing.
+    version_objects
+        Keep every version of saved objects, instead of one of each.
+    mutable_objects
+        Let saved objects be overwritten.
     json
         Write one JSON document to stdout. Asks nothing.
     settings
@@ -63,6 +69,8 @@ def init(
 
     asks = not (no_input or json) and sys.stdin.isatty()
     given = {option.replace("-", "_"): value for option, value in settings.items()}
+    of_objects = {"version_objects": version_objects, "mutable_objects": mutable_objects}
+    given |= {field: "true" for field, wanted in of_objects.items() if wanted}
     if asks:
         name, block = ask_for_block(kind, name, given)
     else:

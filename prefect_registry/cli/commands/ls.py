@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from cyclopts import Parameter
 
+from prefect_registry.cli.objects import list_objects
 from prefect_registry.cli.opening import open_registry
 from prefect_registry.cli.options import (
     AsOf,
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from prefect_registry.catalog.catalog import Catalog
     from prefect_registry.catalog.results import Page, Total
 
-Subject = Literal["datasets", "runs", "kinds", "events", "incidents", "documents", "doctags"]
+Subject = Literal["datasets", "runs", "kinds", "events", "incidents", "documents", "doctags", "objects"]
 
 
 def ls(
@@ -56,9 +57,10 @@ def ls(
     registry: RegistryName = None,
     json: Json = False,
 ) -> None:
-    """List datasets, or runs, kinds, events, incidents, documents or doctags. The newest come first.
+    """List datasets, or runs, kinds, events, incidents, documents, doctags or objects. The newest come first.
 
     Datasets are listed in every state. --state READY shows what is visible; `ls kinds` sums that up per kind.
+    `ls objects` goes by name, and shows the latest version of each.
 
     Parameters
     ----------
@@ -79,6 +81,11 @@ def ls(
     query = {"text": text, "as_of": window.moments["as_of"], "fresh": fresh}
     _check_words(what, filters, order, cursor)
     found = open_registry(registry)
+    if what == "objects":
+        if as_of is not None or not fresh:
+            raise InvalidInput.of("ls", ["--as-of and --no-fresh do not go with objects"])
+        say_more(list_objects(found, text, limit, cursor, json))
+        return
     if what == "kinds":
         _kinds(found.catalog, found.url, filters | query, json)
         return
@@ -132,9 +139,12 @@ def _check_words(what: Subject, filters: dict[str, Any], order: str | None, curs
         "kinds": {"kind", "state", "run_id", "tags", "since", "until"},
         "events": {"run_id", "since", "until"},
         "incidents": {"run_id", "since", "until"},
+        "objects": set(),
     }.get(what, {"run_id", "since", "until"})
     names = {"run_id": "--run", "tags": "--tag"}
     problems = [f"{names.get(n, '--' + n)} does not go with {what}" for n in filters if n not in allowed]
+    if what == "objects" and order:
+        problems.append("--order does not go with objects")
     if what == "kinds":
         problems += [f"{name} does not go with kinds" for name, v in (("--order", order), ("--cursor", cursor)) if v]
     if problems:

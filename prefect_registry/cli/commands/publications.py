@@ -28,7 +28,7 @@ _MOST_STEPS = 1_000
 
 def publications(
     action: Action = "ls",
-    target: str | None = None,
+    target: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
     /,
     *,
     yes: Annotated[

@@ -1,10 +1,11 @@
-"""``show``: one thing, by its id or the name of a kind."""
+"""``show``: one thing, by its id, the name of a kind, or that of an object."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from prefect_registry.cli.objects import find_object, is_kind, nothing_of, object_fields, object_files
 from prefect_registry.cli.opening import open_registry
 from prefect_registry.cli.options import Json, RegistryName
 from prefect_registry.cli.output import clean, plain, size, write, write_json, write_table
@@ -16,20 +17,22 @@ if TYPE_CHECKING:
     from prefect_registry.catalog.results import DatasetInfo, RunInfo
     from prefect_registry.datasets.reading import Dataset
     from prefect_registry.datasets.tables import Table
+    from prefect_registry.objects.finding import Found
     from prefect_registry.records.datasets import FileEntry
     from prefect_registry.registry import Registry
 
 
-def show(id_or_kind: str, /, *, registry: RegistryName = None, json: Json = False) -> None:
-    """Show all that is known of a run, dataset, event or incident, or what readers see of a kind.
+def show(id_or_name: str, /, *, registry: RegistryName = None, json: Json = False) -> None:
+    """Show all that is known of a run, dataset, event, incident or object, or what readers see of a kind.
 
     Parameters
     ----------
-    id_or_kind
-        An id (run_…, ds_…, ev_…, inc_…), or the name of a kind.
+    id_or_name
+        An id (run_…, ds_…, ev_…, inc_…); the name of a kind; or an object: name@2.1, name@champion, name@latest.
+        Without a version, the kind of that name, or else the object's latest version.
     """
     found = open_registry(registry)
-    shown = _looked_up(found, id_or_kind)
+    shown = _looked_up(found, id_or_name)
     if json:
         write_json("show/1", registry=found.url, **shown)
         return
@@ -92,10 +95,23 @@ def _looked_up(registry: Registry, wanted: str) -> dict[str, Any]:
         of, item = "event", plain(registry.get_event(wanted))
     elif wanted.startswith("inc_"):
         of, item = "incident", plain(registry.get_incident(wanted))
+    elif (version := _object_of(registry, wanted)) is not None:
+        info = registry.info(version.id)
+        of, item, files = "object", object_fields(info), object_files(info)
     else:
         table = known_table(registry, wanted)
         of, item, datasets = "table", table_fields(table), [dataset_fields(d) for d in table.datasets()]
     return {"of": of, "item": item, "datasets": datasets, "files": files}
+
+
+def _object_of(registry: Registry, wanted: str) -> Found | None:
+    """The object that a name means; None for a kind."""
+    if "@" not in wanted and is_kind(registry, wanted):
+        return None
+    found = find_object(registry, wanted)
+    if found is None and not is_kind(registry, wanted):
+        raise nothing_of(registry, wanted)
+    return found
 
 
 def _made(registry: Registry, run: RunInfo) -> list[dict[str, Any]]:

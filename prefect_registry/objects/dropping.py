@@ -1,0 +1,131 @@
+"""Taking back what one part of an undecided run wrote of objects and aliases, while the run goes on (P14).
+
+A generation is never deleted (P1): the next one puts back what was there before. Where nothing was, it is a tombstone
+that counts as nothing: the number can be saved in the run again, and there is nothing to restore.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from prefect_registry.errors import InvalidInput, RevisionConflict
+from prefect_registry.ledger import paths
+from prefect_registry.ledger.ledger import Ledger
+from prefect_registry.records.cells import ALIAS, OBJECT, CellGeneration, CellRef
+
+DROPS = "drops"
+"""Field of a generation that takes another one back: the number of that."""
+RESTORES = "restores"
+_TEXT = re.compile(r"(run_[0-9a-z]{26})/((?:object|alias)/\S+/[0-9]{10}\.json)/(\S+)")
+
+
+@dataclass(frozen=True)
+class Staged:
+    """What was, or may have been, written to an object's version or alias in a run.
+
+    Attributes:
+        key: The key of the generation.
+        write_id: Tells this write from another one that took the same number.
+    """
+
+    run_id: str
+    key: str
+    write_id: str
+
+    @classmethod
+    def of(cls, generation: CellGeneration) -> Staged | None:
+        """The same for a generation; None for what is no object's, and for what only takes another one back."""
+        if generation.type not in (OBJECT, ALIAS) or generation.tx is None or DROPS in generation.value:
+            return None
+        cell = CellRef.named(generation.type, generation.name)
+        return cls(generation.tx, paths.cell_key(cell, generation.gen), generation.write_id)
+
+    @classmethod
+    def parse(cls, text: str) -> Staged:
+        """What ``str`` has written. Raises ``InvalidInput``."""
+        match = _TEXT.fullmatch(text)
+        if match is None:
+            raise InvalidInput.of("what is staged", [f"{text!r:.100} names no generation of an object"])
+        return cls(match[1], paths.CELLS + match[2], match[3])
+
+    def __str__(self) -> str:
+        return f"{self.run_id}/{self.key.removeprefix(paths.CELLS)}/{self.write_id}"
+
+
+def drop(ledger: Ledger, staged: Staged, reason: str) -> bool:
+    """Take a write back, whether it is the last one or others have written over it; False when it did not happen.
+
+    Raises:
+        InvalidState: The run is decided.
+    """
+    while True:
+        made = ledger.store.peek(staged.key, CellGeneration)
+        now = ledger.cells.latest(made.type, made.name, staged.run_id) if made is not None else None
+        if made is None or made.write_id != staged.write_id or now is None:
+            return False
+        cell = _Cell(ledger, CellRef.named(made.type, made.name), now)
+        if made.gen in cell.dropped:
+            return False
+        left = cell.without(made.gen)
+        try:
+            ledger.cells.write(
+                made.type, made.name, _value(made, left), run_id=staged.run_id, expected=now.gen,
+                deleted=left is None or left.deleted, reason=reason,
+            )  # fmt: skip
+        except RevisionConflict:
+            continue
+        return True
+
+
+class _Cell:
+    """A cell as a run sees it, and which of the generations that are not published are dropped."""
+
+    def __init__(self, ledger: Ledger, cell: CellRef, now: CellGeneration) -> None:
+        self._ledger, self._cell, self._now = ledger, cell, now
+        self.dropped: set[int] = set()
+        document: CellGeneration | None = now
+        while document is not None:
+            if DROPS in document.value:
+                self.dropped.add(int(document.value[DROPS]))
+            document = self._read(document.base) if document.base_tx is not None else None
+
+    def without(self, gen: int) -> CellGeneration | None:
+        """What the cell shows when one more generation is dropped: the generation, or None for nothing."""
+        dropped, document = {*self.dropped, gen}, self._now
+        while True:
+            restores = document.value.get(RESTORES)
+            if DROPS in document.value or restores in dropped:
+                below = restores
+            elif document.gen in dropped:
+                below = document.base
+            else:
+                return document
+            found = self._read(below)
+            if found is None:
+                return None
+            document = found
+
+    def _read(self, gen: int | None) -> CellGeneration | None:
+        return self._ledger.store.read(paths.cell_key(self._cell, gen), CellGeneration) if gen is not None else None
+
+
+def was_never_saved(generation: CellGeneration) -> bool:
+    """Whether a tombstone takes back the first thing that was written to its cell."""
+    return generation.deleted and DROPS in generation.value and RESTORES not in generation.value
+
+
+def before_of(generation: CellGeneration) -> int | None:
+    """The number of the generation that was the cell's before this one: what was dropped never was."""
+    found = generation.value.get(RESTORES) if DROPS in generation.value else generation.base
+    return int(found) if found is not None else None
+
+
+def _value(made: CellGeneration, left: CellGeneration | None) -> dict[str, Any]:
+    named: dict[str, Any] = {name: made.value[name] for name in ("object", "version", "alias") if name in made.value}
+    if left is None:
+        return {**named, DROPS: made.gen}
+    if left.deleted or left.type == ALIAS:
+        return {**left.value, RESTORES: left.gen, DROPS: made.gen}
+    return {**named, RESTORES: left.value.get(RESTORES, left.gen), DROPS: made.gen}

@@ -1,0 +1,115 @@
+"""What a decision published, read back from its members, and the line of the log that tells it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from prefect_registry import artifacts
+from prefect_registry.datasets.reading import Dataset
+from prefect_registry.ledger import paths
+from prefect_registry.objects.published import MovedAlias, SavedObject, published_of
+from prefect_registry.records.cells import ALIAS, OBJECT, CellGeneration, CellRef
+from prefect_registry.records.datasets import DatasetGeneration
+from prefect_registry.records.runs import Decision
+from prefect_registry.registry import Registry, Run
+
+MOST_READ = 20_000
+"""Datasets of one run, and objects of one, that are read back to be told of. Of more the log gives the number alone."""
+MOST_NAMED = 12
+"""Kinds, and objects, that the line of the log names."""
+
+
+@dataclass(frozen=True)
+class Publication:
+    """What a decision published, nested runs included.
+
+    Attributes:
+        count: How many datasets; more than ``datasets`` when they are too many to be read.
+        object_count: How many objects were saved; of very many also those that were deleted.
+    """
+
+    run: Run
+    purpose: str
+    flow: str | None
+    publish: str
+    decision: Decision
+    datasets: list[Dataset]
+    count: int
+    objects: list[SavedObject] = field(default_factory=list)
+    object_count: int = 0
+    aliases: list[MovedAlias] = field(default_factory=list)
+
+    @property
+    def kinds(self) -> Counter[str]:
+        """How many datasets there are of each kind."""
+        return Counter(d.kind for d in self.datasets)
+
+    @property
+    def is_something(self) -> bool:
+        """Whether there is anything to tell of but the decision itself."""
+        return bool(self.datasets or self.objects or self.aliases)
+
+
+def publication_of(run: Run, decision: Decision) -> Publication:
+    """What a decision published, read from its members: documents that this process wrote cost nothing."""
+    registry = run.registry
+    begin = registry.ledger.runs.known(run.id)
+    keys, cells = _members(registry, decision)
+    documents = registry.ledger.store.read_many(keys[:MOST_READ], DatasetGeneration) if keys else []
+    staged = sorted((d for d in documents if d is not None and d.step == "staged"), key=lambda d: d.begun_at)
+    found = [registry.parts.datasets.view(d, "READY") for d in staged]
+    count = len(found) if len(keys) <= MOST_READ else len(keys)
+    generations = registry.ledger.store.read_many(cells[:MOST_READ], CellGeneration) if cells else []
+    told = [published_of(generation) for generation in generations if generation is not None]
+    objects = sorted((t for t in told if isinstance(t, SavedObject)), key=lambda o: (o.name, o.version))
+    object_count = len(objects) if len(cells) <= MOST_READ else len(cells)
+    aliases = [t for t in told if isinstance(t, MovedAlias)]
+    flow = begin.prefect.get("flow_name")
+    return Publication(
+        run, begin.purpose, flow, begin.publish, decision, found, count, objects, object_count, aliases
+    )  # fmt: skip
+
+
+def _members(registry: Registry, decision: Decision) -> tuple[list[str], list[str]]:
+    """The keys of the datasets that a decision published, and of what it made of objects and aliases."""
+    store, keys, todo = registry.ledger.store, [], [decision]
+    newest: dict[CellRef, int] = {}
+    while todo:
+        end = todo.pop()
+        members = store.members(end)
+        keys += [paths.dataset_key(end.run_id, s, g) for s, g in members.datasets.items()]
+        for type_, key, gen in members.cells:
+            if type_ in (OBJECT, ALIAS):
+                cell = CellRef(type_, key)
+                newest[cell] = max(gen, newest.get(cell, -1))
+        todo += [d for d in (store.decision(r) for r in members.runs) if d is not None]
+    return keys, [paths.cell_key(cell, gen) for cell, gen in sorted(newest.items())]
+
+
+def line(publication: Publication, seconds: float) -> str:
+    """The line of a committed run in the flow run's log."""
+    run, datasets, objects = publication.run, publication.datasets, publication.objects
+    aliases = [f"{a.name}@{a.alias} -> {a.version or 'removed'}" for a in publication.aliases[:MOST_NAMED]]
+    moved = f" Aliases moved: {', '.join(aliases)}." if aliases else ""
+    if not publication.count and not publication.object_count:
+        if publication.publish == "on_commit":
+            return (
+                f"Run {run.id} is committed in {run.registry.url}: each dataset became visible when it was committed "
+                f'(publish="on_commit").{moved}'
+            )
+        return f"Run {run.id} is committed in {run.registry.url}: it published no dataset and no object.{moved}"
+    counts = [(publication.count, "dataset(s)"), (publication.object_count, "object(s)")]
+    names = [f"{kind} ({n})" if n > 1 else kind for kind, n in sorted(publication.kinds.items())[:MOST_NAMED]]
+    names += [saved.id for saved in objects[:MOST_NAMED]]
+    size = artifacts.readable(sum(d.bytes for d in datasets) + sum(o.size for o in objects))
+    rows = ""
+    if publication.count:
+        uncounted = any(d.rows is None for d in datasets)
+        rows = "rows not counted, " if uncounted else f"{sum(d.rows or 0 for d in datasets):,} rows, "
+    look = f".table({datasets[0].kind!r})" if datasets else f".load({objects[0].id!r})" if objects else ".table('…')"
+    return (
+        f"Run {run.id} is committed: {', '.join(f'{n:,} {noun}' for n, noun in counts if n)} visible now: "
+        f"{', '.join(names)}; {rows}{size}, {seconds:.1f} s, in {run.registry.url}.{moved} "
+        f"Look: {artifacts.opening(run.registry)[1]}{look} or .get_run({run.id!r})"
+    )
