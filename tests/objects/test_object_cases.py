@@ -491,3 +491,17 @@ def test_a_key_error_is_never_about_anything_else(plain: Registry) -> None:
     assert not isinstance(caught.value, (KeyError, NotFound))
     assert file.rpartition("/")[2] in str(caught.value)
     assert plain.get("nothing", "default") == "default"
+
+
+def test_a_run_lists_what_runs_nested_in_it_have_changed(versioned: Registry) -> None:
+    """Deleting several versions in a run is a run of its own inside it."""
+    versioned.save("m", 1)
+    versioned.save("n", 1)
+    with versioned.run("outer") as run:
+        versioned.save("m", 2)
+        versioned.delete("m")
+        with versioned.run("inner", parent=run.id):
+            versioned.save("inner", 3)
+        assert versioned.list_objects_and_versions() == {"inner": ["1"], "n": ["1"]}
+        assert list(versioned.info()) == ["inner", "n"]
+    assert versioned.list_objects_and_versions() == {"inner": ["1"], "n": ["1"]}
