@@ -101,10 +101,11 @@ class Registry(RegistryMapping):
 
     @classmethod
     def open(
-        cls, url: str | os.PathLike[str], *, storage_options: Mapping[str, Any] | None = None, create: bool = True
-    ) -> Registry:
-        """The registry at ``url``; the explicit form of the constructor."""
-        return cls(url, storage_options=storage_options, create=create)
+        cls, url: str | os.PathLike[str], *, storage_options: Mapping[str, Any] | None = None, create: bool = True,
+        **options: Any,
+    ) -> Registry:  # fmt: skip
+        """The registry at ``url``; the explicit form of the constructor, whose other arguments it takes too."""
+        return cls(url, storage_options=storage_options, create=create, **options)
 
     def __getstate__(self) -> dict[str, Any]:
         state = {k: v for k, v in self.__dict__.items() if k != "parts"}
