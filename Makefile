@@ -26,7 +26,7 @@ PYTEST := $(BIN)/python -m pytest
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-azure test-browser test-deep bench lint format dist clean
+.PHONY: help setup demo test test-azure test-browser test-deep bench bench-peers lint format dist clean
 
 help: ## Show what there is to make
 	@echo "prefect-registry: a transactional registry for Prefect flows, in your own object store"
@@ -76,6 +76,9 @@ test-deep: setup ## Run the tests that take long
 
 bench: setup ## Measure, and print ratios
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+bench-peers: setup ## Compare with other registries, each in an environment of its own
+	@$(BIN)/python -m benchmarks.peers $(ARGS)
 
 lint: setup ## Check style, types and layers
 	@status=0; \

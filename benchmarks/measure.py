@@ -118,18 +118,24 @@ class StorageTime(WrapperStorage):
         self._since = 0.0
         self.seconds = 0.0
 
-    def _timed(self, call: Callable[[], T]) -> T:
+    def _enter(self) -> None:
         with self._lock:
             self._inside += 1
             if self._inside == 1:
                 self._since = time.perf_counter()
+
+    def _leave(self) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                self.seconds += time.perf_counter() - self._since
+
+    def _timed(self, call: Callable[[], T]) -> T:
+        self._enter()
         try:
             return call()
         finally:
-            with self._lock:
-                self._inside -= 1
-                if self._inside == 0:
-                    self.seconds += time.perf_counter() - self._since
+            self._leave()
 
     def create(self, key: str, data: bytes) -> None:
         self._timed(lambda: self.inner.create(key, data))
@@ -139,6 +145,10 @@ class StorageTime(WrapperStorage):
 
     def get(self, key: str) -> bytes:
         return self._timed(lambda: self.inner.get(key))
+
+    def prefetch(self, key: str) -> Callable[[], bytes] | None:
+        answer = self.inner.prefetch(key)
+        return answer and (lambda: self._timed(answer))  # until then it is beside another call, or beside our own code
 
     def open(self, key: str) -> BinaryIO:
         return self._timed(lambda: self.inner.open(key))

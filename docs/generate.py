@@ -31,7 +31,7 @@ NOT_FOR_USERS = {
     "DatasetWriter": {"closed", "opened", "store_file"},
     "Dataset": {"prefix"},
     "Registry": {"begin_attempt", "ledger"},
-    "RetentionRule": {"as_value"},
+    "RetentionRule": {"as_value", "cell_type"},
     "Payload": {"changes"},
     "Version": {"next_major", "of_key"},
     "Collection": {"as_value", "gen"},
@@ -186,10 +186,9 @@ def api() -> Iterator[str]:
     from prefect_registry.catalog.catalog import Catalog
     from prefect_registry.catalog.fsck.report import Finding, FsckReport
     from prefect_registry.catalog.results import CellInfo, DatasetInfo, Edge, Page, Total
+    from prefect_registry.catalog.retention import Released, ReleasedObject, ReleaseReport, RetentionRule
     from prefect_registry.catalog.sync import SyncReport
     from prefect_registry.datasets.reading import Dataset
-    from prefect_registry.datasets.releasing import Released, ReleaseReport
-    from prefect_registry.datasets.retention import RetentionRule
     from prefect_registry.datasets.revert import RevertReport
     from prefect_registry.datasets.tables import Table
     from prefect_registry.datasets.writing import DatasetWriter
@@ -215,7 +214,7 @@ def api() -> Iterator[str]:
     for cls in (prefect_registry.Registry, prefect_registry.RegistryProtocol, Run, DatasetWriter, Dataset, Table,
                 Snapshot, Catalog, Page, RunInfo, DatasetInfo, EventInfo, IncidentInfo, CellInfo, Total, Edge,
                 SyncReport, Closed, ReapReport, CollectReport, RetentionRule, ReleaseReport, Released,
-                RevertReport, CopyReport, FsckReport, Finding,
+                ReleasedObject, RevertReport, CopyReport, FsckReport, Finding,
                 ProbeReport, ProbeCheck, LedgerSettings):  # fmt: skip
         yield from _class(cls)
     yield from _of_objects()

@@ -49,7 +49,8 @@ def maintenance(
         collect: Delete the bytes of aborted runs, and of what was released.
         dry_run: Only tell what would be released and deleted. (Reaping has no such thing: what is aborted stays so.)
         checkpoint: Write the catalog as Parquet tables, if anything is new. Not with ``dry_run``.
-        release: Give up the datasets that no table shows and no rule of retention keeps. That cannot be taken back.
+        release: Give up the datasets that no table shows, and what is deleted, overwritten or old of objects, unless a
+            rule of retention keeps it. That cannot be taken back.
         file_lists: Kinds of which a list of the table's files is kept up to date in the store, below
             ``catalog/files/``, a URL a line; ``*`` for every kind. Not with ``dry_run``.
     """
@@ -160,13 +161,18 @@ def _release(store: Registry, dry_run: bool) -> Told:
         report = store.release(dry_run=dry_run)
     except Conflict as error:
         log.warning("Nothing was released, this time: %s", error)
-        return {"released": [], "released_bytes": 0}
-    kept = ", ".join(f"{name}: {count}" for name, count in report.kept.items())
+        return {"released": [], "released_objects": [], "released_bytes": 0}
+    counts = [*report.kept.items(), *((f"objects {name}", count) for name, count in report.kept_objects.items())]
+    kept = ", ".join(f"{name}: {count}" for name, count in counts)
     log.info(
-        "%s %d dataset(s), %s byte(s); kept %s",
-        "Would release" if dry_run else "Released", len(report.datasets), f"{report.bytes:,}", kept or "nothing else",
+        "%s %d dataset(s), %d version(s) of objects, %s byte(s); kept %s",
+        "Would release" if dry_run else "Released", len(report.datasets), len(report.objects), f"{report.bytes:,}",
+        kept or "nothing else",
     )  # fmt: skip
-    return {"released": [d.id for d in report.datasets], "released_bytes": report.bytes}
+    objects = [o.id if o.generation is None else f"{o.id}, generation {o.generation}" for o in report.objects]
+    return {
+        "released": [d.id for d in report.datasets], "released_objects": objects, "released_bytes": report.bytes
+    }  # fmt: skip
 
 
 def _collect(store: Registry, dry_run: bool, before: Told) -> Told:
@@ -200,6 +206,7 @@ _LINES = {
     "damaged": "Runs with a damaged record, left alone; fsck tells what to do",
     "file_lists": "Lists of files that were brought up to date",
     "released": "Datasets released by the rules of retention",
+    "released_objects": "Versions of objects released by the rules of retention",
     "released_bytes": "Their bytes",
     "collected": "Runs whose dead bytes were deleted",
     "objects": "Objects deleted",

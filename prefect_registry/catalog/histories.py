@@ -12,9 +12,15 @@ import orjson
 
 from prefect_registry.catalog.lineage import edges_from
 from prefect_registry.catalog.schema import moment
+from prefect_registry.ledger.runs import FLOW_RUN
+from prefect_registry.records.cells import ALIAS, OBJECT
+from prefect_registry.records.datasets import LATER_STATES
+from prefect_registry.records.objects import PAYLOAD
 
 MOST_STEPS = 10_000
 """How far lineage is followed."""
+NO_DESCENDANTS = (LATER_STATES, "retention", "object_retention", PAYLOAD, FLOW_RUN)
+"""Types of cells that nobody makes from data."""
 
 
 @dataclass(frozen=True)
@@ -123,12 +129,23 @@ def newest_rows(connection: Connection, type_: str) -> list[Row]:
     ).fetchall()
 
 
-def visible_descendant(connection: Connection, dataset_id: str, besides: tuple[str, ...]) -> str | None:
-    """Something visible that was made from a dataset, at any distance: a dataset, or a cell as ``type/name``.
+def aliased(connection: Connection) -> frozenset[str]:
+    """The versions of objects (``name@version``) that an alias points at."""
+    values = (cell.value for cell in newest_cells(connection, ALIAS).values())
+    return frozenset(f"{value.get('object')}@{value.get('version')}" for value in values if value)
 
-    Cells of the types ``besides`` do not count.
+
+def made_from(connection: Connection, id_: str) -> list[str]:
+    """Everything that was made from a dataset or a version of an object, at any distance: runs, datasets, versions."""
+    found = dict.fromkeys(edge.source for edge in edges_from(connection, id_, "downstream", MOST_STEPS))
+    return [source for source in found if source != id_]
+
+
+def visible_descendant(connection: Connection, found: list[str], besides: tuple[str, ...], but: str = "") -> str | None:
+    """Something visible among what :func:`made_from` found: a dataset, or a cell as ``type/name``.
+
+    Cells of the types ``besides`` do not count, nor does the cell of the name ``but``.
     """
-    found = list(dict.fromkeys(edge.source for edge in edges_from(connection, dataset_id, "downstream", MOST_STEPS)))
     for part in (found[i : i + 500] for i in range(0, len(found), 500)):
         marks = ", ".join("?" * len(part))
         row = connection.execute(
@@ -138,11 +155,25 @@ def visible_descendant(connection: Connection, dataset_id: str, besides: tuple[s
             return str(row["id"])
         no_types = ", ".join("?" * len(besides))
         row = connection.execute(
-            f"SELECT type || '/' || name AS id FROM cells AS c WHERE tx IN ({marks}) AND NOT deleted"
-            f" AND type NOT IN ({no_types})"
+            f"SELECT type || '/' || name AS id FROM cells AS c WHERE (tx IN ({marks})"
+            f" OR type = '{OBJECT}' AND name IN ({marks})) AND NOT deleted AND type NOT IN ({no_types}) AND name != ?"
             " AND gen = (SELECT max(gen) FROM cells WHERE type = c.type AND key = c.key) LIMIT 1",
-            [*part, *besides],
+            [*part, *part, *besides, but],
         ).fetchone()
         if row is not None:
             return str(row["id"])
     return None
+
+
+def kept_by_lineage(
+    connection: Connection, id_: str, used: bool, aliases: frozenset[str], besides: tuple[str, ...]
+) -> str | None:
+    """What of the things that were made from a dataset or a version keeps it: ``alias`` if one of ``aliases`` is among
+    them, ``keep_used`` if anything visible is and that counts (``used``), else None.
+    """
+    if not used and not aliases:
+        return None
+    found = made_from(connection, id_)
+    if not aliases.isdisjoint(found):
+        return "alias"
+    return "keep_used" if used and visible_descendant(connection, found, besides, id_) is not None else None

@@ -6,93 +6,90 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from sqlite3 import Connection
 
 from prefect_registry.catalog.catalog import Catalog
-from prefect_registry.catalog.histories import Published, history, newest_cells, visible_descendant
+from prefect_registry.catalog.histories import (
+    NO_DESCENDANTS,
+    Published,
+    aliased,
+    history,
+    kept_by_lineage,
+    newest_cells,
+)
 from prefect_registry.catalog.published import published_kinds
+from prefect_registry.catalog.retention import (
+    DEFAULT,
+    RETENTION,
+    Released,
+    ReleasePlan,
+    ReleaseReport,
+    RetentionRule,
+    SeenRules,
+    rules_of,
+    write_rules,
+)
 from prefect_registry.clock import iso
 from prefect_registry.datasets.placing import Place, places
 from prefect_registry.datasets.proving import Proofs, files_of
-from prefect_registry.datasets.retention import DEFAULT, RETENTION, RetentionRule, rules_of
 from prefect_registry.datasets.service import Datasets
 from prefect_registry.datasets.turns import TURN, take_turn
-from prefect_registry.ledger.runs import FLOW_RUN
-from prefect_registry.notebook import shown
 from prefect_registry.records.datasets import LATER_STATES
 
 log = logging.getLogger("prefect_registry")
 _AT_A_TIME = 200
-_NO_DESCENDANTS = (LATER_STATES, RETENTION, TURN, FLOW_RUN)
-"""Types of cells that nobody makes from data."""
-
-
-@dataclass(frozen=True)
-class Released:
-    """A dataset that is released: its size in bytes, and why nothing keeps it."""
-
-    id: str
-    kind: str
-    bytes: int
-    why: str
-
-
-@dataclass
-class ReleaseReport:
-    """What was released, or would be.
-
-    Attributes:
-        run_id: The run that did it; None for a dry run, and when there was nothing.
-        kept: How many datasets were kept, by the first reason that was found: ``current`` (part of the table),
-            ``no_rule``, ``keep_last``, ``keep_days``, ``keep_used``, ``reverted`` (can be restored, and the rule has no
-            ``keep_days``), ``external`` (their bytes are not the registry's), ``archived``, ``unproved`` (the store
-            does not say that they are hidden: a revert came between, or the index is wrong, which fsck finds).
-    """
-
-    dry_run: bool
-    run_id: str | None = None
-    datasets: list[Released] = field(default_factory=list)
-    kept: dict[str, int] = field(default_factory=dict)
-
-    _repr_html_ = shown
-
-    @property
-    def bytes(self) -> int:
-        """The size of all that was released."""
-        return sum(d.bytes for d in self.datasets)
+_NO_DESCENDANTS = (*NO_DESCENDANTS, TURN)
 
 
 @dataclass
 class _Plan:
     """What a release is about to do, and the generations that it was computed from."""
 
+    datasets: Datasets
     turns: dict[str, int | None] = field(default_factory=dict)
-    rules: dict[str, tuple[RetentionRule | None, int | None]] = field(default_factory=dict)
+    rules: SeenRules = field(default_factory=dict)
     chosen: list[tuple[Published, Released]] = field(default_factory=list)
     kept: Counter[str] = field(default_factory=Counter)
 
+    def __bool__(self) -> bool:
+        return bool(self.chosen)
 
-def release(datasets: Datasets, catalog: Catalog, dry_run: bool) -> ReleaseReport:
-    """Release what no rule keeps; see ``Registry.release``."""
+    def tell(self, report: ReleaseReport) -> None:
+        """Add it to a report."""
+        report.datasets = [r for _, r in self.chosen]
+        report.kept = dict(sorted(self.kept.items()))
+
+    def write(self, run_id: str) -> None:
+        """Take the turns, hold the rules, write the tombstones."""
+        ledger = self.datasets.ledger
+        for kind, seen in sorted(self.turns.items()):
+            take_turn(ledger, kind, run_id, "release", seen)
+        write_rules(ledger, self.rules, RETENTION, run_id)
+        for start in range(0, len(self.chosen), _AT_A_TIME):
+            part = self.chosen[start : start + _AT_A_TIME]
+            calls = [partial(_tombstone, self.datasets, run_id, d, r) for d, r in part]
+            ledger.runs.within(run_id, calls, "release datasets")
+
+
+def release(
+    datasets: Datasets, catalog: Catalog, dry_run: bool, besides: Callable[[], Sequence[ReleasePlan]] = tuple
+) -> ReleaseReport:
+    """Release what no rule keeps; see ``Registry.release``. ``besides`` plans what else goes by the same decision."""
     plan = _Release(datasets, catalog).plan()
-    report = ReleaseReport(dry_run, datasets=[r for _, r in plan.chosen], kept=dict(sorted(plan.kept.items())))
-    if dry_run or not plan.chosen:
+    plans: list[ReleasePlan] = [plan, *besides()]
+    report = ReleaseReport(dry_run)
+    for each in plans:
+        each.tell(report)
+    if dry_run or not any(plans):
         return report
-    ledger = datasets.ledger
-    config = {"kinds": sorted(plan.turns), "datasets": len(plan.chosen), "bytes": report.bytes}
-    with ledger.implicit_run("release", config=config) as own:
-        for kind, seen in sorted(plan.turns.items()):
-            take_turn(ledger, kind, own, "release", seen)
-        for name, (rule, gen) in sorted(plan.rules.items()):  # a rule that changes meanwhile is a Conflict
-            value = rule.as_value() if rule is not None else {}
-            ledger.cells.write(RETENTION, name, value, run_id=own, expected=gen, deleted=rule is None)
-        for start in range(0, len(plan.chosen), _AT_A_TIME):
-            calls = [partial(_tombstone, datasets, own, d, r) for d, r in plan.chosen[start : start + _AT_A_TIME]]
-            ledger.runs.within(own, calls, "release datasets")
+    config = {"kinds": sorted(plan.turns), "datasets": len(report.datasets), "objects": len(report.objects)}
+    with datasets.ledger.implicit_run("release", config={**config, "bytes": report.bytes}) as own:
+        for each in plans:
+            each.write(own)
     report.run_id = own
     return report
 
@@ -118,13 +115,14 @@ class _Release:
         self._datasets = datasets
         self._catalog = catalog
         self._proofs = Proofs(datasets)
+        self._aliased: frozenset[str] = frozenset()
 
     def plan(self) -> _Plan:
         """Everything that can be released now. What is read first is what others must change to undo it."""
-        plan = _Plan()
+        plan = _Plan(self._datasets)
         self._datasets.store.know_time()
-        cells, turns, kinds = self._catalog.ask(
-            lambda c: (newest_cells(c, RETENTION), newest_cells(c, TURN), published_kinds(c))
+        cells, turns, kinds, self._aliased = self._catalog.ask(
+            lambda c: (newest_cells(c, RETENTION), newest_cells(c, TURN), published_kinds(c), aliased(c))
         )
         now, rules = self._datasets.store.clock.now(), rules_of(cells)
         for kind in kinds:
@@ -136,8 +134,8 @@ class _Release:
             if chosen:
                 plan.chosen += chosen
                 plan.turns[kind] = turns[kind].gen if kind in turns else None
-                plan.rules[rule.kind] = (rule, cells[rule.kind].gen)
-                if rule.kind != kind:  # that it has no rule of its own must stay so, too
+                plan.rules[rule.name] = (rule, cells[rule.name].gen)
+                if rule.name != kind:  # that it has no rule of its own must stay so, too
                     plan.rules[kind] = (None, cells[kind].gen if kind in cells else None)
         return plan
 
@@ -165,22 +163,24 @@ class _Release:
         yield from (Place(d, d.later_at) for d in published if d.state == "DELETED" and not d.purged)
 
     def _unused(self, candidates: list[Place], rule: RetentionRule, kept: Counter[str]) -> Iterator[Place]:
-        if not rule.keep_used:
+        if not rule.keep_used and not self._aliased:
             yield from candidates
             return
         for start in range(0, len(candidates), _AT_A_TIME):
             part = candidates[start : start + _AT_A_TIME]
-            find = partial(_descendants, part)
-            for place, descendant in zip(part, self._catalog.ask(find, max_age=60 if start else None), strict=True):
-                if descendant is None:
+            find = partial(_uses, part, rule.keep_used, self._aliased)
+            for place, reason in zip(part, self._catalog.ask(find, max_age=60 if start else None), strict=True):
+                if reason is None:
                     yield place
                 else:
-                    kept["keep_used"] += 1
+                    kept[reason] += 1
 
 
-def _descendants(part: list[Place], connection: Connection) -> list[str | None]:
-    """For each place, something visible that was made of its dataset, if there is anything."""
-    return [visible_descendant(connection, place.dataset.id, _NO_DESCENDANTS) for place in part]
+def _uses(part: list[Place], used: bool, aliases: frozenset[str], connection: Connection) -> list[str | None]:
+    """For each place, what keeps its dataset: an alias of what was made from it, or, if that is ``used``, anything
+    visible.
+    """
+    return [kept_by_lineage(connection, place.dataset.id, used, aliases, _NO_DESCENDANTS) for place in part]
 
 
 def _kept_by(place: Place, rule: RetentionRule, now: datetime) -> str | None:
@@ -207,7 +207,7 @@ def _kept_by(place: Place, rule: RetentionRule, now: datetime) -> str | None:
 def _why(place: Place, rule: RetentionRule) -> str:
     since = iso(place.hidden_since) if place.hidden_since is not None else ""
     by = "a revert" if not place.hidden_by else _names(d.publication for d in place.hidden_by)
-    return f"not in the table since {since}, because of {by}; the rule for {rule.kind!r}: {rule}"[:1_000]
+    return f"not in the table since {since}, because of {by}; the rule for {rule.name!r}: {rule}"[:1_000]
 
 
 def _names(runs: Iterable[str]) -> str:

@@ -14,6 +14,7 @@ from prefect_registry.catalog.catalog import Catalog
 from prefect_registry.catalog.histories import history
 from prefect_registry.datasets.placing import places
 from prefect_registry.datasets.proving import files_of
+from prefect_registry.datasets.restoring import Restoring, released
 from prefect_registry.datasets.service import LONGEST_REASON_CHARACTERS, Datasets
 from prefect_registry.datasets.turns import TURN, take_turns
 from prefect_registry.errors import InvalidInput, InvalidState
@@ -22,8 +23,9 @@ from prefect_registry.ledger import paths
 from prefect_registry.ledger.runs import FLOW_RUN
 from prefect_registry.notebook import shown
 from prefect_registry.records.base import printable
-from prefect_registry.records.cells import CellGeneration, CellRef
+from prefect_registry.records.cells import OBJECT, CellGeneration, CellRef
 from prefect_registry.records.datasets import LATER_STATES, DatasetGeneration
+from prefect_registry.records.objects import PAYLOAD
 
 
 @dataclass
@@ -146,6 +148,7 @@ def _hide(work: _Work, dataset: DatasetGeneration) -> None:
 def _restore_cells(work: _Work) -> None:
     """Every named cell that the reverted runs wrote last goes back to what it was before them."""
     datasets, report, tree = work.datasets, work.report, work.tree
+    restoring = Restoring(datasets.ledger, tree, report.reverted_run, report.run_id, work.reason)
     cells = {
         CellRef(c[0], c[1]): c[2] for _, m in _members(datasets, tree) for c in sorted(m.cells, key=lambda c: c[2])
     }
@@ -153,24 +156,16 @@ def _restore_cells(work: _Work) -> None:
         if cell.type in (FLOW_RUN, TURN):
             continue
         written = datasets.store.read(paths.cell_key(cell, gen), CellGeneration)
+        if cell.type == PAYLOAD:
+            restoring.check_payload(written)
+            continue
         latest = datasets.ledger.cells.latest(cell.type, written.name, report.run_id)
         if cell.type == LATER_STATES and latest is not None and latest.value.get("purged") is True:
-            raise _released(report.reverted_run, f"dataset {written.name}")
-        if latest is None or latest.tx not in tree:
+            raise released(report.reverted_run, f"dataset {written.name}")
+        if latest is None or (cell.type == OBJECT and restoring.stays_released(cell, latest)) or latest.tx not in tree:
             report.kept.append((cell.type, written.name))
             continue
-        before = _before(datasets, cell, latest, tree)
-        restored_dataset = cell.type == LATER_STATES and before is None
-        value = {"state": "READY"} if restored_dataset else (dict(before.value) if before is not None else {})
-        datasets.ledger.cells.write(
-            cell.type,
-            written.name,
-            value,
-            run_id=report.run_id,
-            expected=latest.gen,
-            deleted=False if restored_dataset else (before is None or before.deleted),
-            reason=work.reason,
-        )
+        value = restoring.restore(cell, latest)
         if cell.type == LATER_STATES:
             work.states[written.name] = str(value.get("state"))
         report.cells.append((cell.type, written.name))
@@ -187,27 +182,4 @@ def _check_falls_back_on_nothing_released(work: _Work, catalog: Catalog, kind: s
     shown = {p.dataset.id for p in places(found, load) if p.current and p.dataset.purged}
     lacking = [p.dataset.id for p in places(after, load) if p.current and p.dataset.purged]
     if set(lacking) - shown:
-        raise _released(work.report.reverted_run, f"a part of the table of {kind!r}", sorted(set(lacking) - shown))
-
-
-def _released(run_id: str, what: str, dataset_ids: list[str] | None = None) -> InvalidState:
-    named = f": {', '.join(dataset_ids[:3])}{' …' if len(dataset_ids) > 3 else ''}" if dataset_ids else ""
-    return InvalidState(
-        f"Run {run_id} cannot be reverted: {what} would come back, and was released by retention{named}",
-        why="The bytes of what was released are deleted, or about to be",
-        todo="Publish a good version with mode 'replace'. Rules that keep more leave something to fall back on",
-        committed="no",
-        run_id=run_id,
-        released=dataset_ids or [],
-    )
-
-
-def _before(datasets: Datasets, cell: CellRef, latest: CellGeneration, tree: list[str]) -> CellGeneration | None:
-    """The visible generation that the reverted runs found."""
-    base = latest.base
-    while base is not None:
-        found = datasets.store.read(paths.cell_key(cell, base), CellGeneration)
-        if found.tx not in tree and datasets.ledger.cells.state(cell, found) == "visible":
-            return found
-        base = found.base
-    return None
+        raise released(work.report.reverted_run, f"a part of the table of {kind!r}", sorted(set(lacking) - shown))

@@ -102,8 +102,8 @@ class Housekeeping:
 
     def collect(self, dry_run: bool = True) -> CollectReport:
         """Delete the bytes that a decision has made dead: those of aborted runs, of datasets that a committed run left
-        out, and of datasets that retention has released. Never a decision, a generation or a touch; never the bytes of
-        a run whose owner may still run.
+        out, of objects that were not saved in the end, and of what retention has released. Never a decision, a
+        generation or a touch; never the bytes of a run whose owner may still run.
         """
         return self._collector.collect(dry_run)
 

@@ -237,10 +237,8 @@ class Runs:
             return []
         self.work_on(self.known(run_id))
         looked: list[Decision | None] = []
-        look: Callable[[], Any] = partial(self._look, run_id, looked)
         try:
-            # The look comes last where one thing is done after the other: then nothing can be decided in between.
-            results = self._store.together([*calls, look])
+            results = self._look_beside(run_id, calls, looked)
         except Exception as error:
             if not (isinstance(error, OutcomeUnknown) and looked and looked[0] is not None and looked[0].committed):
                 self._refuse(looked, doing, error)
@@ -249,7 +247,24 @@ class Runs:
             self._look_again(run_id, looked)
         if not (looked and looked[0] is not None and looked[0].committed and publishes(looked[0])):
             self._refuse(looked, doing, None)
-        return results[:-1]
+        return results
+
+    def _look_beside(self, run_id: str, calls: Sequence[Callable[[], T]], looked: list[Decision | None]) -> list[T]:
+        """Run the calls and put the decision into ``looked``, if the store says. All has ended when this returns."""
+        begun = self._store.prefetch(paths.end_key(run_id), Decision) if calls else None
+        if begun is None:
+            # The look comes last where one thing is done after the other: then nothing can be decided in between.
+            look: Callable[[], Any] = partial(self._look, run_id, looked)
+            return self._store.together([*calls, look])[:-1]
+        try:
+            results = self._store.together(calls)
+        except Exception:
+            with contextlib.suppress(StorageError):  # the first error is the one to tell
+                looked.append(begun())
+            raise
+        with contextlib.suppress(StorageUnavailable):
+            looked.append(begun())
+        return results
 
     def _first_look(self, run_id: str, doing: str) -> bool:
         """Read begin and decision if this process has not met the run; True when it did so now."""

@@ -147,6 +147,23 @@ class Store:
         except NotFound:
             return None
 
+    def prefetch(self, key: str, model: type[D]) -> Callable[[], D | None] | None:
+        """Begin a :meth:`peek` and go on; what this returns waits for it. None where the storage cannot do that."""
+        cached = self._cache.get(key)
+        if isinstance(cached, model):
+            return lambda: cached
+        answer = self.storage.prefetch(key)
+        if answer is None:
+            return None
+
+        def document() -> D | None:
+            try:
+                return self.remember(key, answer(), model)
+            except NotFound:
+                return None
+
+        return document
+
     def read_many(self, keys: Sequence[str], model: type[D]) -> list[D | None]:
         """Documents in the order of ``keys``, fetched concurrently; None for those that do not exist."""
         return self.together([partial(self.peek, key, model) for key in keys])

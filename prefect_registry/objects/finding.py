@@ -55,13 +55,6 @@ class Finding:
 
     # -- one version ---------------------------------------------------------------------------------------------
 
-    def get(self, wanted: Wanted, settings: ObjectSettings, run_id: str | None) -> Found:
-        """What ``wanted`` means now. Raises ``RegistryObjectNotFound``."""
-        found = self.find(wanted, settings, run_id)
-        if found is None:
-            raise self.missing(wanted, run_id)
-        return found
-
     def find(self, wanted: Wanted, settings: ObjectSettings, run_id: str | None) -> Found | None:
         """What ``wanted`` means now, or None."""
         if wanted.alias is not None:

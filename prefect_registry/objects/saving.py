@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import count
 from typing import Any, Literal
 
 from prefect_registry.errors import InvalidInput, NotFound, RevisionConflict
@@ -29,6 +30,8 @@ from prefect_registry.storage.base import CopyOf, Progress, Stored, Upload
 OnConflict = Literal["error", "skip", "overwrite"]
 LOOK_FIRST_BYTES = 64 << 20
 """From which size a save first looks whether the store has the content already: a request against an upload."""
+LISTED_AGAIN_AFTER = 8
+"""How many numbers in a row a save finds taken before it lists again."""
 WORTH_A_COPY_BYTES = 1 << 20
 """From which size one file is better copied inside the store from an older version than uploaded: that takes a look."""
 
@@ -53,8 +56,16 @@ class Saving:
     met: bool = False
     progress: Progress | None = None
     next_number: Version | None = field(default=None, init=False)
+    there: CellGeneration | None = field(default=None, init=False)
+    """What is visible of ``version``, if it was ``looked`` at."""
+    looked: bool = field(default=False, init=False)
     stored: list[FileEntry] = field(default_factory=list, init=False)
     """What was uploaded."""
+
+    @property
+    def overwrites(self) -> bool:
+        """Whether other content is to be replaced."""
+        return self.on_conflict == "overwrite"
 
 
 class Saver:
@@ -88,6 +99,7 @@ class Saver:
         payload = self._store.ids.inner("pl", run_id)
         files: list[FileEntry] = []
         calls: list[Callable[[], object]] = [partial(self._upload, saving, payload, known, files)]
+        calls += self._looks_beside(saving)
         self._ledger.runs.within(run_id, calls, f"save {saving.name!r}")
         value = self._value(saving, payload, files)
         return self._create(saving, value, run_id, guarded=True)[:2]
@@ -100,8 +112,7 @@ class Saver:
         payload = self._store.ids.inner("pl", begin.run_id)
         files: list[FileEntry] = []
         work: list[Callable[[], object]] = [partial(self._upload, saving, payload, known, files)]
-        if saving.version is None:
-            work.append(partial(self._look_for_number, saving))
+        work += self._looks_beside(saving)
         self._ledger.begin_beside(begin, work)
         try:
             value = self._value(saving, payload, files)
@@ -116,6 +127,12 @@ class Saver:
         self._ledger.commit_own(begin.run_id, only=Members(cells=[(ref.type, ref.key, generation.gen)]))
         observers.cell_published(self._store.storage.url, generation)
         return version, written
+
+    def _looks_beside(self, saving: Saving) -> list[Callable[[], object]]:
+        """What is read while the data is sent."""
+        if saving.version is None:
+            return [partial(self._look_for_number, saving)]
+        return [partial(self._look, saving)] if saving.overwrites and not saving.looked else []
 
     def _upload(self, saving: Saving, payload: str, known: Found | None, files: list[FileEntry]) -> None:
         draft, root = saving.draft, root_of(payload)
@@ -188,10 +205,11 @@ class Saver:
         version = saving.version
         name, stored = cell_name(saving.name, version), _stored(value, version)
         written = None
-        if not (saving.on_conflict == "overwrite" and saving.met):  # else there is something, and it is looked at first
+        if not (saving.overwrites or saving.looked):  # what is to be overwritten is probably there
             written = self._ledger.cells.first(OBJECT, name, stored, run_id=run_id, guarded=guarded)
         while written is None:
-            there = self._ledger.cells.latest(OBJECT, name, run_id, guess=0)
+            there = saving.there if saving.looked else self._look(saving)
+            saving.looked = False
             found = self._finding.found(saving.name, version, there) if there is not None else None
             if found is not None:
                 settled = self._settled(saving, found, value.digest)
@@ -208,10 +226,18 @@ class Saver:
                 continue
         return version, value, written
 
+    def _look(self, saving: Saving) -> CellGeneration | None:
+        """Read what is there of the version that was asked for, so that nothing has to be read before it is written."""
+        assert saving.version is not None
+        name = cell_name(saving.name, saving.version)
+        saving.there = self._ledger.cells.latest(OBJECT, name, saving.run_id, guess=0)
+        saving.looked = True
+        return saving.there
+
     def _create_next(
         self, saving: Saving, value: ObjectValue, run_id: str | None, guarded: bool
     ) -> tuple[Version, ObjectValue, CellGeneration]:
-        while True:
+        for tried in count(1):
             if saving.next_number is None:
                 self._look_for_number(saving)
             assert saving.next_number is not None
@@ -220,7 +246,10 @@ class Saver:
             written = self._ledger.cells.first(OBJECT, name, _stored(value, version), run_id=run_id, guarded=guarded)
             if written is not None:
                 return version, value, written
-            saving.next_number = None
+            # Others save at the same time. The next number is as good as what a listing would show: whoever has saved
+            # a higher one meanwhile began before this save was done.
+            saving.next_number = version.next_major() if tried % LISTED_AGAIN_AFTER else None
+        raise AssertionError("unreachable")
 
     def _look_for_number(self, saving: Saving) -> None:
         """The number behind the highest that anybody has taken, whatever became of it: no number is used again."""
@@ -233,13 +262,14 @@ class Saver:
         Raises:
             RegistryVersionConflict: It has other content, which stays.
         """
-        overwrites = saving.on_conflict == "overwrite"
         same = found.value.digest == digest
         if same and saving.run_id is not None and found.generation.tx == saving.run_id:
             return None  # another task of the run has staged it, and takes it back if it fails: this one has its own
-        if saving.on_conflict == "skip" or (same and not (overwrites and found.value.metadata != saving.metadata)):
+        if saving.on_conflict == "skip" or (
+            same and not (saving.overwrites and found.value.metadata != saving.metadata)
+        ):
             return found.version
-        if overwrites:
+        if saving.overwrites:
             return None
         raise RegistryVersionConflict(
             f"Object {found.id!r:.250} exists with other content",
@@ -274,7 +304,8 @@ class Saver:
     def _known(self, saving: Saving) -> Found | None:
         """What the store has to compare with: that version, or the latest one."""
         if saving.version is not None:
-            return self._finding.version(saving.name, saving.version, saving.run_id)
+            there = self._look(saving)
+            return self._finding.found(saving.name, saving.version, there) if there is not None else None
         return self._finding.latest(saving.name, saving.run_id)
 
 

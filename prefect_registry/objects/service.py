@@ -22,7 +22,7 @@ from prefect_registry.objects.settings import Settings
 from prefect_registry.objects.versions import FIRST, LATEST, Version, Wanted, alias_problems
 from prefect_registry.records.base import checked_json_object, printable
 from prefect_registry.records.cells import ALIAS, OBJECT, CellGeneration
-from prefect_registry.records.objects import AliasValue, ObjectSettings
+from prefect_registry.records.objects import PAYLOAD, AliasValue, ObjectSettings
 from prefect_registry.storage.base import Progress
 
 PIN = "pin"
@@ -138,10 +138,21 @@ class Objects:
 
     def get(self, wanted: Wanted, run_id: str | None) -> Found:
         """The version that ``wanted`` means now. Raises ``RegistryObjectNotFound``."""
-        return self.finding.get(wanted, self.settings.current(), run_id)
+        found = self.find(wanted, run_id)
+        if found is None:
+            raise self.finding.missing(wanted, run_id)
+        return found
 
     def find(self, wanted: Wanted, run_id: str | None) -> Found | None:
         """The version that ``wanted`` means now, or None."""
+        if self.settings.known is None and (wanted.version is not None or wanted.alias is not None):
+            # The settings say only which version no version means; here they are checked.
+            calls: list[Callable[[], Any]] = [
+                self.settings.current,
+                partial(self.finding.find, wanted, ObjectSettings(), run_id),
+            ]
+            found: Found | None = self.ledger.store.together(calls)[1]
+            return found
         return self.finding.find(wanted, self.settings.current(), run_id)
 
     def pinned(self, wanted: Wanted, run_id: str | None) -> Wanted:
@@ -149,6 +160,8 @@ class Objects:
 
         Outside any run it is resolved anew.
         """
+        if wanted.version is not None:
+            return wanted
         if run_id is None:
             return Wanted(wanted.name, self.get(wanted, run_id).version)
         begin = self.ledger.runs.known(run_id)
@@ -227,17 +240,22 @@ class Objects:
             self.ledger.used.note(run_id, [found.id], "objects")
 
     def gone(self, found: Found, run_id: str | None = None) -> InvalidState | RegistryObjectNotFound | None:
-        """Why files that a version names are not there: it was deleted while they were read, or nobody knows (P8)."""
+        """Why files that a version names are not there: it was deleted or overwritten while they were read, or nobody
+        knows (P8).
+        """
         now = self.ledger.cells.latest(OBJECT, found.id, run_id)
-        if now is None or not now.deleted:
-            return None
-        if now.value.get("purged") is True:
+        freed = self.ledger.cells.latest(PAYLOAD, found.value.payload) if found.value.payload else None
+        if freed is not None and freed.value.get("purged") is True:
+            deleted = now is not None and now.deleted
+            how = "is deleted" if deleted else "was overwritten"
             return InvalidState(
-                f"Object {found.id!r:.250} is deleted, and retention has released its bytes",
-                why=now.reason or "",
-                todo="Load another version",
+                f"Object {found.id!r:.250} {how}, and retention has released the bytes that were read",
+                why=freed.reason or "",
+                todo="Load another version" if deleted else "Load it again",
                 committed="no",
             )
+        if now is None or not now.deleted:
+            return None
         return RegistryObjectNotFound(f"Object {found.id!r:.250} was deleted", why=now.reason or "", committed="no")
 
     # -- deleting ------------------------------------------------------------------------------------------------

@@ -25,15 +25,16 @@ class Settings:
     def __init__(self, ledger: Ledger, version_objects: bool | None, mutable: bool | None) -> None:
         self._ledger = ledger
         self.asked = {"version_objects": version_objects, "mutable": mutable}
-        self._found: ObjectSettings | None = None
+        self.known: ObjectSettings | None = None
+        """What is stored, once this process has read it; it never changes."""
 
     def current(self) -> ObjectSettings:
         """What holds for reading: the stored settings, or what would be stored now."""
-        return self._found or self._stored() or self._wanted()
+        return self.known or self._stored() or self._wanted()
 
     def fixed(self) -> ObjectSettings:
         """What holds for writing: stored now if they are not yet."""
-        found = self._found or self._stored()
+        found = self.known or self._stored()
         while found is None:
             wanted = self._wanted()
             try:
@@ -42,7 +43,7 @@ class Settings:
                 error.committed = "no"  # whatever became of the settings: what was to be saved is not
                 raise
             found = wanted if written is not None else self._stored()
-        self._found = found
+        self.known = found
         return found
 
     def check(self) -> None:
@@ -74,5 +75,5 @@ class Settings:
             raise InvalidInput.of(
                 "the registry's objects", problems, todo="Leave the argument out, or open another registry"
             )
-        self._found = found
+        self.known = found
         return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import orjson
@@ -78,10 +79,13 @@ def info_of_all(catalog: Catalog, objects: Objects, run_id: str | None) -> dict[
             value = exact.value.model_dump(by_alias=True) if exact is not None else {}
         facts = _facts(name, str(version), value)
         found.setdefault(name, {})[version] = {**facts, "created_at": iso(moment(row["at"])), "run_id": row["tx"]}
-    for staged in _staged(objects, run_id):
-        info = info_of(objects, staged, run_id)
-        found.setdefault(staged.name, {})[staged.version] = info
-    return {name: {str(v): found[name][v] for v in sorted(found[name])} for name in sorted(found)}
+    for name, version, _ in _changed(objects, run_id):
+        staged = objects.finding.version(name, version, run_id)
+        if staged is not None:
+            found.setdefault(name, {})[version] = info_of(objects, staged, run_id)
+        else:
+            found.get(name, {}).pop(version, None)
+    return {name: {str(v): found[name][v] for v in sorted(found[name])} for name in sorted(found) if found[name]}
 
 
 def numbers_of_all(catalog: Catalog, objects: Objects, run_id: str | None) -> dict[str, list[Version]]:
@@ -97,23 +101,23 @@ def numbers_of_all(catalog: Catalog, objects: Objects, run_id: str | None) -> di
 
 
 def _changed(objects: Objects, run_id: str | None) -> list[tuple[str, Version, bool]]:
-    """What the surrounding run and those around it have staged: versions, and whether they are there."""
+    """What the surrounding run, those around it and those nested in them have staged: versions, and whether they are
+    there.
+    """
     if run_id is None:
         return []
     store, changed = objects.ledger.store, []
-    for run in [*objects.ledger.outcomes.ancestors(run_id), run_id]:
-        touched = Listing.of(list_run(store, run)).touched
-        keys = [paths.cell_key(cell, gen) for cell, gen in touched if cell.type == OBJECT]
+    runs = [*objects.ledger.outcomes.ancestors(run_id), run_id][:1]
+    while runs:
+        listings = [Listing.of(found) for found in store.together([partial(list_run, store, run) for run in runs])]
+        touched = {each for listing in listings for each in listing.touched if each[0].type == OBJECT}
+        keys = [paths.cell_key(cell, gen) for cell, gen in sorted(touched)]
         for document in store.read_many(keys, CellGeneration) if keys else []:
             name, version = _split(document.name) if document is not None else ("", None)
             if version is not None:
                 changed.append((name, version, objects.finding.version(name, version, run_id) is not None))
+        runs = [run for listing in listings for run in listing.nested]
     return changed
-
-
-def _staged(objects: Objects, run_id: str | None) -> list[Found]:
-    found = [objects.finding.version(name, version, run_id) for name, version, _ in _changed(objects, run_id)]
-    return [each for each in found if each is not None]
 
 
 def _split(name: str) -> tuple[str, Version | None]:

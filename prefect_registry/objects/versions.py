@@ -134,7 +134,7 @@ class Wanted:
         if isinstance(asked, Version):
             parsed = asked
         elif asked is not None and asked != LATEST:
-            if isinstance(asked, str) and not _LIKE_A_VERSION.fullmatch(asked):
+            if isinstance(asked, str) and asked and not _LIKE_A_VERSION.fullmatch(asked):
                 alias = asked
                 problems += list(alias_problems(asked))
             else:

@@ -41,7 +41,7 @@ class CellRef(NamedTuple):
     """Names one cell: its type (``document``, ``flow_run`` …) and the key of its name.
 
     The key of what belongs to an object has two segments, so that one listing shows all versions or aliases of a name:
-    ``name@2.1`` is ``name/2.1`` (decision 0025).
+    ``name@2.1`` is ``name/2.1`` (decision 0026).
     """
 
     type: str

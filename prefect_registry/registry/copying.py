@@ -9,8 +9,11 @@ from functools import partial
 from itertools import islice
 from typing import Any, BinaryIO, TypeVar
 
+from pydantic import ValidationError
+
 from prefect_registry.clock import StoreClock, SystemClock
-from prefect_registry.errors import IntegrityError, InvalidState, NotFound
+from prefect_registry.errors import IntegrityError, InvalidInput, InvalidState, NotFound
+from prefect_registry.ids import parse_inner_id
 from prefect_registry.ledger import manifests, paths
 from prefect_registry.ledger.frozen import FrozenStore
 from prefect_registry.ledger.journal import RunEntry
@@ -19,9 +22,10 @@ from prefect_registry.ledger.opening import open_registry
 from prefect_registry.ledger.outcomes import Outcomes
 from prefect_registry.ledger.store import Store
 from prefect_registry.notebook import shown
-from prefect_registry.records.cells import CellGeneration
+from prefect_registry.records.cells import OBJECT, CellGeneration, CellRef
 from prefect_registry.records.datasets import LATER_STATES, DatasetGeneration, FileEntry
-from prefect_registry.records.runs import Decision, failure
+from prefect_registry.records.objects import PAYLOAD, ObjectValue
+from prefect_registry.records.runs import Decision, Members, Reference, failure
 from prefect_registry.records.store import RegistryDocument
 from prefect_registry.storage.base import ObjectInfo, Progress, Upload
 
@@ -102,32 +106,54 @@ class Copy:
     # -- data ----------------------------------------------------------------------------------------------------
 
     def _released(self, store: Store) -> set[str]:
-        """Ids of the datasets whose bytes are gone, or about to be: retention has released them."""
+        """Ids of the datasets and payloads whose bytes are gone, or about to be: retention has released them."""
         cells = Ledger(store, heartbeats=False).cells
-        newest = {k.rpartition("/")[0]: k for k in paths.generations(store.storage.list(f"cells/{LATER_STATES}/"))}
         found: set[str] = set()
-        for batch in _batches(newest.values(), _AT_A_TIME):
-            visible = [cells.visible_from(d) for d in store.read_many(batch, CellGeneration) if d is not None]
-            found |= {d.name for d in visible if d is not None and d.value.get("purged") is True}
+        for type_ in (LATER_STATES, PAYLOAD):
+            listed = paths.generations(store.storage.list(f"{paths.CELLS}{type_}/"))
+            newest = {k.rpartition("/")[0]: k for k in listed}
+            for batch in _batches(newest.values(), _AT_A_TIME):
+                visible = [cells.visible_from(d) for d in store.read_many(batch, CellGeneration) if d is not None]
+                found |= {d.name for d in visible if d is not None and d.value.get("purged") is True}
         return found
 
     def _copy_data(self, run_id: str, store: Store, released: set[str]) -> None:
         end = store.decision(run_id)
-        members = store.members(end).datasets if end is not None else {}
-        keys = [paths.dataset_key(run_id, suffix, gen) for suffix, gen in sorted(members.items())]
+        members = store.members(end) if end is not None else Members()
+        keys = [paths.dataset_key(run_id, suffix, gen) for suffix, gen in sorted(members.datasets.items())]
         for document in store.read_many(keys, DatasetGeneration) if keys else []:
             if document is not None and document.step == "staged" and not document.external:
-                self._copy_dataset(document, document.dataset_id in released)
+                prefix = paths.dataset_prefix(document.run_id, document.dataset_id[-16:])
+                subject, gone = f"dataset {document.dataset_id}", document.dataset_id in released
+                self._copy_folder(prefix, document.files, document.manifest, subject, gone)
+        cells = [paths.cell_key(CellRef(c[0], c[1]), c[2]) for c in members.cells if c[0] == OBJECT]
+        for batch in _batches(cells, _AT_A_TIME):
+            for generation in store.read_many(batch, CellGeneration):
+                if generation is not None and generation.value.get("payload"):
+                    self._copy_payload(run_id, generation, released)
 
-    def _copy_dataset(self, document: DatasetGeneration, released: bool) -> None:
-        prefix = paths.dataset_prefix(document.run_id, document.dataset_id[-16:])
-        files = [] if released else document.files
-        if document.manifest is not None:
-            files = [] if released else manifests.load_manifest(self._source, document.manifest)
-            reference = document.manifest
-            whole = FileEntry(path=reference.key.removeprefix(prefix), size=reference.size, sha256=reference.sha256)
-            files = [*files, whole]
-        manifests.check_stored(files, f"dataset {document.dataset_id}")
+    def _copy_payload(self, run_id: str, generation: CellGeneration, released: set[str]) -> None:
+        """The files of a version, also of one that was deleted or overwritten: both can be taken back in the copy."""
+        subject = f"object {generation.name!r:.250}"
+        try:
+            value = ObjectValue.model_validate(generation.value)
+            run, suffix = parse_inner_id(value.payload, "pl", "payload")
+        except (ValidationError, InvalidInput) as error:
+            raise _damaged(subject, "its record cannot be read") from error
+        prefix = paths.dataset_prefix(run, suffix)
+        if run != run_id or value.root != prefix:
+            raise _damaged(subject, f"its record names files outside of its run: {value.root!r:.200}")
+        self._copy_folder(prefix, value.files, value.manifest, subject, value.payload in released)
+
+    def _copy_folder(
+        self, prefix: str, files: Sequence[FileEntry], manifest: Reference | None, subject: str, released: bool
+    ) -> None:
+        files = [] if released else list(files)
+        if manifest is not None:
+            files = [] if released else manifests.load_manifest(self._source, manifest)
+            path = manifest.key.removeprefix(prefix)
+            files = [*files, FileEntry(path=path, size=manifest.size, sha256=manifest.sha256)]
+        manifests.check_stored(files, subject)
         there = {info.key: info.size for info in self._target.storage.list(prefix)}
         missing = [f for f in files if there.get(prefix + f.path) != f.size]
         self._report.skipped += len(files) - len(missing)

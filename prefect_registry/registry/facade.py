@@ -355,7 +355,7 @@ class Registry(RegistryMapping):
         return self.ledger.housekeeping.reap(reported_ended or (lambda run, flow_run: False), wait)
 
     def collect(self, dry_run: bool = True) -> CollectReport:
-        """Delete the bytes of aborted runs and of datasets that were dropped or released; by default only tell (P8)."""
+        """Delete bytes of aborted runs, of datasets and objects dropped or released; by default only tell (P8)."""
         return self.ledger.housekeeping.collect(dry_run)
 
     @nothing_published

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from prefect_registry.errors import NotFound, nothing_published
+from prefect_registry.errors import NotFound, VersionConflict, nothing_published
 from prefect_registry.objects.batches import BatchResult
 from prefect_registry.registry.objects import RegistryObjects
 
@@ -22,6 +22,7 @@ class RegistryMapping(RegistryObjects):
         """The object of that name. Raises ``RegistryObjectNotFound``, which is a ``KeyError``; damage is no such."""
         return self.load(key)
 
+    @nothing_published
     def __setitem__(self, key: str | list[str], value: Any) -> None:
         """Save an object; in a mutable registry over what is there."""
         overwrite = self.parts.objects.settings.fixed().mutable
@@ -86,7 +87,10 @@ class RegistryMapping(RegistryObjects):
         found = self.get(key, _MISSING)
         if found is not _MISSING:
             return found
-        self.save(key, default)
+        try:
+            self.save(key, default)
+        except VersionConflict:  # somebody has saved one meanwhile
+            return self.load(key)
         return default
 
     @nothing_published

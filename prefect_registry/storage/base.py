@@ -109,6 +109,13 @@ class Storage(ABC):
     def get(self, key: str) -> bytes:
         """The whole object, never from a cache. Raises ``NotFound``."""
 
+    def prefetch(self, key: str) -> Callable[[], bytes] | None:
+        """Begin a :meth:`get` and go on; calling what this returns, once, waits for it: bytes, or what get raises.
+
+        None where a get cannot be under way while its thread does something else: then run it :meth:`concurrently`.
+        """
+        return None
+
     @abstractmethod
     def open(self, key: str) -> BinaryIO:
         """A seekable binary file for reading parts of an object. Raises ``NotFound``."""

@@ -44,7 +44,9 @@ def in_parallel(calls: Sequence[Callable[[], T]], width: int) -> list[T]:
     All are finished on return; then the first error, in order, is raised. The calling thread works too and takes
     whatever no other thread has begun, so that nested calls can never wait for each other.
     """
-    if len(calls) <= 1 or width <= 1:
+    if len(calls) == 1:
+        return [contextvars.copy_context().run(calls[0])]
+    if width <= 1:
         return _results([_attempt(contextvars.copy_context(), call) for call in calls])
     outcomes: list[Future[T] | None] = [None] * len(calls)
     todo = deque((i, contextvars.copy_context(), call) for i, call in enumerate(calls))

@@ -39,6 +39,7 @@ from prefect_registry.storage.base import (
 )
 from prefect_registry.storage.concurrency import in_parallel
 from prefect_registry.storage.copies import check_sizes, copy_inside
+from prefect_registry.storage.looping import Request
 from prefect_registry.storage.ordering import in_key_order, safe_start
 from prefect_registry.storage.parts import download_in_parts, upload_in_parts
 from prefect_registry.storage.ranges import range_reader
@@ -190,18 +191,17 @@ class RemoteStorage(Storage):
     def run(self, key: str, call: Callable[..., Awaitable[T]], *args: Any, seconds: float = CALL_SECONDS) -> T:
         """Run a request of the backend on the client's event loop, and translate what it raises."""
         try:
-            result = self._raw(call, *args, seconds=seconds)
+            return self._seen(self._request(call, *args, seconds=seconds).answer())
         except Exception as error:
             raise self._explained(error, key) from None  # the original may hold credentials
+
+    def _seen(self, result: T) -> T:
         self._bucket_seen = self._bucket_seen or result is not None
         return result
 
-    def _raw(self, call: Callable[..., Awaitable[T]], *args: Any, seconds: float = CALL_SECONDS) -> T:
-        from fsspec.asyn import sync
-
+    def _request(self, call: Callable[..., Awaitable[T]], *args: Any, seconds: float = CALL_SECONDS) -> Request[T]:
         client = self.client()
-        result: T = sync(client.loop, call, client, *args, timeout=seconds)
-        return result
+        return Request(client.loop, call, (client, *args), seconds)
 
     def start(self, call: Callable[..., Awaitable[T]], *args: Any) -> Future[T]:
         """Start a request without waiting for it; :meth:`outcome` does."""
@@ -232,7 +232,7 @@ class RemoteStorage(Storage):
     def _bucket_missing(self, key: str) -> StorageError | None:
         """Some stores answer the same for a missing object and a missing bucket: find out, once."""
         try:
-            self._raw(self.page, self._prefix, "", "")
+            self._request(self.page, self._prefix, "", "").answer()
         except Exception as error:
             explained = self.explained(error, key)
             if isinstance(explained, NotFound):
@@ -263,6 +263,22 @@ class RemoteStorage(Storage):
     @override
     def get(self, key: str) -> bytes:
         return self.run(key, self.fetch, self._name(key))
+
+    @override
+    def prefetch(self, key: str) -> Callable[[], bytes]:
+        name = self._name(key)
+
+        def answer() -> bytes:
+            try:
+                return self._seen(request.answer())
+            except Exception as error:
+                raise self._explained(error, key) from None
+
+        try:
+            request = self._request(self.fetch, name)
+        except RuntimeError:  # the event loop has ended, as get will say
+            return functools.partial(self.get, key)
+        return answer
 
     @override
     def open(self, key: str) -> BinaryIO:

@@ -7,6 +7,8 @@ time-out may be anybody's. Reading the key back tells: documents carry a ``write
 from __future__ import annotations
 
 import builtins
+import functools
+import itertools
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -120,6 +122,15 @@ class ResolvingStorage(WrapperStorage):
     @override
     def get(self, key: str) -> bytes:
         return self._retried(lambda: self.inner.get(key))
+
+    @override
+    def prefetch(self, key: str) -> Callable[[], bytes] | None:
+        answer = self.inner.prefetch(key)
+        if answer is None:
+            return None
+        again: Callable[[], bytes] = functools.partial(self.inner.get, key)
+        attempts = itertools.chain([answer], itertools.repeat(again))
+        return lambda: self._retried(lambda: next(attempts)())
 
     @override
     def open(self, key: str) -> BinaryIO:

@@ -58,6 +58,7 @@ _DENIED = {
     "SignatureDoesNotMatch",
     "TokenRefreshRequired",
 }
+_MISSING = {"NoSuchKey", "NotFound", "404"}
 _FULL = {"EntityTooLarge", "InsufficientStorage", "QuotaExceeded", "XMinioStorageFull", "507"}
 _NO_CREDENTIALS = {
     "NoCredentialsError",
@@ -301,11 +302,13 @@ class S3Storage(RemoteStorage):
 
     @override
     def explain(self, error: Exception, key: str) -> Exception:
+        code, status = _code_of(error)
+        if code in _MISSING:  # the answer to every look for a decision: no text is made that nobody reads
+            return failures.not_found(self.url, key)
         said = self.said(error.__cause__ or error)
         name = type(error).__name__
         if isinstance(error, _PartlyDeleted):
             return self._of_code(error.code, 0, error.key, said)
-        code, status = _code_of(error)
         if code or status:
             return self._of_code(code, status, key, said)
         if name in _NO_CREDENTIALS:
@@ -321,7 +324,7 @@ class S3Storage(RemoteStorage):
             return failures.already_exists(self.url, key)
         if code == "NoSuchBucket":
             return failures.no_bucket(self.url, self.bucket)
-        if code in ("NoSuchKey", "NotFound", "404"):
+        if code in _MISSING:
             return failures.not_found(self.url, key)
         if code in ("InvalidRange", "416"):
             return failures.corrupt(self.url, key, "It is shorter than was recorded")

@@ -1,4 +1,7 @@
-"""A storage around another one: everything passes through, and a subclass changes what it is about."""
+"""A storage around another one: everything passes through, and a subclass changes what it is about.
+
+All but ``prefetch``, which would pass by what a subclass makes of ``get``.
+"""
 
 from __future__ import annotations
 

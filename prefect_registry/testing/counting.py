@@ -105,6 +105,23 @@ class CountingStorage(WrapperStorage):
         return self.inner.get(key)
 
     @override
+    def prefetch(self, key: str) -> Callable[[], bytes] | None:
+        """As in :class:`Storage`. It counts as one call, in the same step as what happens until it is waited for."""
+        answer = self.inner.prefetch(key)
+        if answer is None:
+            return None
+        before = self._depth.get()
+        self._count("get", key)
+        depth = self._depth.get()
+        self._depth.set(before)
+
+        def waited() -> bytes:
+            self._depth.set(max(self._depth.get(), depth))
+            return answer()
+
+        return waited
+
+    @override
     def open(self, key: str) -> BinaryIO:
         self._count("open", key)
         return self.inner.open(key)

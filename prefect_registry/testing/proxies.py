@@ -44,6 +44,23 @@ def is_conditional_write(request: Request) -> bool:
     return bool(request.header("If-None-Match") == "*" or re.search(r"[?&]ifGenerationMatch=0(&|$)", request.path))
 
 
+def first_conditional_writes() -> Callable[[Request], bool]:
+    """Which requests are the first conditional write of their object, so that sending one again succeeds."""
+    met: set[str] = set()
+
+    def which(request: Request) -> bool:
+        if not is_conditional_write(request):
+            return False
+        in_body = re.search(rb'"name":\s*"([^"]+)"', request.body)  # Google's; S3 has it in the path
+        name = in_body.group(1).decode() if in_body else request.path.partition("?")[0]
+        if name in met:
+            return False
+        met.add(name)
+        return True
+
+    return which
+
+
 class Proxy:
     """An HTTP proxy in front of one server.
 

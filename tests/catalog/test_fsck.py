@@ -424,6 +424,13 @@ def a_late_event(place: Place) -> Expected:
 
 
 @damage
+def a_folder_of_a_save_that_failed(place: Place) -> Expected:
+    prefix = paths.data_prefix(place.story.nightly)
+    place.storage.put(f"{prefix}{'0' * 16}/a.txt", b"never named")
+    return "bytes-waiting", prefix, "note"
+
+
+@damage
 def bytes_of_a_run_that_is_not_there(place: Place) -> Expected:
     place.storage.put(f"{paths.data_prefix(NOBODY)}{'0' * 16}/a.txt", b"lost")
     return "unknown-run", paths.data_prefix(NOBODY), "warning"
@@ -482,7 +489,7 @@ foreign("among_the_datasets_of_a_run", lambda place: paths.run_prefix(place.stor
 foreign("that_is_a_run_in_the_wrong_hour", lambda place: f"runs/2020-01-01/00/{place.story.nightly}/begin.json")
 foreign("below_data", lambda place: "data/notes.txt")
 foreign("in_a_data_folder", lambda place: paths.data_prefix(place.story.nightly) + "notes.txt")
-foreign("in_a_folder_of_no_dataset", lambda place: f"{paths.data_prefix(place.story.nightly)}{'0' * 16}/a.txt")
+foreign("in_a_folder_of_no_name_of_ours", lambda place: f"{paths.data_prefix(place.story.nightly)}backup/a.txt")
 foreign("in_the_folder_of_a_dataset", lambda place: place.story.folder(place.story.orders) + "extra.parquet")
 foreign("in_a_dataset_that_Hadoop_leaves", lambda place: place.story.folder(place.story.orders) + "_SUCCESS", "note")
 foreign("below_cells", lambda place: "cells/document/notes.txt")

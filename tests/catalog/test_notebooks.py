@@ -15,9 +15,9 @@ from prefect_registry.catalog import results
 from prefect_registry.catalog.checkpoints.writing import CheckpointReport
 from prefect_registry.catalog.fsck.report import FsckReport
 from prefect_registry.catalog.results import Edge, EventInfo, Page
+from prefect_registry.catalog.retention import ReleaseReport
 from prefect_registry.catalog.sync import SyncReport
 from prefect_registry.datasets.reading import Dataset
-from prefect_registry.datasets.releasing import ReleaseReport
 from prefect_registry.datasets.revert import RevertReport
 from prefect_registry.datasets.tables import Table
 from prefect_registry.ledger.collecting import CollectReport

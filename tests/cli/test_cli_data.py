@@ -17,6 +17,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from prefect_registry.cli.commands import files
+from prefect_registry.objects.materializers.base import Materializer
+from prefect_registry.objects.payload import Part, Payload, StoredPayload
 from prefect_registry.registry import Registry
 
 Command = Callable[..., Any]
@@ -46,6 +48,54 @@ def test_diff_of_the_same_is_nothing(command: Command, history: Any) -> None:
     assert "No difference" in said.err
     lost = next(iter(Registry(history.url).datasets(run_id=history.failed))).id
     assert command("diff", lost, history.flights, "-r", history.url, "--json").data["differs"] is True
+
+
+class Files(dict[str, bytes]):
+    """Several files that are one object."""
+
+
+class FilesForm(Materializer):
+    """Saves :class:`Files` as they are."""
+
+    name = "test.cli"
+
+    def save(self, value: Any) -> Payload:
+        return Payload([Part(path, data) for path, data in value.items()], {"count": len(value)})
+
+    def load(self, payload: StoredPayload) -> Files:
+        return Files({path: payload.read(path) for path in payload.paths()})
+
+
+def test_diff_of_versions_names_files_facts_and_metadata(command: Command, tmp_path: Path) -> None:
+    """Inline or not, by number or alias; and of the same there is nothing to tell."""
+    registry = Registry(tmp_path / "store", version_objects=True)
+    registry.register_materializer(Files, FilesForm)
+    large = Files({"a": b"1" * 20_000, "b": b"2" * 20_000, "same": b"3"})
+    registry.save("m", large, metadata={"by": "me", "n": 1})
+    registry.save("m", Files({"a": b"x", "c": b"y", "same": b"3", "d": b""}), metadata={"n": 2, "why": "smaller"})
+    registry.save("m", "text")
+    registry.set_alias("m", "champion", "2")
+    data = command("diff", "m@1", "m@champion", "-r", registry.url, "--json").data
+    assert (data["before"]["id"], data["after"]["id"], data["differs"]) == ("m@1", "m@2", True)
+    assert [[f["path"] for f in data["files"][way]] for way in ("added", "removed", "changed")] == [
+        ["c", "d"], ["b"], ["a"],
+    ]  # fmt: skip
+    assert data["files"]["same"] == 1
+    assert data["metadata"]["changed"] == [{"name": "n", "before": 1, "after": 2}]
+    assert [[c["name"] for c in data["metadata"][way]] for way in ("added", "removed")] == [["why"], ["by"]]
+    out = command("diff", "m@1", "m@2", "-r", registry.url).out.splitlines()
+    assert "metadata ~ n: 1 -> 2" in out
+    assert "metadata - by: me" in out
+    assert "init     ~ count: 3 -> 4" in out
+    assert [line for line in out if line.startswith("file   ~ a (")]
+    out = command("diff", "m@2", "m@latest", "-r", registry.url).out
+    assert "materializer test.cli -> " in out
+    assert "class        " in out
+    same = command("diff", "m@2", "m@champion", "-r", registry.url)
+    assert (same.code, same.out) == (0, "")
+    assert "No difference in 4 file(s)" in same.err
+    assert command("diff", "m@1", "ds_1", "-r", registry.url).code == 6
+    assert command("diff", "m@1", "m@9", "-r", registry.url).code == 3
 
 
 def test_cat_writes_the_bytes(command: Command, history: Any) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from prefect_registry.cli.commands import all_commands
+from prefect_registry.registry import Registry
 
 Command = Callable[..., Any]
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "json.md").read_text("utf-8")
@@ -22,6 +23,7 @@ PLAIN: dict[str, Callable[[Any], bool]] = {
     "boolean": lambda v: isinstance(v, bool),
     "null": lambda v: v is None,
     "object": lambda v: isinstance(v, dict),
+    "value": lambda v: True,
     "any": lambda v: True,
     "time": lambda v: isinstance(v, str) and bool(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", v)),
 }
@@ -70,6 +72,10 @@ def one(value: Any, kind: str, where: str) -> list[str]:
 
 def documents(command: Command, history: Any, folder: Path) -> dict[str, list[list[str]]]:
     """What to call to see the document of a command, on a registry of its own."""
+    registry = Registry(history.url, version_objects=True)
+    for version in ("1", "2", "3"):
+        registry.save("model", version * 20_000, metadata={"n": int(version)})
+    registry.set_alias("model", "champion", "2")
     run = ["run", "--kind", "notes", "--", "sh", "-c"]
     return {
         "ls": [["ls", what] for what in ("datasets", "runs", "kinds", "events", "incidents", "documents", "doctags",
@@ -82,6 +88,7 @@ def documents(command: Command, history: Any, folder: Path) -> dict[str, list[li
         "lineage": [["lineage", history.report], ["lineage", history.reporting, "--upstream", "--format", "json"]],
         "table": [["table", "flights"]],
         "diff": [["diff", history.flights_before, history.flights]],
+        "object_diff": [["diff", "model@1", "model@champion"]],
         "cat": [["cat", history.flights, "a.parquet"]],
         "get": [["get", "flights", "--to", str(folder / "got")], ["get", "model", "--to", str(folder / "model")]],
         "save": [["save", "other", "--value", "[1, 2]", "--alias", "a"], ["save", "other", "--value", "[1, 2]"]],
@@ -100,7 +107,8 @@ def documents(command: Command, history: Any, folder: Path) -> dict[str, list[li
         "checkpoint": [["checkpoint"], ["checkpoint", "--unsealed"]],
         "fsck": [["fsck"]],
         "copy": [["copy", str(folder / "copy")]],
-        "retention": [["retention", "set", "flights", "--last", "1", "--unused-too"], ["retention"]],
+        "retention": [["retention", "set", "flights", "--last", "1", "--unused-too"],
+                      ["retention", "set", "--objects", "*", "--last", "1"], ["retention"]],
         "publications": [["publications", "apply", str(definitions(folder)), "--yes"], ["publications"],
                          ["publications", "run", "notes"], ["publications", "tick"],
                          ["publications", "show", "notes"], ["publications", "history", "notes"],
@@ -120,7 +128,7 @@ def definitions(folder: Path) -> Path:
     return file
 
 
-OTHERWISE = {"error", "release"}
+OTHERWISE = {"error", "release", "object_diff"}
 """Documents of no command of that name."""
 
 ELSEWHERE = {"init", "doctor"}

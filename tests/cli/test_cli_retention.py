@@ -73,3 +73,29 @@ def test_what_was_released_is_no_damage(command: Command, orders: Registry, tmp_
     copied = Registry(target)
     assert copied.table("orders").to_table() == orders.table("orders").to_table()
     assert [d.state for d in copied.datasets()] == [d.state for d in orders.datasets()]
+
+
+def test_objects_have_rules_of_their_own_and_go_by_the_same_command(command: Command, tmp_path: Path) -> None:
+    """Shown apart from kinds, released with them."""
+    registry = Registry(tmp_path / "store", version_objects=True)
+    for value in range(3):
+        registry.save("model", bytes([value]) * 20_000)
+    registry.set_alias("model", "champion", "1")
+    command("retention", "set", "model", "--last", "5", "-r", registry.url)
+    said = command("retention", "set", "--objects", "model", "--last", "1", "-r", registry.url)
+    assert [line.split() for line in said.out.splitlines()] == [
+        ["KIND", "LAST", "DAYS", "USED"], ["model", "5", "yes"],
+        ["OBJECT", "LAST", "DAYS", "USED"], ["model", "1", "yes"],
+    ]  # fmt: skip
+    assert command("retention", "set", "model", "--objects", "model", "--last", "1", "-r", registry.url).code == 6
+    said = command("retention", "preview", "-r", registry.url)
+    assert said.out.splitlines()[1].split()[:2] == ["model@2", "all"]
+    assert "Would release 0 dataset(s), 1 version(s) or older state(s) of objects" in said.err
+    assert "Kept of objects: 1 wanted by an alias, 1 of the last versions." in said.err
+    released = command("retention", "release", "--yes", "--json", "-r", registry.url).data
+    assert [(o["id"], o["bytes"]) for o in released["objects"]] == [("model@2", 20_000)]
+    assert registry.list_versions("model") == ["1", "3"]
+    swept = command("gc", "--yes", "--json", "-r", registry.url).data
+    assert (swept["bytes"], swept["released"]) == (20_000, 1)
+    assert command("retention", "rm", "--objects", "model", "-r", registry.url).code == 0
+    assert [r.kind for r in registry.retention()] == ["model"]

@@ -1,6 +1,9 @@
 """An independent judge of what is in a store, written straight from P3 on the raw documents.
 
 Its judgement shares no code with the package: the production code must agree with it, not the other way round.
+
+Most schedules come through states of the store that others have come through. What depends on nothing but the state is
+found out once for each.
 """
 
 from __future__ import annotations
@@ -9,11 +12,13 @@ import functools
 import hashlib
 import json
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from world import World
 
 from prefect_registry.datasets.service import Datasets
+from prefect_registry.ledger.ledger import Ledger
 
 
 @functools.lru_cache(maxsize=20_000)
@@ -27,6 +32,8 @@ class Judge:
 
     def __init__(self, objects: Mapping[str, bytes]) -> None:
         self.objects = objects
+        self.held: set[object] = set()
+        """The checks that this state has passed."""
         self.ends = {k.split("/")[3]: parsed(v) for k, v in objects.items() if k.endswith("/end.json")}
         self.begins = {k.split("/")[3]: parsed(v) for k, v in objects.items() if k.endswith("/begin.json")}
         self.cells: dict[str, list[tuple[int, dict[str, Any]]]] = {}
@@ -42,7 +49,7 @@ class Judge:
 
     @classmethod
     def of(cls, world: World) -> Judge:
-        return cls({k: v[0] for k, v in world.storage._objects.items()})
+        return _judge(frozenset(world.storage._objects.items()))
 
     def parent(self, run: str) -> str | None:
         begin = self.begins.get(run)
@@ -89,9 +96,20 @@ class Judge:
         return found
 
 
+@functools.lru_cache(maxsize=2_000)
+def _judge(state: frozenset[tuple[str, tuple[bytes, datetime]]]) -> Judge:
+    return Judge({key: data for key, (data, _) in state})
+
+
 def check(world: World, mode: str) -> None:
     """The invariants of the model, on what is stored now."""
     judge = Judge.of(world)
+    if ("check", mode) not in judge.held:
+        _check(judge, mode)
+        judge.held.add(("check", mode))
+
+
+def _check(judge: Judge, mode: str) -> None:
     for cell in judge.cells:
         if "/flow_run/" in cell:
             continue
@@ -169,8 +187,13 @@ def check_refused(world: World) -> None:
 
 def observe(world: World) -> None:
     """What the production code shows to a newcomer is what the judge finds in the raw documents."""
-    judge = Judge.of(world)
-    ledger = world.observer()
+    judge, now = Judge.of(world), ("observe", world.clock.seconds, world.settings)
+    if now not in judge.held:
+        _observe(judge, world.observer())
+        judge.held.add(now)
+
+
+def _observe(judge: Judge, ledger: Ledger) -> None:
     for cell in judge.cells:
         type_ = cell.split("/")[1]
         name = judge.cells[cell][0][1]["name"]

@@ -54,7 +54,7 @@ def objects_of(actor: Actor, versions: bool, mutable: bool) -> Objects:
     """The objects of the store in this actor's process, which knows the settings already."""
     ledger: Ledger = actor.ledger
     objects = Keeping(version_objects=versions, mutable=mutable, use_cache=False, materializers=KNOWN).objects(ledger)
-    objects.settings._found = ObjectSettings(version_objects=versions, mutable=mutable)
+    objects.settings.known = ObjectSettings(version_objects=versions, mutable=mutable)
     getattr(ledger, "break_objects", lambda objects: None)(objects)
     return objects
 
@@ -339,7 +339,7 @@ def one_pin(world: World) -> None:
 def _check_newcomer(world: World, judge: ObjectJudge) -> None:
     ledger = world.observer()
     objects = Keeping(use_cache=False, materializers=KNOWN).objects(ledger)
-    objects.settings._found = ObjectSettings(version_objects=True, mutable=True)
+    objects.settings.known = ObjectSettings(version_objects=True, mutable=True)
     shown = {v: found[-1][1] for v, found in judge.versions().items() if found and not found[-1][1]["deleted"]}
     listed = [str(f.version) for f in objects.finding.versions(NAME, None)]
     assert sorted(listed) == sorted(shown)

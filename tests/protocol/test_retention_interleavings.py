@@ -15,9 +15,9 @@ from judge import Judge
 from world import Actor, Program, World
 
 from prefect_registry.catalog.catalog import Catalog
+from prefect_registry.catalog.retention import RetentionRule, set_rule
 from prefect_registry.clock import StoreClock
 from prefect_registry.datasets import releasing, revert, turns
-from prefect_registry.datasets.retention import RetentionRule, set_rule
 from prefect_registry.datasets.service import Datasets
 from prefect_registry.errors import RegistryError
 from prefect_registry.ledger import paths

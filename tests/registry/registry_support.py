@@ -8,6 +8,7 @@ import os
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,22 @@ from prefect_registry.registry import Run
 
 FAST = LedgerSettings(undecided_wait_seconds=0.3, younger_wait_seconds=0.2, poll_seconds=0.01)
 """Settings that wait a little less for other runs."""
+
+
+class Later:
+    """A clock that can be set forward."""
+
+    def __init__(self) -> None:
+        self.ahead = timedelta()
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + self.ahead
+
+    def monotonic(self) -> float:
+        return datetime.now(UTC).timestamp() + self.ahead.total_seconds()
+
+    def sleep(self, seconds: float) -> None:
+        self.ahead += timedelta(seconds=seconds)
 
 
 def numbers(*values: int) -> pa.Table:

@@ -20,8 +20,8 @@ import pytest
 from registry_support import FAST, Children, rows, rows_of, write
 
 from prefect_registry import Registry
+from prefect_registry.catalog.retention import RETENTION
 from prefect_registry.clock import iso
-from prefect_registry.datasets.retention import RETENTION
 from prefect_registry.datasets.tables import Table
 from prefect_registry.errors import Conflict, InvalidState
 

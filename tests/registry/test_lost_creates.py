@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +23,7 @@ from prefect_registry.storage.remote import RemoteStorage
 from prefect_registry.storage.resolving import ResolvingStorage
 from prefect_registry.testing.counting import CountingStorage
 from prefect_registry.testing.faults import Fault, FaultyStorage, error_before, lost_answer
-from prefect_registry.testing.proxies import FAULTS_AFTER_SUCCESS, FAULTS_BEFORE, Proxy, Request, is_conditional_write
+from prefect_registry.testing.proxies import FAULTS_AFTER_SUCCESS, FAULTS_BEFORE, Proxy, first_conditional_writes
 from prefect_registry.testing.proxies import Fault as ProxyFault
 from prefect_registry.testing.servers import Server
 
@@ -343,23 +342,6 @@ def test_an_answer_that_stays_lost_is_told_as_what_it_is(name: str, landed: bool
 # -- the same through real servers -----------------------------------------------------------------------------------
 
 
-def first_of_each() -> Callable[[Request], bool]:
-    """The first request of each conditional write, so that sending it again succeeds."""
-    met: set[str] = set()
-
-    def which(request: Request) -> bool:
-        if not is_conditional_write(request):
-            return False
-        in_body = re.search(rb'"name":\s*"([^"]+)"', request.body)  # Google's; S3 has it in the path
-        name = in_body.group(1).decode() if in_body else request.path.partition("?")[0]
-        if name in met:
-            return False
-        met.add(name)
-        return True
-
-    return which
-
-
 @pytest.mark.server
 @pytest.mark.parametrize("fault", [*FAULTS_AFTER_SUCCESS, *FAULTS_BEFORE])
 @pytest.mark.parametrize("kind", ["seaweedfs", "fake_gcs"])
@@ -373,7 +355,7 @@ def test_every_create_loses_its_answer_on_a_real_server(
     assert isinstance(raw, RemoteStorage)
     raw.read_seconds = 0.5
     storage = ResolvingStorage(raw, first_delay=0.02)
-    proxy.fail_next(fault, times=1_000, which=first_of_each())
+    proxy.fail_next(fault, times=1_000, which=first_conditional_writes())
     registry = Registry(storage, settings=FAST, heartbeats=False)
 
     begun = registry.begin_attempt("flow", flow_run="fr").begin

@@ -8,30 +8,14 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from registry_support import FAST, numbers, publish, refused, rows, write
+from registry_support import FAST, Later, numbers, publish, refused, rows, write
 
 from prefect_registry import Registry
+from prefect_registry.catalog.retention import ReleaseReport
 from prefect_registry.datasets import releasing
-from prefect_registry.datasets.releasing import ReleaseReport
 from prefect_registry.errors import Conflict, InvalidInput, InvalidState, NotFound
 from prefect_registry.ids import random_token
 from prefect_registry.records.datasets import Mode
-
-
-class Later:
-    """A clock that can be set forward."""
-
-    def __init__(self) -> None:
-        self.ahead = timedelta()
-
-    def now(self) -> datetime:
-        return datetime.now(UTC) + self.ahead
-
-    def monotonic(self) -> float:
-        return datetime.now(UTC).timestamp() + self.ahead.total_seconds()
-
-    def sleep(self, seconds: float) -> None:
-        self.ahead += timedelta(seconds=seconds)
 
 
 @pytest.fixture

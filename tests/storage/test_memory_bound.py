@@ -66,10 +66,27 @@ def _published(registry: Registry, source: Path, target: Path, how: str) -> None
                 pass
 
 
+def _saved(registry: Registry, source: Path, target: Path) -> None:
+    """The way of a file, or of a folder, through a version of an object and back."""
+    registry.save("large", source)
+    registry.save("large", source)  # the same again: hashed, compared, and copied inside the store
+    back = registry.load("large", output_dir=target)
+    sizes = [sum(f.stat().st_size for f in each.rglob("*")) if each.is_dir() else each.stat().st_size
+             for each in (source, back)]  # fmt: skip
+    assert sizes[0] == sizes[1]
+
+
 def _child(answers: Any, storage: Storage, folder: str, size: int, how: str) -> None:
     source, target = Path(folder) / "source", Path(folder) / "target"
-    with open(source, "wb") as file:
-        file.truncate(size)
+    if how == "object folder":
+        source.mkdir()
+    for path in [source / f"{i}" for i in range(8)] if how == "object folder" else [source]:
+        with open(path, "wb") as file:
+            file.truncate(size // 8 if how == "object folder" else size)
+    if how.startswith("object"):
+        _saved(Registry(storage, version_objects=True, use_cache=False), source, target)
+        answers.put(_peak())
+        return
     if how == "raw":
         _raw(storage, source, target)
     else:
@@ -126,6 +143,28 @@ def test_gcs(tmp_path: Path, fake_gcs: Server) -> None:
     storage = fake_gcs.storage()
     assert peak_of(storage, tmp_path, 320 << 20) < MOST
     storage.delete_many(["large"])
+
+
+@pytest.mark.parametrize("how", ["object", "object folder"])
+def test_objects(tmp_path: Path, how: str) -> None:
+    """A file or folder of 512 MiB, saved as an object, saved again and loaded, takes less than 256 MiB of memory."""
+    assert peak_of(open_storage(tmp_path / "store"), tmp_path, GIB // 2, how) < MOST
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("how", ["object", "object folder"])
+def test_objects_of_4_gib(tmp_path: Path, how: str) -> None:
+    """4 GiB take no more."""
+    assert peak_of(open_storage(tmp_path / "store"), tmp_path, 4 * GIB, how) < MOST
+
+
+@pytest.mark.deep
+@pytest.mark.server
+def test_objects_of_4_gib_on_s3(tmp_path: Path, seaweedfs: Server) -> None:
+    """Nor on S3."""
+    storage = seaweedfs.storage()
+    assert peak_of(storage, tmp_path, 4 * GIB, "object") < MOST
+    storage.delete_many([info.key for info in storage.list("data/")])
 
 
 @pytest.mark.deep

@@ -9,18 +9,20 @@ from itertools import takewhile
 
 from prefect_registry.catalog.fsck.expected import cell_entries, owner_of_cell
 from prefect_registry.catalog.fsck.look import Checked, Damage, batches
+from prefect_registry.catalog.fsck.objects import check_aliases, look_at_alias, look_at_object
 from prefect_registry.catalog.fsck.walking import CELLS, foreign
 from prefect_registry.clock import iso, parse_iso
 from prefect_registry.ids import is_run_id
 from prefect_registry.ledger import paths
 from prefect_registry.ledger.runs import FLOW_RUN
-from prefect_registry.records.cells import CellGeneration, CellRef
+from prefect_registry.records.cells import ALIAS, OBJECT, CellGeneration, CellRef
 from prefect_registry.records.datasets import LATER_STATES, later_state
 from prefect_registry.storage.base import ObjectInfo
 
 _GENERATION = re.compile(r"cells/[^/]+/[^/]+(?:/[^/]+)?/[0-9]{10}\.json")
 _OF_NO_RUN = "(owner LIKE 'op\\_%' ESCAPE '\\' OR type = 'flow_run')"
 MOST_OF_A_GAP = 100
+_LOOKED_INTO = {OBJECT: look_at_object, ALIAS: look_at_alias}
 
 
 def check_cells(checked: Checked) -> None:
@@ -38,6 +40,7 @@ def check_cells(checked: Checked) -> None:
     _untouched(checked)
     _late(checked)
     _touches_alone(checked)
+    check_aliases(checked)
 
 
 def _generations(checked: Checked) -> Iterator[ObjectInfo]:
@@ -77,7 +80,8 @@ def look_at_generations(checked: Checked, infos: list[ObjectInfo]) -> None:
             owner = found.value.get("run_id") if cell.type == FLOW_RUN else None
             row = (cell.type, cell.key, gen, found.tx or owner, iso(found.at), iso(info.modified))
             checked.scratch.add("generations", [row])
-            _expect(checked, cell, found)
+            if _expect(checked, cell, found) and cell.type in _LOOKED_INTO:
+                _LOOKED_INTO[cell.type](checked, info, found)
             continue
         if isinstance(found, Damage):
             checked.tell("document-damaged", info.key, found.why, info)
@@ -97,22 +101,22 @@ def _fits(cell: CellRef, gen: int, document: CellGeneration) -> bool:
     )
 
 
-def _expect(checked: Checked, cell: CellRef, document: CellGeneration) -> None:
-    """What the index shows: visible generations whose touch, or whose run, the journal has."""
+def _expect(checked: Checked, cell: CellRef, document: CellGeneration) -> bool:
+    """What the index shows: visible generations whose touch, or whose run, the journal has. Whether this is one."""
     where = (cell.type, cell.key, document.gen)
     if document.tx is None:
         if not checked.scratch.has("touched", f"type = ? AND key = ? AND gen = ? AND {_OF_NO_RUN}", *where):
-            return
+            return False
         visible_at = document.at
     else:
         standing = checked.standing(document.tx)
         if standing is None or checked.scratch.has("skipped", "owner = ?", document.tx):
             _skip(checked, cell)  # its run cannot be read
-            return
+            return False
         if not checked.scratch.has("members", "type = ? AND key = ? AND gen = ? AND run = ?", *where, document.tx):
-            return
+            return False
         if standing.outcome != "committed" or standing.settled_at is None:
-            return
+            return False
         visible_at = standing.settled_at
     checked.scratch.add("expected", cell_entries(cell.key, document, visible_at))
     if cell.type == LATER_STATES:
@@ -121,6 +125,7 @@ def _expect(checked: Checked, cell: CellRef, document: CellGeneration) -> None:
             " state = excluded.state WHERE excluded.gen >= later.gen",
             (document.name, document.gen, later_state(document.value)),
         )
+    return True
 
 
 # -- what the journal says -----------------------------------------------------------------------------------------

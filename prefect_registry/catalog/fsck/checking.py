@@ -10,9 +10,11 @@ from prefect_registry.catalog.fsck.cells import check_cells
 from prefect_registry.catalog.fsck.checkpoints import check_checkpoints
 from prefect_registry.catalog.fsck.datasets import DatasetsCheck
 from prefect_registry.catalog.fsck.files import DEFAULT_SAMPLE, Verification, Verify
+from prefect_registry.catalog.fsck.folders import Folders
 from prefect_registry.catalog.fsck.index import IndexCheck
 from prefect_registry.catalog.fsck.look import Checked, Damage, Looked, Progress, tolerant
 from prefect_registry.catalog.fsck.nesting import check_nesting
+from prefect_registry.catalog.fsck.objects import ObjectsCheck
 from prefect_registry.catalog.fsck.report import FsckReport
 from prefect_registry.catalog.fsck.runs import RunCheck
 from prefect_registry.catalog.fsck.walking import Home, again, check_root, homes
@@ -91,7 +93,10 @@ def look_at_run(checked: Checked, home: Home) -> Looked:
 
     def look() -> None:
         run.check()
-        DatasetsCheck(run).check()
+        folders = Folders(run)
+        DatasetsCheck(run, folders).check()
+        ObjectsCheck(run, folders).check()
+        folders.rest()
 
     failed = tolerant(look)
     if isinstance(failed, Damage):  # damage of a form that nobody has thought of

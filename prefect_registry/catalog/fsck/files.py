@@ -1,4 +1,4 @@
-"""The bytes of datasets against their sha256: all, a share, or so many of them."""
+"""The bytes of datasets and objects against their sha256: all, a share, or so many of them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from prefect_registry.errors import InvalidInput
 from prefect_registry.storage.transfer import stored_digest
 
 T = TypeVar("T")
+File = tuple[str, int, str, str, str]
+"""Key, size, sha256, store timestamp, and whose it is, for people (see ``Made.of``)."""
 Verify = Literal["none", "sample", "all"]
 DEFAULT_SAMPLE = 100
 _AT_A_TIME = 16
@@ -38,8 +40,8 @@ class Verification:
         self._count = sample if isinstance(sample, int) else 0
         self._passed = 0
 
-    def offer(self, files: list[tuple[str, int, str, str]]) -> None:
-        """Files that lie where they must: key, size, sha256, store timestamp."""
+    def offer(self, files: list[File]) -> None:
+        """Files that lie where they must."""
         random = self._checked.store.random
         if self._share is not None:
             chosen = [f for f in files if self._share == 1.0 or random() < self._share]
@@ -65,22 +67,23 @@ class Verification:
     def finish(self) -> None:
         """Read what was drawn."""
         self._checked.stage("files")
-        drawn = self._checked.scratch.rows("SELECT key, size, sha256, since FROM sample ORDER BY key").fetchall()
+        drawn = self._checked.scratch.rows("SELECT key, size, sha256, since, of FROM sample ORDER BY key").fetchall()
         self._verify([tuple(row) for row in drawn])
 
-    def _verify(self, files: list[tuple[str, int, str, str]]) -> None:
+    def _verify(self, files: list[File]) -> None:
         for some in batches(files, _AT_A_TIME):
             calls = [partial(tolerant, partial(stored_digest, self._checked.storage, key)) for key, *_ in some]
-            for (key, size, sha256, since), found in zip(some, self._checked.store.together(calls), strict=True):
-                self._judge(key, size, sha256, since, found)
+            for file, found in zip(some, self._checked.store.together(calls), strict=True):
+                self._judge(file, found)
 
-    def _judge(self, key: str, size: int, sha256: str, since: str, found: tuple[int, str] | Damage | None) -> None:
+    def _judge(self, file: File, found: tuple[int, str] | Damage | None) -> None:
+        key, size, sha256, since, of = file
         self._checked.count("files", "verified")
         if found is None:
-            self._checked.tell("file-missing", key, f"{size:,} bytes vanished during the check", since)
+            self._checked.tell("file-missing", key, f"{size:,} bytes{of} vanished during the check", since)
         elif isinstance(found, Damage):
-            self._checked.tell("file-changed", key, f"It cannot be read: {found.why}", since)
+            self._checked.tell("file-changed", key, f"It{of} cannot be read: {found.why}", since)
         elif found != (size, sha256):
-            what = f"Its {found[0]:,} bytes have sha256 {found[1][:12]}…; {sha256[:12]}… was committed"
+            what = f"Its {found[0]:,} bytes{of} have sha256 {found[1][:12]}…; {sha256[:12]}… was committed"
             self._checked.tell("file-changed", key, what, since)
         self._checked.counts["bytes"] += size

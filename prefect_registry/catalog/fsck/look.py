@@ -20,7 +20,6 @@ from prefect_registry.errors import AccessDenied, NotFound, RegistryError, Stora
 from prefect_registry.ledger.ledger import Ledger
 from prefect_registry.ledger.store import D, Store
 from prefect_registry.records.cells import CellGeneration
-from prefect_registry.records.datasets import LATER_STATES
 from prefect_registry.storage.base import ObjectInfo
 
 T = TypeVar("T")
@@ -65,7 +64,7 @@ class Looked:
 
     findings: list[Finding] = field(default_factory=list)
     remembered: dict[str, list[Sequence[Any]]] = field(default_factory=dict)
-    files: list[tuple[str, int, str, str]] = field(default_factory=list)
+    files: list[tuple[str, int, str, str, str]] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
 
     def tell(
@@ -123,10 +122,15 @@ class Checked:
         found = tolerant(lambda: self._reader.standing(run_id))
         return found if isinstance(found, Standing) else None
 
-    def is_released(self, dataset_id: str) -> bool:
-        """Whether retention has given the bytes of a dataset free: then they are gone, or will be (P8)."""
-        latest = tolerant(lambda: self._cells.latest(LATER_STATES, dataset_id))
-        return isinstance(latest, CellGeneration) and latest.value.get("purged") is True
+    def latest(self, type_: str, name: str) -> CellGeneration | None:
+        """The newest visible generation of a cell as it is now; None also when it cannot be read."""
+        found = tolerant(lambda: self._cells.latest(type_, name))
+        return found if isinstance(found, CellGeneration) else None
+
+    def is_released(self, type_: str, name: str) -> bool:
+        """Whether retention has given the bytes of a dataset or payload free: then they are gone, or will be (P8)."""
+        latest = self.latest(type_, name)
+        return latest is not None and latest.value.get("purged") is True
 
     def exists(self, key: str) -> bool:
         """Whether an object is there now."""

@@ -59,18 +59,18 @@ KINDS: Mapping[str, Kind] = {
         "Compare both decisions with a backup. If they are genuine, do the work of the inner run again",
     ),
     "file-missing": Kind(
-        "error", "A manifest lists the file, and it is gone. Who reads the dataset gets an IntegrityError",
+        "error", "A manifest lists the file, and it is gone. Who reads the dataset or object gets an IntegrityError",
         "Restore the file from a backup, or publish the data again",
     ),
     "file-changed": Kind(
         "error",
-        "The file is not what its manifest says, by its size or its sha256. Who reads it with verification gets an "
-        "IntegrityError, and without it wrong data",
+        "The file, or what lies in the record of a small object, is not what its manifest says, by its size or its "
+        "sha256. Who reads it with verification gets an IntegrityError, and without it wrong data",
         "Restore the file from a backup, or publish the data again",
     ),
     "manifest-contradicted": Kind(
         "error",
-        "A dataset's document and its list of files do not agree, or the list names what no dataset can have",
+        "The document of a dataset or object and its list of files do not agree, or the list names what it cannot have",
         RESTORE,
     ),
     "generation-missing": Kind(
@@ -88,8 +88,15 @@ KINDS: Mapping[str, Kind] = {
     ),
     "unknown-run": Kind(
         "warning",
-        "Something belongs to a run of which nothing else is there. It will never be visible, and never be collected",
-        "Restore the run's folder from a backup; if there never was one, delete what is named here",
+        "Something belongs to a run of which nothing else is there: its process died before it began, or the run's "
+        "folder is lost. It will never be visible. Bytes of it are collected when nobody can begin it any more",
+        "If there was such a run, restore its folder from a backup, before anything is collected",
+    ),
+    "alias-of-nothing": Kind(
+        "warning",
+        "An alias points at a version of an object that is deleted, or was never there. Who loads by it is told that "
+        "there is no such object",
+        "Restore the version, or point the alias at another one",
     ),
     "run-not-reaped": Kind(
         "warning",
@@ -141,7 +148,7 @@ KINDS: Mapping[str, Kind] = {
         NOTHING,
     ),
     "bytes-waiting": Kind(
-        "note", "Bytes of a run or a dataset that was rolled back: nobody can read them any more",
+        "note", "Bytes of what was rolled back, not saved in the end, or released: nobody can read them any more",
         "Call collect(dry_run=False) when their space is wanted",
     ),
 }  # fmt: skip

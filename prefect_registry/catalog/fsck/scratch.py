@@ -17,11 +17,14 @@ CREATE TABLE members (type TEXT, key TEXT, gen INTEGER, run TEXT, since TEXT,
     PRIMARY KEY (type, key, gen, run)) WITHOUT ROWID;
 CREATE TABLE generations (type TEXT, key TEXT, gen INTEGER, tx TEXT, at TEXT, since TEXT,
     PRIMARY KEY (type, key, gen)) WITHOUT ROWID;
-CREATE TABLE sample (place INTEGER PRIMARY KEY, key TEXT, size INTEGER, sha256 TEXT, since TEXT);
+CREATE TABLE sample (place INTEGER PRIMARY KEY, key TEXT, size INTEGER, sha256 TEXT, since TEXT,
+    of TEXT);
 CREATE TABLE expected (tbl TEXT, id TEXT, owner TEXT, digest BLOB, state TEXT, PRIMARY KEY (tbl, id)) WITHOUT ROWID;
 CREATE TABLE indexed (tbl TEXT, id TEXT, owner TEXT, digest BLOB, state TEXT, PRIMARY KEY (tbl, id)) WITHOUT ROWID;
 CREATE TABLE hidden (tbl TEXT, id TEXT, PRIMARY KEY (tbl, id)) WITHOUT ROWID;
 CREATE TABLE later (id TEXT PRIMARY KEY, gen INTEGER, state TEXT) WITHOUT ROWID;
+CREATE TABLE versions (id TEXT PRIMARY KEY, gen INTEGER, deleted INTEGER) WITHOUT ROWID;
+CREATE TABLE aliases (name TEXT PRIMARY KEY, gen INTEGER, target TEXT, key TEXT, since TEXT) WITHOUT ROWID;
 CREATE TABLE skipped (owner TEXT PRIMARY KEY) WITHOUT ROWID;
 """
 _CACHE_KIB = 16_384

@@ -47,8 +47,8 @@ def gc(
     registry: RegistryName = None,
     json: Json = False,
 ) -> None:
-    """Delete the bytes that nobody can see any more, of runs that were rolled back and of datasets that were dropped or
-    released by retention. Only tells, without --yes.
+    """Delete the bytes that nobody can see any more, of runs that were rolled back, of datasets and objects that were
+    dropped or released by retention. Only tells, without --yes.
 
     Nothing that is visible or may still become visible is touched, nor is any record.
     """
@@ -62,9 +62,11 @@ def gc(
     verb = "Deleted" if yes else "Would delete"
     say(f"{verb} {size(report.bytes)} in {report.objects:,} object(s) of {len(report.runs):,} run(s).")
     if report.released:
-        say(f"{report.released:,} of the datasets were released by retention.")
+        say(f"{report.released:,} of the datasets and objects were released by retention.")
     if report.waiting:
-        say(f"{len(report.waiting):,} run(s) that were rolled back may still be writing; another time.")
+        say(
+            f"{len(report.waiting):,} run(s) that were rolled back, or never began, may still be writing; another time."
+        )
     _say_damaged(report.damaged)
     if report.objects and not yes:
         say("To delete them: prefect-registry gc --yes")

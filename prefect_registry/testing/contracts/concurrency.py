@@ -14,6 +14,7 @@ import pytest
 from prefect_registry.errors import (
     AlreadyExists,
     InvalidInput,
+    NotFound,
 )
 from prefect_registry.storage.base import (
     Storage,
@@ -48,6 +49,18 @@ class ConcurrencyContract(ContractSettings):
             return 1 + sum(storage.concurrently(below))
 
         assert nested(3) == 1 + 5 + 25 + 125
+
+    def test_prefetch(self, storage: Storage) -> None:
+        """Where a get can be under way beside other requests, it gives what get gives; else it says so every time."""
+        storage.put("ahead", b"x")
+        found, missing = storage.prefetch("ahead"), storage.prefetch("missing")
+        if found is None or missing is None:
+            assert found is missing
+            return
+        storage.put("meanwhile", b"y")
+        with pytest.raises(NotFound):
+            missing()
+        assert found() == b"x"
 
     def test_event_loops(self, storage: Storage) -> None:
         """It works inside several event loops, one after the other and at the same time."""
