@@ -94,8 +94,6 @@ def _happened(url: str) -> History:
         with failed.dataset("flights") as lost:
             lost.write_table(pa.table({"n": range(1000)}))
         raise ValueError("no way")
-    registry.save("model", {"depth": 3}, metadata={"by": "hand"})
-    registry.set_alias("model", "champion", reason="the first")
     (incident,) = registry.incidents(run_id=failed.id)
     open_run = registry.insert_run("endless")
     return History(url, new.id, old.id, report.id, second.id, third.id, failed.id, open_run, event, incident.id)

@@ -92,7 +92,7 @@ def documents(command: Command, history: Any, folder: Path) -> dict[str, list[li
         "cat": [["cat", history.flights, "a.parquet"]],
         "get": [["get", "flights", "--to", str(folder / "got")], ["get", "model", "--to", str(folder / "model")]],
         "save": [["save", "other", "--value", "[1, 2]", "--alias", "a"], ["save", "other", "--value", "[1, 2]"]],
-        "load": [["load", "model"], ["load", "other@1"]],
+        "load": [["load", "other"], ["load", "other@1"]],
         "versions": [["versions", "model"]],
         "alias": [["alias", "model"], ["alias", "model", "champion", "--history"], ["alias", "other", "a", "--remove"]],
         "rm": [["rm", "other"], ["rm", "other", "--yes"]],
