@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from prefect_registry.asynchronous import iterator_twin, twin
 from prefect_registry.errors import NotFound, VersionConflict, nothing_published
 from prefect_registry.objects.batches import BatchResult
 from prefect_registry.registry.objects import RegistryObjects
@@ -94,7 +95,7 @@ class RegistryMapping(RegistryObjects):
         return default
 
     @nothing_published
-    def update(self, other: Mapping[str, Any] | RegistryObjects, **objects: Any) -> None:
+    def update(self, /, other: Mapping[str, Any] | RegistryObjects, **objects: Any) -> None:
         """Save every object of a mapping; of another registry, copy every version, under its own number."""
         if isinstance(other, RegistryObjects):
             for name, versions in other.list_objects_and_versions().items():
@@ -110,3 +111,12 @@ class RegistryMapping(RegistryObjects):
     def clear(self) -> None:
         """Delete every object, by one decision. :meth:`restore` takes it back until retention releases it."""
         self.parts.objects.delete_all(self.list_objects(), self._wanted(None))
+
+    akeys = twin(keys)
+    avalues = iterator_twin(values)
+    aitems = iterator_twin(items)
+    aget = twin(get)
+    apop = twin(pop)
+    asetdefault = twin(setdefault)
+    aupdate = twin(update)
+    aclear = twin(clear)

@@ -28,7 +28,7 @@ from prefect_registry.storage.wrapper import WrapperStorage
 
 # What answers without going to the store, or only hands out something that does.
 WITHOUT_TWIN: dict[type, set[str]] = {
-    Registry: {"open", "attach"},
+    Registry: {"open", "attach", "register_materializer"},
     Run: set(),
     Snapshot: set(),
     Dataset: {"urls", "open", "dataset"},
