@@ -14,6 +14,8 @@ It may run as often as you like; the block of that name is replaced. REGISTRY_BL
     REGISTRY_GCS_ANONYMOUS             true: send no credentials
     REGISTRY_GCS_ENDPOINT_URL          address of the server, for emulators
     REGISTRY_GCS_STORAGE_OPTIONS       more options of gcsfs, as JSON
+    REGISTRY_GCS_VERSION_OBJECTS       true: keep every version of saved objects
+    REGISTRY_GCS_MUTABLE_OBJECTS       true: let saved objects be overwritten
 """
 
 from __future__ import annotations

@@ -4,7 +4,9 @@
 
 It may run as often as you like; the block of that name is replaced. REGISTRY_BLOCK_NAME is its name, "default" without.
 
-    REGISTRY_LOCAL_PATH  the folder, absolute or below ~
+    REGISTRY_LOCAL_PATH             the folder, absolute or below ~
+    REGISTRY_LOCAL_VERSION_OBJECTS  true: keep every version of saved objects
+    REGISTRY_LOCAL_MUTABLE_OBJECTS  true: let saved objects be overwritten
 """
 
 from __future__ import annotations

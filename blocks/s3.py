@@ -21,6 +21,8 @@ It may run as often as you like; the block of that name is replaced. REGISTRY_BL
     REGISTRY_S3_VERIFY_TLS         false: do not check certificates
     REGISTRY_S3_CA_BUNDLE          path on the workers of the certificate authorities to trust
     REGISTRY_S3_STORAGE_OPTIONS    more options of s3fs, as JSON
+    REGISTRY_S3_VERSION_OBJECTS    true: keep every version of saved objects
+    REGISTRY_S3_MUTABLE_OBJECTS    true: let saved objects be overwritten
 """
 
 from __future__ import annotations

@@ -77,13 +77,18 @@ class RegistryBlock(ResultStorage, ABC):
         yield from ()
 
     @classmethod
+    def ordered_fields(cls) -> list[str]:
+        """The names of the fields as people meet them: those of the type first, then those that all types have."""
+        common = RegistryBlock.model_fields
+        return [*(name for name in cls.model_fields if name not in common), *common]
+
+    @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         """The form begins with where the registry is; what all types have in common stands at its end."""
         schema: dict[str, Any] = handler(core_schema)
         properties = handler.resolve_ref_schema(schema).get("properties", {})
-        for name in ("version_objects", "mutable_objects"):
-            if name in properties:
-                properties[name] = properties.pop(name)
+        for name in [name for name in cls.ordered_fields() if name in properties]:
+            properties[name] = properties.pop(name)
         return schema
 
     @model_validator(mode="before")

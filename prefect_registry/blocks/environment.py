@@ -24,7 +24,7 @@ _Problem = tuple[str, str]
 def variables(cls: type[RegistryBlock]) -> dict[str, str]:
     """The variable of each field: ``REGISTRY_S3_BUCKET`` for ``bucket`` of :class:`S3Registry`."""
     kind = cls.get_block_type_slug().rpartition("-")[2].upper()
-    return {f"REGISTRY_{kind}_{name.upper()}": name for name in cls.model_fields}
+    return {f"REGISTRY_{kind}_{name.upper()}": name for name in cls.ordered_fields()}
 
 
 def block_from(cls: type[RegistryBlock], environ: Mapping[str, str]) -> RegistryBlock:
@@ -76,7 +76,7 @@ def _read(
     problems: list[_Problem] = []
     for field, text in given.items():
         if field not in cls.model_fields:
-            names = ", ".join(called(known) for known in cls.model_fields)
+            names = ", ".join(called(known) for known in cls.ordered_fields())
             kind = cls.get_block_type_name()
             problems.append((f"{kind} knows no {called(field)}", f"What it knows is {names}"))
             continue
