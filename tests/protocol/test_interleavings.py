@@ -133,10 +133,11 @@ def _highest_generations_are_ignored(ledger: Ledger) -> None:
 
 
 def _collect_what_a_committed_run_has_begun(ledger: Ledger) -> None:
-    def unpublished(run_id: str) -> set[str]:
-        return {o.key.split("/")[5] for o in ledger.store.storage.list(paths.run_prefix(run_id) + "datasets/")}
+    def datasets(run_id: str, report: Any) -> tuple[set[str], set[str]]:
+        begun = {o.key.split("/")[5] for o in ledger.store.storage.list(paths.run_prefix(run_id) + "datasets/")}
+        return begun, begun
 
-    ledger.housekeeping._collector._unpublished = unpublished  # type: ignore[method-assign]
+    ledger.housekeeping._collector._datasets = datasets  # type: ignore[method-assign]
 
 
 class _NeverTakesOver(Datasets):

@@ -147,8 +147,8 @@ def test_gcs(tmp_path: Path, fake_gcs: Server) -> None:
 
 @pytest.mark.parametrize("how", ["object", "object folder"])
 def test_objects(tmp_path: Path, how: str) -> None:
-    """A file or folder of 512 MiB, saved as an object, saved again and loaded, takes less than 256 MiB of memory."""
-    assert peak_of(open_storage(tmp_path / "store"), tmp_path, GIB // 2, how) < MOST
+    """A file or folder of 384 MiB, saved as an object, saved again and loaded, takes less than 256 MiB of memory."""
+    assert peak_of(open_storage(tmp_path / "store"), tmp_path, 384 << 20, how) < MOST
 
 
 @pytest.mark.deep
