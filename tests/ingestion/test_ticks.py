@@ -39,6 +39,7 @@ from prefect_registry.ingestion import (
 )
 from prefect_registry.ledger.opening import open_registry
 from prefect_registry.ledger.store import LedgerSettings, Store
+from prefect_registry.objects.keeping import Keeping
 from prefect_registry.records.runs import Holder
 
 HASTY = LedgerSettings(undecided_wait_seconds=0, younger_wait_seconds=0, poll_seconds=0.5, lease_seconds=60)
@@ -182,7 +183,9 @@ EXPORT = {"type": "export", "name": PLAN[1], "options": {"kind": ROWS, "into": "
 def registry_on(store: Store) -> Registry:
     """A registry without beats of its own, and without an index that outlives it."""
     registry = Registry.__new__(Registry)
-    registry.__setstate__({"_store": store, "_heartbeats": False, "use_cache": False, "registry_id": "test"})
+    registry.__setstate__(
+        {"_store": store, "_heartbeats": False, "_keeping": Keeping(use_cache=False), "registry_id": "test"}
+    )
     return registry
 
 

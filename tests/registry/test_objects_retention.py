@@ -334,7 +334,7 @@ def test_who_reads_released_bytes_is_told_so(mutable: Registry, clock: Later) ->
     objects = mutable.parts.objects
     founds = [objects.get(Wanted.of(name), None) for name in ("gone@1", "new@1")]
     held = [
-        objects.reading.payload(f, partial(objects.finding.files, f), gone=partial(objects._gone, f, None))
+        objects.reading.payload(f, partial(objects.finding.files, f), gone=partial(objects.gone, f, None))
         for f in founds
     ]
     mutable.delete("gone@1")
