@@ -9,6 +9,7 @@ import os
 import signal
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -354,7 +355,16 @@ def test_nobody_waits_for_ever(counting: CountingStorage, tmp_path: Path) -> Non
 
 def in_processes(work: Callable[[int], None], count: int) -> list[Any]:
     context: Any = multiprocessing.get_context("fork")
-    children = [context.Process(target=work, args=(i,)) for i in range(count)]
+
+    def child(number: int) -> None:  # what a test before this one has loaded may fail at the end of a fork
+        try:
+            work(number)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+
+    children = [context.Process(target=child, args=(i,)) for i in range(count)]
     for child in children:
         child.start()
     return children
