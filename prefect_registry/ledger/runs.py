@@ -258,7 +258,7 @@ class Runs:
             return self._store.together([*calls, look])[:-1]
         try:
             results = self._store.together(calls)
-        except Exception:
+        except Exception:  # is raised again; what was begun has to end before
             with contextlib.suppress(StorageError):  # the first error is the one to tell
                 looked.append(begun())
             raise

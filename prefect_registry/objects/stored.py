@@ -17,6 +17,7 @@ from prefect_registry.objects.cache import ObjectCache, fetch_into, objects_fold
 from prefect_registry.objects.files import FilesPayload, InlinePayload
 from prefect_registry.objects.verifying import VerifyLevel, check, check_size, check_stored, download, whole
 from prefect_registry.storage.base import Download, Storage, Stored
+from prefect_registry.storage.seeking import SeekableReader
 
 __all__ = ["FilesPayload", "InlinePayload", "LocalPayload", "RemotePayload", "payload_of"]
 
@@ -185,7 +186,7 @@ class RemotePayload(FilesPayload):
         except BaseException:
             file.close()
             raise
-        return cast(BinaryIO, _Told(file, self))
+        return cast(BinaryIO, _Told(file, item.size, self))
 
 
 def payload_of(
@@ -200,43 +201,18 @@ def payload_of(
     return RemotePayload(storage, files, cache=cache, **options)
 
 
-class _Told(io.RawIOBase):
+class _Told(SeekableReader):
     """A remote file read in parts, whose errors are told of the object."""
 
-    def __init__(self, file: BinaryIO, payload: FilesPayload) -> None:
-        super().__init__()
+    def __init__(self, file: BinaryIO, size: int, payload: FilesPayload) -> None:
+        super().__init__(size)
         self._file, self._payload = file, payload
 
     @override
-    def readable(self) -> bool:
-        return True
-
-    @override
-    def seekable(self) -> bool:
-        return True
-
-    @override
-    def tell(self) -> int:
-        return self._file.tell()
-
-    @override
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        return self._file.seek(offset, whence)
-
-    @override
-    def read(self, size: int | None = -1, /) -> bytes:
+    def _part(self, start: int, count: int) -> bytes:
         with self._payload.told():
-            return self._file.read(-1 if size is None else size)
-
-    @override
-    def readall(self) -> bytes:
-        return self.read()
-
-    @override
-    def readinto(self, buffer: memoryview, /) -> int:  # type: ignore[override]  # any writable buffer
-        data = self.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
+            self._file.seek(start)
+            return self._file.read(count)
 
     @override
     def close(self) -> None:

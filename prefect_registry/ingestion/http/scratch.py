@@ -110,7 +110,7 @@ def scratch_of(registry_id: str, root: str, task: str) -> Iterator[Scratch]:
         keep = scratch.keep
     except PASSING:
         raise
-    except Exception:
+    except Exception:  # whatever it was, it does not pass: what was fetched is of no use to another attempt
         keep = False
         raise
     finally:

@@ -44,7 +44,7 @@ def check_schema(value: Any, schema: Any) -> None:
     """Refuse a schema that would come back different."""
     try:
         back = pa.ipc.read_schema(schema.serialize())
-    except (pa.ArrowException, NotImplementedError) as error:
+    except (pa.ArrowException, NotImplementedError) as error:  # Arrow has types that it cannot write
         raise refused(value, f"Its schema cannot be written: {error}") from error
     if not back.equals(schema, check_metadata=True):
         raise refused(value, f"Its schema would come back different: {back}")
