@@ -26,7 +26,7 @@ PYTEST := $(BIN)/python -m pytest
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-azure test-browser test-deep bench bench-peers lint format dist clean
+.PHONY: help setup demo test azurite test-azure test-browser test-deep bench bench-peers lint format dist clean
 
 help: ## Show what there is to make
 	@echo "prefect-registry: a transactional registry for Prefect flows, in your own object store"
@@ -41,7 +41,8 @@ $(STAMP): pyproject.toml constraints.txt
 		echo "Name another one: make setup PYTHON=python3.12"; exit 1; }
 	@test -x $(BIN)/python || { echo "Creating $(VENV) with $$($(PYTHON) --version)"; $(PYTHON) -m venv $(VENV); }
 	@echo "Installing prefect-registry and what its tests, demo and documentation need into $(VENV) (some minutes at first)"
-	@$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[test,demo,azure,docs]'
+	@# Compiled is what is imported, when it is: most of what is installed never is.
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-compile -c constraints.txt -e '.[test,demo,azure,docs]'
 	@touch $@
 	@echo "Done: $(BIN)/prefect-registry"
 
@@ -59,6 +60,8 @@ test: setup ## Run the tests that need nothing but Python
 
 test-azure: setup $(AZURITE) ## Run the tests on Azure's emulator (needs npm)
 	@$(PYTEST) -m azure $(ARGS) $(AGAIN_ARGS)
+
+azurite: $(AZURITE)
 
 $(AZURITE):
 	@command -v npm >/dev/null || { echo "The Azure tests need npm, to install Microsoft's emulator: apt-get install npm"; exit 1; }

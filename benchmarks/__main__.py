@@ -9,7 +9,18 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 
-from benchmarks import catalog, collection, following, object_cache, objects, startup, storage_share, transfer
+from benchmarks import (
+    catalog,
+    collection,
+    following,
+    models,
+    object_cache,
+    objects,
+    provenance,
+    startup,
+    storage_share,
+    transfer,
+)
 from benchmarks.measure import OtherWork, Result
 from prefect_registry.storage.local import LocalStorage
 from prefect_registry.storage.memory import MemoryStorage
@@ -20,6 +31,7 @@ def _startup() -> Iterator[Result]:
     yield from startup.imports()
     yield from startup.command_line()
     yield from startup.empty_run()
+    yield from startup.capture()
 
 
 def _memory() -> Iterator[Result]:
@@ -60,6 +72,10 @@ def _following() -> Iterator[Result]:
     yield from following.following()
 
 
+def _models() -> Iterator[Result]:
+    yield from models.lists()
+
+
 def _objects() -> Iterator[Result]:
     yield from object_cache.hits()
     with tempfile.TemporaryDirectory() as folder, seaweedfs() as server:
@@ -77,6 +93,8 @@ PLACES: dict[str, Callable[[], Iterator[Result]]] = {
     "collection": _collection,
     "following": _following,
     "objects": _objects,
+    "models": _models,
+    "provenance": provenance.drawing,
 }
 
 

@@ -1,4 +1,6 @@
-"""What importing costs beside Prefect, what an empty registry run adds to an empty flow, and the command line."""
+"""What importing costs beside Prefect, what an empty registry run adds to an empty flow, what of that is capturing the
+program, and the command line.
+"""
 
 from __future__ import annotations
 
@@ -44,6 +46,35 @@ def command_line() -> Iterator[Result]:
     )
     yield Result("prefect-registry --help", pair.ours * 1000, "ms", "under 500 ms", pair.ours < 0.5,
                  f"Python alone: {pair.baseline * 1000:.0f} ms")  # fmt: skip
+
+
+_CAPTURE = """
+from time import perf_counter as now, thread_time
+import prefect_registry.runs
+from benchmarks import startup
+from prefect_registry.capture import Capturing
+def once():
+    began = now()
+    captured = Capturing.of(startup.capture).finish()
+    return (now() - began) * 1000, captured
+began = thread_time()
+cold, captured = once()
+busy = (thread_time() - began) * 1000
+Capturing.of(startup.capture)._changes.answer(2)
+warm = sorted(once()[0] for _ in range(51))[25]
+print(cold, warm, int(captured.code["dirty"] is not None), len(captured.environment["packages"]), busy)
+"""
+
+
+def capture() -> Iterator[Result]:
+    """Milliseconds to capture code and environment: the first time in a process, in which git is asked, and later."""
+    run = [sys.executable, "-c", _CAPTURE]
+    done = [subprocess.run(run, check=True, capture_output=True, text=True).stdout.split() for _ in range(9)]
+    cold, warm, busy = (statistics.median(float(line[i]) for line in done) for i in (0, 1, 4))
+    answered, packages = sum(int(line[2]) for line in done), done[0][3]
+    yield Result("capturing code and environment, first in a process", cold, "ms", "under 10 ms", cold < 10,
+                 f"{busy:.1f} ms of it computing; {packages} packages; git was in time in {answered} of 9")  # fmt: skip
+    yield Result("capturing code and environment, later", warm, "ms", "under 1 ms", warm < 1)
 
 
 def empty_run() -> Iterator[Result]:

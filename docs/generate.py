@@ -40,6 +40,8 @@ NOT_FOR_USERS = {
     "TaskNote": {"as_value"},
     "ExportOptions": {"target"},
     "HttpOptions": {"request"},
+    "Provenance": {"begin_of", "is_model_run", "latest", "lodge", "lodge_begun", "now", "prepared", "run_of"}
+    | {"standing", "status_of", "value_of"},
 }
 """What has no underscore because other modules of the package call it, and is no promise to users."""
 IMPORTED_BY_USERS = {"LedgerSettings"}
@@ -61,7 +63,9 @@ def _doc(thing: Any) -> str:
     text = inspect.getdoc(thing) or ""
     text = re.sub(r":(?:class|meth|func|mod|attr|data):`~?(?:[a-z_]\w*\.)*([^`]+)`", r"`\1`", text)
     text = re.sub(r"``([^`]+)``", r"`\1`", text)
-    text = re.sub(r" ?\((?:DESIGN\.md [\d, ]+|SEEDS\.md: [^)]*|reference system \d)\)", "", text)
+    text = re.sub(
+        r" ?\((?:DESIGN\.md [\d, ]+|SEEDS(?:\.md: [^)]*)?|reference system \d(?:, PV-\d+)?|PV-\d+)\)", "", text
+    )
     text = re.sub(r"(?:DESIGN\.md )?\b(P\d{1,2})\b", rf"[\1]({RULES})", text)
     text = re.sub(r"^(Args|Raises|Returns|Yields|Attributes):$", r"**\1**\n", text, flags=re.M)
     text = re.sub(r"^    (\*{0,2}\w[\w., ]*): ", r"- `\1`: ", text, flags=re.M)
@@ -108,6 +112,8 @@ def _bare(annotation: Any) -> Any:
 
 
 def _default(value: Any) -> Any:
+    if isinstance(value, frozenset):
+        return _Bare(f"{{{', '.join(sorted(map(str, value)))}}}")
     return _Bare("UNSET") if type(value) is object else value
 
 
@@ -243,6 +249,76 @@ def _of_objects() -> Iterator[str]:
             yield f"## {name}\n\nFrom `{module.__name__}`. One of {values}.\n"
 
 
+def models() -> Iterator[str]:
+    """What ``prefect_registry.models`` exports; errors have a page of their own."""
+    import prefect_registry.models as module
+
+    names = ", ".join(f"`{n}`" for n in module.__all__)
+    yield f"`prefect_registry.models` exports {names}.\n"
+    first = ["ModelRegistry", "ModelRegistryAPIClient"]
+    for name in [*first, *(n for n in module.__all__ if n not in first)]:
+        thing = getattr(module, name)
+        if inspect.isclass(thing) and issubclass(thing, BaseException):
+            continue
+        if hasattr(thing, "model_fields"):
+            yield from _model(thing, "")
+        elif inspect.isclass(thing):
+            yield from _class(thing)
+            yield from _asynchronous(thing)
+        elif inspect.isfunction(thing):
+            yield f"## {name}\n\n```text\n{_signature(thing, name)}\n```\n\n{_doc(thing)}\n"
+        else:
+            yield f"## {name}\n\n`{thing!r}`, the only instance of its class. In an update: clear this field.\n"
+
+
+def provenance() -> Iterator[str]:
+    """What ``prefect_registry.provenance`` exports."""
+    import prefect_registry.provenance as module
+
+    yield f"`prefect_registry.provenance` exports {', '.join(f'`{n}`' for n in module.__all__)}.\n"
+    first = ["ProvenanceClient", "Provenance", "ProvenanceAdmin", "ProvClient", "ProvAdminClient"]
+    linked = [name for name in module.__all__ if hasattr(getattr(module, name), "model_fields")]
+    of_clients = {
+        module.ProvClient: module.Provenance,
+        module.ProvAdminClient: module.ProvenanceAdmin,
+    }
+    for name in [*first, *(n for n in module.__all__ if n not in first)]:
+        thing = getattr(module, name)
+        if getattr(thing, "__name__", name) != name:
+            yield f"## {name}\n\nAnother name of [{thing.__name__}](#{thing.__name__.lower()}).\n"
+        elif thing is module.ProvenanceClient:
+            yield f"## {name}\n\n{_doc(thing)}\n\nAll else is that of [Provenance](#provenance-1).\n"
+        elif thing in of_clients:
+            yield f"## {name}\n\n{_doc(thing)}\n\n{_same_names(thing, of_clients[thing])}\n"
+        elif inspect.isclass(thing) and issubclass(thing, enum.Enum):
+            yield f"## {name}\n\n{_doc(thing)}\n\nValues: {', '.join(f'`{each.value}`' for each in thing)}.\n"
+        elif hasattr(thing, "model_fields"):
+            yield f"## {name}\n\n{_doc(thing)}\n"
+            yield from _fields(thing, {}, linked=linked)
+        elif inspect.isfunction(thing):
+            yield f"## {name}\n\n```text\n{_signature(thing, name)}\n```\n\n{_doc(thing)}\n"
+        else:
+            yield from _class(thing)
+
+
+def _same_names(client: type, told: type) -> str:
+    """The asynchronous methods of a client, each with a link to the synchronous one that it stands for."""
+    found = []
+    for name, value in inspect.getmembers(client):
+        sync = getattr(value, "__wrapped_sync__", None)
+        if sync is not None:
+            found.append(f"[`{name}`](#{told.__name__.lower()}{sync.__name__})")
+    return f"Asynchronous, and otherwise as in `{told.__name__}`: {', '.join(found)}."
+
+
+def _asynchronous(cls: type) -> Iterator[str]:
+    """The methods that are asynchronous forms of another class's, under the same names."""
+    for name, value in inspect.getmembers(cls):
+        told = getattr(value, "__wrapped_sync__", None)
+        if told is not None and told.__name__ == name:
+            yield f"### {cls.__name__}.{name}\n\n```text\nasync {_signature(told, name)}\n```\n\n{_doc(told)}\n"
+
+
 def blocks() -> Iterator[str]:
     """Every block type with its fields."""
     import prefect_registry
@@ -270,16 +346,24 @@ def tasks() -> Iterator[str]:
     for name, task in sorted(vars(module).items()):
         if isinstance(task, prefect.Task):
             text = re.sub(r"See `Registry\.(\w+)`\.", r"See [`Registry.\1`](api.md#registry\1).", _doc(task.fn))
+            text = re.sub(r"See\s`(ModelRegistry\w*)\.(\w+)`\.", _link_to_models, text)
+            text = re.sub(r"[Ss]ee\s`Provenance\.(\w+)`\.", r"See [`Provenance.\1`](provenance.md#provenance\1).", text)
             yield f"## {name}\n\n```text\n{_signature(task.fn, name)}\n```\n\n{text}\n"
+
+
+def _link_to_models(found: re.Match[str]) -> str:
+    return f"See [`{found[1]}.{found[2]}`](models.md#{found[1].lower()}{found[2]})."
 
 
 def events() -> Iterator[str]:
     """Every Prefect event that is emitted."""
-    import prefect_registry.events as module
+    import prefect_registry.events.names as names
+    from prefect_registry.events import MOST_SINGLE
 
     told = {
         "RUN_COMMITTED": ("a run was published", "run.<run id>",
-                          "run_id, purpose, datasets (their number), objects (their number), url"),
+                          "run_id, purpose, datasets (their number), objects (their number), "
+                          "models (the number of versions registered), url"),
         "RUN_ROLLED_BACK": ("a run was rolled back", "run.<run id>",
                             "run_id, purpose, error_class, message, kind, url"),
         "DATASET_COMMITTED": ("a dataset became READY", "dataset.<kind>",
@@ -288,31 +372,47 @@ def events() -> Iterator[str]:
                          "name, version, class, size, run_id, url, registry"),
         "ALIAS_MOVED": ("an alias was moved or removed", "object.<name>",
                         "name, alias, version, run_id, url, registry"),
+        "MODEL_REGISTERED": ("a version of a model was registered", "model.<name>",
+                             "model, version, version_id, by, run_id, url, registry"),
+        "MODEL_ALIAS_MOVED": ("an alias of a model was moved or removed", "model.<name>",
+                              "model, alias, version, version_id, previous, by, run_id, url, registry"),
+        "MODEL_ARCHIVED": ("a model, or a version, was archived", "model.<name>",
+                           "model, version, version_id, by, run_id, url, registry"),
+        "MODEL_RESTORED": ("a model, or a version, was restored", "model.<name>",
+                           "model, version, version_id, by, run_id, url, registry"),
         "INCIDENT_RAISED": ("an incident was recorded", "incident.<incident id>",
                             "incident_id, event, error_class, message, run_id, url"),
     }  # fmt: skip
     yield "| event | when | resource id | payload |\n|---|---|---|---|"
-    for name, value in sorted(vars(module).items()):
+    for name, value in sorted(vars(names).items()):
         if isinstance(value, str) and value.startswith("prefect-registry."):
             when, resource, payload = told[name]
             fields = re.sub(r"\b(\w+)(,|$| \()", r"`\1`\2", payload)
             yield f"| `{value}` | {when} | `prefect-registry.{resource}` | {fields} |"
     yield f"""
-Up to {module.MOST_SINGLE} datasets of a run have an event each. Of more, each kind has one: `dataset_id` is null in it,
+Up to {MOST_SINGLE} datasets of a run have an event each. Of more, each kind has one: `dataset_id` is null in it,
 `datasets` is their number, `rows` and `bytes` are sums, and `url` is that of the registry.
 
 In `prefect-registry.dataset.committed`, `url` is the dataset's folder, and `registry` is what the triggered flow passes
 to `resolve_registry`: the saved block that the registry was opened from (`data-registry-s3/prod`), whose credentials it
 needs; otherwise the URL of the registry, without credentials.
 
-Up to {module.MOST_SINGLE} objects of a run have an event each. Of more, each folder of names (`team` of `team/model`)
+Up to {MOST_SINGLE} objects of a run have an event each. Of more, each folder of names (`team` of `team/model`)
 has one: its resource id is `prefect-registry.object.team%2F`, `name`, `version` and `class` are null in it, `prefix` is
-the folder, `objects` is their number, and `size` is a sum. If there are more than {module.MOST_SINGLE} folders, all
+the folder, `objects` is their number, and `size` is a sum. If there are more than {MOST_SINGLE} folders, all
 share one with an empty `prefix`. Deletions have no event.
 
 In `prefect-registry.alias.moved`, `version` is where the alias points now; null: it was removed. The resource has the
 label `prefect-registry.alias` with the alias, so that a trigger can match one of them. `run_id` is null for what was
 moved, or saved as a small object, outside any run; `url` is that of the registry.
+
+In the events of models, `version` is null for the model itself, and for an alias that was removed; `previous` is the
+version that the alias pointed at before, null if at none; `by` is who did it. The resource has the labels
+`prefect-registry.version` and, when an alias moved, `prefect-registry.alias`, so that a trigger can match `champion`
+alone. Each tells how things are when the run is published: an alias that a run moves twice has one event, one that it
+moves there and back has none. Up to {MOST_SINGLE} versions of a run have an event each. Of more, each model has one:
+`version` is null in it, and `versions` is their number. Other changes, of a description, a property or a card, have no
+event, and neither has a `revert`.
 
 Nothing of a run that was rolled back is visible, except what `publish="on_commit"` had published by itself.
 """
@@ -350,7 +450,9 @@ def errors() -> Iterator[str]:
     """The tree of errors."""
     from prefect_registry.cli.output import EXIT_CODES, NOT_DONE
 
-    for home, classes in all_errors().items():
+    for home, classes in sorted(
+        all_errors().items(), key=lambda found: (found[0] != "prefect_registry.errors", found[0])
+    ):
         if home != "prefect_registry.errors":
             yield f"Those of `{home}`:\n"
         yield "| error | kind | bases | meaning | what usually helps | exit code |\n|---|---|---|---|---|---|"
@@ -364,7 +466,7 @@ def errors() -> Iterator[str]:
 
 def settings() -> Iterator[str]:
     """Every setting."""
-    from prefect_registry.settings import PREFIX, SHORT_PREFIX, RegistrySettings
+    from prefect_registry.settings import OPENLINEAGES_OWN, PREFIX, SHORT_PREFIX, RegistrySettings
 
     yield f"## The settings\n\n{_doc(RegistrySettings)}\n"
     yield "| setting | default | environment | meaning |\n|---|---|---|---|"
@@ -373,6 +475,7 @@ def settings() -> Iterator[str]:
         choices = [str(c) for c in getattr(info.validation_alias, "choices", [])]
         if any(c.startswith(SHORT_PREFIX.lower()) for c in choices):
             names.append(f"{SHORT_PREFIX}{name}".upper())
+        names += [name.upper()] if name in OPENLINEAGES_OWN else []
         default = info.default.get_secret_value() if hasattr(info.default, "get_secret_value") else info.default
         where = ", ".join(f"`{n}`" for n in names)
         yield f"| `{name}` | `{default!r}` | {where} | {info.description} |"
@@ -385,7 +488,7 @@ def cli() -> Iterator[str]:
         "from prefect_registry.cli.app import run; from prefect_registry.cli.commands import all_commands\n"
         "for name in ['', *sorted(name for name, _, _ in all_commands())]:\n"
         "    print(f'\\0{name}', flush=True)\n"
-        "    run([*([name] if name else []), '--help'])\n"
+        "    run([*name.split(), '--help'])\n"
     )
     environment = {**os.environ, "NO_COLOR": "1", "COLUMNS": "100", "TERM": "dumb", "PYTHONUTF8": "1"}
     shown = subprocess.run(
@@ -464,9 +567,15 @@ def _plain(text: str) -> str:
     return re.sub(r"``([^`]+)``", r"`\1`", text)
 
 
-def _fields(model: Any, told: dict[str, str], left_out: frozenset[str] = frozenset()) -> Iterator[str]:
-    """A table of the fields of a pydantic model: how each is written, its default, and what it means."""
+def _fields(
+    model: Any, told: dict[str, str], left_out: frozenset[str] = frozenset(), linked: Iterable[str] = ()
+) -> Iterator[str]:
+    """A table of the fields of a pydantic model: how each is written, its default, and what it means.
+
+    Fields that are models named in ``linked`` lead to their headings.
+    """
     schema = model.model_json_schema()
+    known = {k: {"linked": k} if k in linked else v for k, v in schema.get("$defs", {}).items()}
     columns = ["field", "type", "default", "meaning"] if told else ["field", "type", "default"]
     yield f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}"
     for name, field in schema["properties"].items():
@@ -478,7 +587,7 @@ def _fields(model: Any, told: dict[str, str], left_out: frozenset[str] = frozens
         meaning = told.get(name, "")
         if name in SEE_BELOW:
             meaning = f"{meaning} [More]({SEE_BELOW[name]})"
-        cells = [f"`{name}`", _type(field, schema.get("$defs", {})), default, meaning]
+        cells = [f"`{name}`", _type(field, known), default, meaning]
         yield f"| {' | '.join(cells[: len(columns)])} |"
     yield ""
 
@@ -487,6 +596,8 @@ def _type(field: dict[str, Any], known: dict[str, Any]) -> str:
     """A type of a JSON schema in words."""
     if "$ref" in field:
         return _type(known[field["$ref"].rpartition("/")[2]], known)
+    if "linked" in field:
+        return f"[{field['linked']}](#{field['linked'].lower()})"
     if "oneOf" in field:
         return "gate"
     if "anyOf" in field:
@@ -514,7 +625,7 @@ def _whole(name: str, page: Callable[[], Iterable[str]]) -> str:
 
 PAGES: dict[str, Callable[[], str]] = {
     f"{page.__name__}.md": functools.partial(_whole, f"{page.__name__}.md", page)
-    for page in (api, blocks, tasks, events, errors, settings, cli, fsck, publications)
+    for page in (api, models, provenance, blocks, tasks, events, errors, settings, cli, fsck, publications)
 }
 
 

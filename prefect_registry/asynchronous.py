@@ -38,6 +38,22 @@ def twin(
     return call
 
 
+def through(
+    attribute: str, method: Callable[Concatenate[S, P], R]
+) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, R]]:
+    """An asynchronous method of a class that has a synchronous one at hand: ``method`` of what ``attribute`` names.
+
+    It has the same name: for clients whose interface another system has fixed, without the prefix ``a``.
+    """
+
+    @functools.wraps(method)
+    async def call(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return await asyncio.to_thread(method, getattr(self, attribute), *args, **kwargs)
+
+    call.__wrapped_sync__ = method  # type: ignore[attr-defined]
+    return call
+
+
 def iterator_twin(
     method: Callable[Concatenate[S, P], Iterator[R]],
 ) -> Callable[Concatenate[S, P], AsyncIterator[R]]:

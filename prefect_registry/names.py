@@ -22,6 +22,8 @@ LONGEST_NAME_CHARACTERS = 2_000
 LONGEST_PATH_BYTES = 700
 LONGEST_SEGMENT_BYTES = 255
 """What ext4, xfs, APFS and NTFS allow in one name."""
+_ORDINARY = re.compile(r"[ !-\-0-\[\]-~][ -.0-\[\]-~]*(?:/[ !-\-0-\[\]-~][ -.0-\[\]-~]*)*")
+"""Paths of printable ASCII of which no segment begins with a dot: when they are short, nothing is wrong with them."""
 _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789-_")
 _WINDOWS = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|\Z)")
 
@@ -73,6 +75,8 @@ def path_problems(path: object) -> Iterator[str]:
     if not isinstance(path, str) or not path:
         yield f"path {path!r:.80} must be a non-empty string"
         return
+    if len(path) <= LONGEST_SEGMENT_BYTES and _ORDINARY.fullmatch(path):
+        return  # as most are, and this is asked of every file
     raw = path.encode("utf-8", "surrogatepass")
     if len(raw) > LONGEST_PATH_BYTES:
         yield f"path {path!r:.60}… is longer than {LONGEST_PATH_BYTES} bytes"

@@ -8,15 +8,19 @@ integrations; write them into one of the files.)
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
 
 from prefect.settings.base import PrefectBaseSettings, build_settings_config
-from pydantic import AliasChoices, AliasPath, Field, SecretStr, field_validator
+from pydantic import AliasChoices, AliasPath, Field, SecretStr, field_validator, model_validator
 
 from prefect_registry.errors import ConfigurationError
 
 PREFIX = "PREFECT_INTEGRATIONS_REGISTRY_"
 SHORT_PREFIX = "PREFECT_REGISTRY_"
+
+OPENLINEAGES_OWN = ("openlineage_url", "openlineage_api_key", "openlineage_namespace", "openlineage_disabled")
+"""Settings that, where they are not set, are taken from the variables which OpenLineage's own clients read."""
 
 
 def _with_short_form(name: str) -> AliasChoices:
@@ -28,7 +32,8 @@ class RegistrySettings(PrefectBaseSettings):
     """Which registry a call means when it names none, and how names are looked up.
 
     Each setting ``x`` is read from ``PREFECT_INTEGRATIONS_REGISTRY_X``; ``override``, ``block``, ``url`` and
-    ``storage_options`` also from the short form ``PREFECT_REGISTRY_X``. Empty means "not set".
+    ``storage_options`` also from the short form ``PREFECT_REGISTRY_X``, and those of OpenLineage also from that and
+    from the variables of OpenLineage's own clients (``OPENLINEAGE_URL`` …). Empty means "not set".
     """
 
     model_config = build_settings_config(("integrations", "registry")) | {"hide_input_in_errors": True}
@@ -61,7 +66,54 @@ class RegistrySettings(PrefectBaseSettings):
         "run looks it up at least once.",
     )
 
-    @field_validator("override", "block", "url", mode="before")
+    openlineage_url: SecretStr = Field(
+        default=SecretStr(""),
+        validation_alias=_with_short_form("openlineage_url"),
+        description="Where OpenLineage events of runs are posted, such as https://marquez.example.com; "
+        "/api/v1/lineage where it has no path.",
+    )
+    openlineage_api_key: SecretStr = Field(
+        default=SecretStr(""),
+        validation_alias=_with_short_form("openlineage_api_key"),
+        description="Sent to that URL as Authorization: Bearer.",
+    )
+    openlineage_file: str = Field(
+        default="",
+        validation_alias=_with_short_form("openlineage_file"),
+        description="A file to which OpenLineage events of runs are added, a line of JSON each.",
+    )
+    openlineage_namespace: str = Field(
+        default="",
+        validation_alias=_with_short_form("openlineage_namespace"),
+        description="Namespace of the jobs in those events; the URL of the registry, unless set.",
+    )
+    openlineage_disabled: bool = Field(
+        default=False,
+        validation_alias=_with_short_form("openlineage_disabled"),
+        description="Send no OpenLineage events, whatever else is set.",
+    )
+    openlineage_seconds: float = Field(
+        default=5.0,
+        gt=0,
+        le=60,
+        validation_alias=_with_short_form("openlineage_seconds"),
+        description="How long an OpenLineage endpoint is given for each answer, and how long a flow run that is over "
+        "waits for events that are on their way.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_openlineages_clients_are_told(cls, given: Any) -> Any:
+        """Prefect looks for variables with its own prefix alone."""
+        found = dict(given) if isinstance(given, dict) else {}
+        for name in OPENLINEAGES_OWN:
+            names = (name, f"{PREFIX}{name}".lower(), f"{SHORT_PREFIX}{name}".lower())
+            told = os.environ.get(name.upper())
+            if told and not any(found.get(each) for each in names):
+                found[name] = told
+        return found or given
+
+    @field_validator("override", "block", "url", "openlineage_file", "openlineage_namespace", mode="before")
     @classmethod
     def _stripped(cls, value: Any) -> Any:
         return value.strip() if isinstance(value, str) else value

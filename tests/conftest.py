@@ -30,7 +30,7 @@ for _number, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.S
         signal.signal(_number, _handler)
 
 for _name in [
-    *(name for name in os.environ if name.startswith(("AWS_", "AZURE_", "GOOGLE_", "PREFECT_"))),
+    *(name for name in os.environ if name.startswith(("AWS_", "AZURE_", "GOOGLE_", "OPENLINEAGE_", "PREFECT_"))),
     "BOTO_CONFIG",
     "FSSPEC_CONFIG_DIR",
 ]:

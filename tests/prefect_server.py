@@ -10,16 +10,40 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import httpx
 import pytest
 
+IN_MEMORY = "/dev/shm"
+
+
+@contextmanager
+def patient_database() -> Iterator[dict[str, str]]:
+    """Settings of a server for a machine that is busy with other tests: its database lies in memory, if the machine has
+    such a folder, since it would wait for a disk that takes gigabytes from others; and it waits for its database longer
+    than usual, before it answers 503.
+    """
+    with tempfile.TemporaryDirectory(dir=IN_MEMORY if os.access(IN_MEMORY, os.W_OK) else None) as folder:
+        yield {
+            "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{Path(folder) / 'prefect.db'}",
+            "PREFECT_SERVER_DATABASE_TIMEOUT": "60",
+            "PREFECT_SERVER_DATABASE_CONNECTION_TIMEOUT": "60",
+        }
+
 
 @pytest.fixture(scope="session")
-def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def _database() -> Iterator[dict[str, str]]:
+    with patient_database() as settings:
+        yield settings
+
+
+@pytest.fixture(scope="session")
+def prefect_server(tmp_path_factory: pytest.TempPathFactory, _database: dict[str, str]) -> Iterator[str]:
     """The API URL of ``prefect server start`` on a free port, with a database of its own, which this process and its
     children use from here on.
     """
@@ -44,7 +68,7 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_LOGGING_SERVER_LEVEL": "ERROR",
         "PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED": "false",
-    }
+    } | _database
     before = {name: os.environ.get(name) for name in own}
     os.environ.update(own)
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]

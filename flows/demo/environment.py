@@ -65,11 +65,13 @@ def clean_environment(folder: Path) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def prefect_server(folder: Path) -> Iterator[Prefect]:
-    """A Prefect server on a free port, with its database below ``folder``. It is starting: see :meth:`Prefect.wait`."""
+def prefect_server(folder: Path, settings: Mapping[str, str] | None = None) -> Iterator[Prefect]:
+    """A Prefect server on a free port, with its database below ``folder`` unless its settings say something else. It is
+    starting: see :meth:`Prefect.wait`.
+    """
     port = free_port()
     url = f"http://{HOST}:{port}/api"
-    environment = clean_environment(folder)
+    environment = clean_environment(folder) | dict(settings or {})
     arguments = ["-m", "prefect", "server", "start", "--host", HOST, "--port", str(port)]
     with child("Prefect server", arguments, environment, folder) as process:
         yield Prefect(url, {**environment, "PREFECT_API_URL": url}, folder, process)

@@ -208,6 +208,7 @@ class Reader:
                 change.watched.append((ref.type, ref.key, gen))
             elif cell.tx is None:
                 change.rows["cells"].append(rows.cell_row(ref.key, cell, cell.at))
+                change.rows["edges"] += rows.cell_edges(cell, cell.at)
 
 
 def _datasets_of(run_id: str, listing: Listing, members: Members | None) -> list[_Wanted]:

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from prefect_registry.asynchronous import twin
 from prefect_registry.catalog import subjects
+from prefect_registry.catalog.ancestry import Ancestry
 from prefect_registry.catalog.database import Database
-from prefect_registry.catalog.lineage import Direction, edges_from
 from prefect_registry.catalog.place import index_file
-from prefect_registry.catalog.queries import MOST_PER_PAGE, Order, Where, cursor, last_of, moment_of, where
+from prefect_registry.catalog.queries import MOST_PER_PAGE, Order, Where, cursor, last_of, where
 from prefect_registry.catalog.results import (
     CellInfo,
     DatasetInfo,
-    Edge,
     EventInfo,
     IncidentInfo,
     Page,
@@ -46,7 +45,7 @@ _COUNTED: dict[str, Subject[Any]] = {
 _DAY = "date(created_at / 1000000, 'unixepoch')"
 
 
-class Catalog:
+class Catalog(Ancestry):
     """Queries over everything in a registry: filtered, ordered, a page at a time, as it is or as it was.
 
     Every query first takes in what is new in the store: one LIST per open hour, and what is new in parallel. With
@@ -112,6 +111,10 @@ class Catalog:
                 return query(connection)
 
         return self._database.mended(answer)
+
+    def relodge(self) -> int:
+        """Make the lineage of all model runs in the index anew from their records; returns how many there are."""
+        return self._sync.relodge()
 
     # -- queries -------------------------------------------------------------------------------------------------
 
@@ -338,41 +341,6 @@ class Catalog:
         """The values that a query names."""
         return {**condition.values, "url": self._store.storage.url}
 
-    # -- lineage -------------------------------------------------------------------------------------------------
-
-    def upstream(
-        self,
-        id: str,
-        *,
-        depth: int = 100,
-        as_of: datetime | None = None,
-        fresh: bool = True,
-        max_age: float | None = None,
-    ) -> Page[Edge]:
-        """What a run or dataset came from: the edges within ``depth`` steps, nearest first."""
-        return self._lineage(id, "upstream", depth, as_of, fresh, max_age)
-
-    def downstream(
-        self,
-        id: str,
-        *,
-        depth: int = 100,
-        as_of: datetime | None = None,
-        fresh: bool = True,
-        max_age: float | None = None,
-    ) -> Page[Edge]:
-        """What came from a run or dataset: the edges within ``depth`` steps, nearest first."""
-        return self._lineage(id, "downstream", depth, as_of, fresh, max_age)
-
-    def _lineage(
-        self, id: str, direction: Direction, depth: int, as_of: datetime | None, fresh: bool, max_age: float | None
-    ) -> Page[Edge]:
-        if isinstance(depth, bool) or not isinstance(depth, int) or depth < 1:
-            raise InvalidInput.of("depth", [f"depth must be at least 1, not {depth!r:.40}"])
-        moment = moment_of("as_of", as_of)
-        found = self.ask(lambda connection: edges_from(connection, id, direction, depth, moment), fresh, max_age)
-        return Page(tuple(found))
-
     def close(self) -> None:
         """Give the index's file back; the next query opens it again."""
         self._database.close()
@@ -388,5 +356,3 @@ class Catalog:
     acells = twin(cells)
     acount = twin(count)
     atotals = twin(totals)
-    aupstream = twin(upstream)
-    adownstream = twin(downstream)

@@ -15,11 +15,17 @@ from prefect_registry.catalog.schema import moment
 from prefect_registry.ledger.runs import FLOW_RUN
 from prefect_registry.records.cells import ALIAS, OBJECT
 from prefect_registry.records.datasets import LATER_STATES
+from prefect_registry.records.models import MODEL_ARTIFACT, MODEL_TYPES
 from prefect_registry.records.objects import PAYLOAD
+from prefect_registry.records.provenance import PROV_BATCH, PROV_ITEM, PROV_NODE
 
+_GIVEN_UP = ("MARKED_FOR_DELETION", "DELETED", "ABANDONED")
+"""States of an artifact in which its files may go."""
 MOST_STEPS = 10_000
 """How far lineage is followed."""
-NO_DESCENDANTS = (LATER_STATES, "retention", "object_retention", PAYLOAD, FLOW_RUN)
+NO_DESCENDANTS = (
+    LATER_STATES, "retention", "object_retention", PAYLOAD, FLOW_RUN, *MODEL_TYPES, PROV_ITEM, PROV_BATCH, PROV_NODE,
+)  # fmt: skip
 """Types of cells that nobody makes from data."""
 
 
@@ -129,10 +135,17 @@ def newest_rows(connection: Connection, type_: str) -> list[Row]:
     ).fetchall()
 
 
-def aliased(connection: Connection) -> frozenset[str]:
-    """The versions of objects (``name@version``) that an alias points at."""
-    values = (cell.value for cell in newest_cells(connection, ALIAS).values())
-    return frozenset(f"{value.get('object')}@{value.get('version')}" for value in values if value)
+def named(connection: Connection) -> frozenset[str]:
+    """What a name keeps: versions of objects (``name@version``) that an alias points at, and the objects and datasets
+    that artifacts of registered models refer to now.
+    """
+    aliases = (cell.value for cell in newest_cells(connection, ALIAS).values())
+    found = {f"{value.get('object')}@{value.get('version')}" for value in aliases if value}
+    for cell in newest_cells(connection, MODEL_ARTIFACT).values():
+        kept = cell.value.get("object") or cell.value.get("dataset")
+        if kept is not None and cell.value.get("state") not in _GIVEN_UP:
+            found.add(str(kept))
+    return frozenset(found)
 
 
 def made_from(connection: Connection, id_: str) -> list[str]:
@@ -168,12 +181,12 @@ def visible_descendant(connection: Connection, found: list[str], besides: tuple[
 def kept_by_lineage(
     connection: Connection, id_: str, used: bool, aliases: frozenset[str], besides: tuple[str, ...]
 ) -> str | None:
-    """What of the things that were made from a dataset or a version keeps it: ``alias`` if one of ``aliases`` is among
-    them, ``keep_used`` if anything visible is and that counts (``used``), else None.
+    """What keeps a dataset or a version: ``alias`` if it is one of ``aliases``, or one of them was made from it,
+    ``keep_used`` if anything visible was and that counts (``used``), else None.
     """
     if not used and not aliases:
         return None
     found = made_from(connection, id_)
-    if not aliases.isdisjoint(found):
+    if id_ in aliases or not aliases.isdisjoint(found):
         return "alias"
     return "keep_used" if used and visible_descendant(connection, found, besides, id_) is not None else None

@@ -9,10 +9,8 @@ it once for every depth at which it is met, and without that it takes as long as
 
 from __future__ import annotations
 
-import gc
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import repeat
 from typing import Any, Literal, cast
@@ -20,6 +18,7 @@ from typing import Any, Literal, cast
 import orjson
 
 from prefect_registry.catalog.results import Edge
+from prefect_registry.interpreter import no_collection
 
 Direction = Literal["upstream", "downstream"]
 
@@ -32,13 +31,13 @@ _edge = cast("Callable[[Iterable[Any]], Edge]", partial(tuple.__new__, Edge))
 def edges_from(
     connection: sqlite3.Connection, start: str, direction: Direction, depth: int, as_of: int | None = None
 ) -> list[Edge]:
-    """Every edge within ``depth`` steps of ``start``, nearest first."""
+    """Every edge within ``depth`` steps of ``start``, nearest first; of those that several assert, one for each."""
     here, there = ("source", 2) if direction == "upstream" else ("target", 0)
     cursor = connection.cursor()
     cursor.row_factory = None
     found: list[Edge] = []
     reached, layer, level = {start}, [start], 0
-    with _no_collection():
+    with no_collection():
         while layer and level < depth:
             level += 1
             met: set[str] = set()
@@ -60,8 +59,8 @@ def _columns(cursor: sqlite3.Cursor, nodes: list[str], here: str, as_of: int | N
     than SQLite's longest.
     """
     values = {"nodes": orjson.dumps(nodes).decode(), "as_of": as_of}
-    since = "WHERE at <= :as_of" if as_of is not None else ""
-    edges = f"FROM json_each(:nodes) AS node CROSS JOIN edges ON {here} = node.value {since}"
+    then = "at <= :as_of AND (ended_at IS NULL OR ended_at > :as_of)" if as_of is not None else "ended_at IS NULL"
+    edges = f"FROM json_each(:nodes) AS node CROSS JOIN edges ON {here} = node.value WHERE {then}"
     joined = ", ".join(f"group_concat({name})" for name in _COLUMNS)
     try:
         count, *texts = cursor.execute(f"SELECT count(*), {joined} {edges}", values).fetchone()
@@ -72,16 +71,3 @@ def _columns(cursor: sqlite3.Cursor, nodes: list[str], here: str, as_of: int | N
         pass
     rows = cursor.execute(f"SELECT {', '.join(_COLUMNS)} {edges}", values).fetchall()
     return list(zip(*rows, strict=True))
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """Python looks for no cycles meanwhile: among very many new objects without any, that takes as long as all else."""
-    if not gc.isenabled():
-        yield
-        return
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()

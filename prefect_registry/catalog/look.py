@@ -52,7 +52,7 @@ def look_at(store: Store, sealed: str, unsettled: Iterable[str]) -> Look:
     known = ((parsed.run_id, info) for info in store.storage.list(paths.RUNS, after)
              if (parsed := paths.parse_run_object(info.key)) is not None)  # fmt: skip
     marked: set[str] = set()
-    for (run_id, home), group in groupby(known, key=lambda pair: (pair[0], pair[1].key.rpartition(pair[0])[0])):
+    for (run_id, home), group in groupby(known, key=lambda pair: (pair[0], pair[1].key.partition(pair[0])[0])):
         objects = [info for _, info in group]
         if home + run_id + "/" == paths.run_prefix(run_id):
             look.add(run_id, objects)

@@ -148,7 +148,8 @@ class Total:
 
 class Edge(NamedTuple):
     """One step of the lineage: ``source`` ``relation`` ``target``, in the words of W3C PROV (a run ``used`` a dataset,
-    a dataset ``wasGeneratedBy`` a run). ``asserted_by`` is the run that says so; ``depth`` counts from what was asked.
+    a dataset ``wasGeneratedBy`` a run). ``asserted_by`` is the run that says so: if several do, there is an edge for
+    each. ``depth`` counts from what was asked.
     """
 
     source: str

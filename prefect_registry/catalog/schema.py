@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-INDEX_FORMAT = 2
+INDEX_FORMAT = 3
 """Raised with every change of the tables: an index of another form is thrown away and built anew."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -59,10 +59,10 @@ CREATE TABLE cells (
 CREATE INDEX cells_by_name ON cells (type, name, gen);
 
 CREATE TABLE edges (
-    source TEXT, relation TEXT, target TEXT, asserted_by TEXT, at INTEGER,
-    PRIMARY KEY (source, relation, target)
+    source TEXT, relation TEXT, target TEXT, asserted_by TEXT, at INTEGER, ended_at INTEGER,
+    PRIMARY KEY (source, relation, target, asserted_by)
 ) WITHOUT ROWID;
-CREATE INDEX edges_by_target ON edges (target, relation, source, asserted_by, at);
+CREATE INDEX edges_by_target ON edges (target, relation, source, asserted_by, at, ended_at);
 """
 
 INDEXES = {

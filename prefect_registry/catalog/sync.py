@@ -13,6 +13,7 @@ import orjson
 from prefect_registry.catalog.applying import Change, Reader
 from prefect_registry.catalog.checkpoints.parts import note_changes, note_dataset
 from prefect_registry.catalog.database import Database
+from prefect_registry.catalog.endings import EARLIER, end_edges, relodge
 from prefect_registry.catalog.look import Look, View, whole_look
 from prefect_registry.catalog.rows import Row
 from prefect_registry.catalog.schema import micros, moment
@@ -78,6 +79,16 @@ class Sync:
             report = self._database.mended(self._run)
             self._began = began
             return report
+
+    def relodge(self) -> int:
+        """Make the lineage of all model runs in the index anew from their records; returns how many there are."""
+        self.run()
+
+        def relodged() -> int:
+            with self._database.writing() as connection:
+                return relodge(connection)
+
+        return self._database.mended(relodged)
 
     def _run(self) -> SyncReport:
         state = self._state()
@@ -203,8 +214,8 @@ def write(connection: sqlite3.Connection, change: Change) -> None:
     upsert(connection, "datasets", change.rows["datasets"], "id", "excluded.rank >= datasets.rank")
     upsert(connection, "events", change.rows["events"], "id")
     upsert(connection, "cells", change.rows["cells"], "type, key, gen")
-    earlier = "(excluded.at, excluded.asserted_by) <= (edges.at, edges.asserted_by)"
-    upsert(connection, "edges", change.rows["edges"], "source, relation, target", earlier)
+    upsert(connection, "edges", change.rows["edges"], "source, relation, target, asserted_by", EARLIER)
+    end_edges(connection, change.rows)
     tombstones = [row["name"] for row in change.rows["cells"] if row["type"] == LATER_STATES]
     tombstones += [row["id"] for row in change.rows["datasets"] if row["outcome"] == "committed"]
     show_later_states(connection, tombstones)

@@ -10,7 +10,7 @@ from cyclopts import App, CycloptsError
 from rich.console import Console
 
 from prefect_registry import __version__
-from prefect_registry.cli.commands import all_commands
+from prefect_registry.cli.commands import all_commands, all_parents
 from prefect_registry.cli.output import report_error
 from prefect_registry.errors import RegistryError
 
@@ -32,8 +32,16 @@ def build() -> App:
         help_epilogue=EPILOGUE,
     )
     app.register_install_completion_command()
+    parents: dict[str, App] = {}
+    for name, group, text in all_parents():
+        parents[name] = App(name=name, help=text, group=group, version_flags=[])
+        app.command(parents[name])
     for name, group, command in all_commands():
-        app.command(command, name=name, group=group)
+        parent, _, own = name.rpartition(" ")
+        if parent:
+            parents[parent].command(command, name=own)
+        else:
+            app.command(command, name=own, group=group)
     return app
 
 

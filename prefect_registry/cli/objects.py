@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prefect_registry.cli.output import size, write_json, write_table
@@ -83,3 +85,20 @@ def list_objects(
 def when_of(info: dict[str, Any]) -> str:
     """When it was saved, for people."""
     return str(info["created_at"])[:19].replace("T", " ")
+
+
+def given_path(command: str, path: str) -> Path:
+    """A file or folder of this machine. Raises ``InvalidInput`` when nothing is there."""
+    if not os.path.lexists(path):
+        raise InvalidInput.of(command, [f"there is no file or folder {path!r:.200}"])
+    return Path(path)
+
+
+def bytes_of(obj: Any) -> int:
+    """How many bytes there are to save, for the bar alone."""
+    if isinstance(obj, bytes):
+        return len(obj)
+    if not isinstance(obj, Path):
+        return 0
+    files = (os.path.join(top, file) for top, _, names in os.walk(obj) for file in names) if obj.is_dir() else [obj]
+    return sum(os.lstat(file).st_size for file in files)

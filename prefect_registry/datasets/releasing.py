@@ -16,9 +16,9 @@ from prefect_registry.catalog.catalog import Catalog
 from prefect_registry.catalog.histories import (
     NO_DESCENDANTS,
     Published,
-    aliased,
     history,
     kept_by_lineage,
+    named,
     newest_cells,
 )
 from prefect_registry.catalog.published import published_kinds
@@ -122,7 +122,7 @@ class _Release:
         plan = _Plan(self._datasets)
         self._datasets.store.know_time()
         cells, turns, kinds, self._aliased = self._catalog.ask(
-            lambda c: (newest_cells(c, RETENTION), newest_cells(c, TURN), published_kinds(c), aliased(c))
+            lambda c: (newest_cells(c, RETENTION), newest_cells(c, TURN), published_kinds(c), named(c))
         )
         now, rules = self._datasets.store.clock.now(), rules_of(cells)
         for kind in kinds:

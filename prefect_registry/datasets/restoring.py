@@ -11,6 +11,7 @@ from prefect_registry.ledger import paths
 from prefect_registry.ledger.ledger import Ledger
 from prefect_registry.records.cells import ALIAS, OBJECT, CellGeneration, CellRef
 from prefect_registry.records.datasets import LATER_STATES
+from prefect_registry.records.models import MODEL_TYPES
 from prefect_registry.records.objects import PAYLOAD
 
 
@@ -39,6 +40,9 @@ class Restoring:
             value = self._object(cell, latest, before)
         elif cell.type == ALIAS and not deleted:
             self._check_target(value)
+        elif cell.type in MODEL_TYPES and "changed" in value:
+            told = {name for name in value if value[name] != latest.value.get(name)}
+            value["changed"] = sorted(told - {"changed", "changed_at", "by"})
         self.ledger.cells.write(
             cell.type, latest.name, value, run_id=self.run_id, expected=latest.gen, deleted=deleted, reason=self.reason
         )

@@ -160,12 +160,13 @@ class Cells:
         return self._write_at_the_end(cell, draft, run_id, expected, guarded, patience_seconds)
 
     def first(
-        self, type_: str, name: str, value: Mapping[str, Any], *, run_id: str | None = None, guarded: bool = True
-    ) -> CellGeneration | None:
+        self, type_: str, name: str, value: Mapping[str, Any], *, run_id: str | None = None, reason: str | None = None,
+        guarded: bool = True,
+    ) -> CellGeneration | None:  # fmt: skip
         """Create a cell by its generation 0; None when there is one of that name already, visible or not: whoever
         looks for a name that nobody has goes on to the next one instead of waiting.
         """
-        draft = self._draft(type_, name, value, run_id)
+        draft = self._draft(type_, name, value, run_id, reason=reason)
         return self._try(CellRef.named(type_, name), draft, run_id, guarded)
 
     def update(
@@ -253,7 +254,7 @@ class Cells:
         owner = run_id or self._store.ids.typeid("op", self._store.clock.now())
         touch = partial(self._store.storage.put, paths.touch_key(owner, cell, candidate.gen), b"")
         untouched: list[StorageError] = []
-        # In this order: a store that does one thing after the other has the touch first (P9).
+        # In this order: a store that does one thing after the other has the touch first (P9, decision 0030).
         calls: list[Callable[[], object]] = [
             partial(_noting, touch, untouched),
             partial(self._create, cell, candidate),
@@ -263,7 +264,7 @@ class Cells:
                 listed = partial(self._outcomes.lists_cell, cell=cell, gen=candidate.gen)
                 created = self._runs.within(run_id, calls, f"write {cell.type} {candidate.name!r}", listed)[-1]
             else:
-                created = self._store.together(calls)[-1]
+                created = self._store.storage.in_order(calls)[-1]
         except Exception:
             self._tell(candidate)  # it may be there
             raise

@@ -114,6 +114,7 @@ class Closing:
             left_out=left_out,
             has_result=has_result,
             result=value,
+            code=self._runs.learned(run_id),
         )
         return self._join(begin, self._decide(decision))
 
@@ -185,6 +186,7 @@ class Closing:
             closed_at=self._store.clock.decision_time(),
             closed_by=self._store.holder(),
             ancestors=ancestors,
+            code=self._runs.learned(run_id),
         )
         try:
             with in_run(run_id):

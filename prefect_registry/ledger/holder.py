@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import getpass
 import os
 import socket
 from pathlib import Path
@@ -71,3 +72,11 @@ def _has_ended(pid: int) -> bool:
     except OSError:
         return False
     return False
+
+
+def login_name() -> str:
+    """Who this process belongs to, as the operating system says; empty where it cannot."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):  # a container's user that has no name
+        return ""

@@ -82,9 +82,9 @@ class Ledger:
 
     # -- runs ----------------------------------------------------------------------------------------------------
 
-    def begin(self, spec: RunSpec) -> Attempt:
-        """Begin a run and keep its lease from this process."""
-        attempt = self.runs.start(spec)
+    def begin(self, spec: RunSpec, new: Begin | None = None) -> Attempt:
+        """Begin a run and keep its lease from this process. ``new``: what ``runs.new`` made of ``spec`` before."""
+        attempt = self.runs.start(spec, new)
         if attempt.published is None:
             if not spec.detached:
                 self.beats.start(attempt.begin)

@@ -17,22 +17,35 @@ MOST_INLINE_BYTES = 700_000
 MOST_FILES = 1_000_000
 
 
+_ENTRY_BYTES = 300
+"""More than an entry of a manifest takes beside its path."""
+
+
 def check_files(files: Iterable[FileEntry], of: str = "the dataset's files") -> list[FileEntry]:
     """The files in order of their paths, if these can live side by side on every filesystem."""
     ordered = sorted(files, key=lambda f: f.path)
-    problems = [p for f in ordered for p in path_problems(f.path)]
-    problems += list(clashes(f.path for f in ordered))
+    check_paths([f.path for f in ordered], of)
+    return ordered
+
+
+def check_paths(ordered: Sequence[str], of: str) -> None:
+    """Refuse paths that cannot live side by side on every filesystem."""
+    problems = [p for path in ordered for p in path_problems(path)]
+    problems += list(clashes(ordered))
     if len(ordered) > MOST_FILES:
         problems.append(f"{len(ordered):,} files; at most {MOST_FILES:,} are allowed")
     if problems:
         raise InvalidInput.of(of, problems[:20])
-    return ordered
 
 
 def fits_inline(files: Sequence[FileEntry]) -> bool:
     """Whether the files can be listed in the generation itself; else the manifest is an object of its own."""
     if len(files) > MOST_INLINE_FILES:
         return False
+    if sum(4 * len(f.path) + _ENTRY_BYTES for f in files) <= MOST_INLINE_BYTES and not any(
+        f.model_extra for f in files
+    ):
+        return True
     return len(orjson.dumps([f.model_dump() for f in files])) <= MOST_INLINE_BYTES
 
 

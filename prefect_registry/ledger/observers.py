@@ -70,8 +70,8 @@ def cell_written(store_url: str, generation: CellGeneration) -> None:
 
 
 def on_cell_published(observer: CellObserver) -> None:
-    """Call ``observer(store_url, generation)`` after an object was saved, or an alias moved, outside any run: it is
-    visible. Once per observer.
+    """Call ``observer(store_url, generation)`` after an object was saved, an alias moved, or anything of a registered
+    model written, outside any run: it is visible. Once per observer.
     """
     if observer not in _cell_published:
         _cell_published.append(observer)

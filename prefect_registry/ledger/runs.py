@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
+from prefect_registry.capture import Capture
 from prefect_registry.errors import (
     AlreadyExists,
     InvalidState,
@@ -29,6 +30,7 @@ from prefect_registry.records.runs import Begin, Decision, Publish
 
 T = TypeVar("T")
 FLOW_RUN = "flow_run"
+_MOST_LATE = 1_000
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class RunSpec:
     detached: bool = False
     """It outlives the processes that work on it: no dead pid proves that nobody will finish it, and no thread keeps its
     lease. Whoever works on it signs (``Beats.sign``)."""
+    capture: Capture | None = None
 
 
 @dataclass(frozen=True)
@@ -70,17 +73,19 @@ class Runs:
         self._outcomes = outcomes
         self._abort = abort
         self.work_on: Callable[[Begin], object] = lambda begin: None
+        self._late: dict[str, Callable[[], Mapping[str, Any]]] = {}
 
     # -- begin ---------------------------------------------------------------------------------------------------
 
     def new(self, spec: RunSpec) -> Begin:
         """The begin document of a new run, not stored yet. Looks up the chain of runs around a nested one."""
         now = self._store.clock.now()
+        capture = spec.capture or Capture()
         ancestors: list[str] = []
         if spec.parent is not None:
             above = self.known(spec.parent)
             ancestors = [] if spec.isolated else [*above.ancestors, above.run_id]
-        return Begin(
+        begin = Begin(
             write_id=self._store.ids.write_id(),
             run_id=self._store.ids.typeid("run", now),
             purpose=spec.purpose,
@@ -96,8 +101,22 @@ class Runs:
             ancestors=ancestors,
             flow_run=spec.flow_run,
             prefect=dict(spec.prefect or {}),
+            code=dict(capture.code),
+            environment=dict(capture.environment),
+            worker=dict(capture.worker),
             holder=DETACHED if spec.detached else self._store.holder(),
         )
+        if capture.late is not None:
+            self._late[begin.run_id] = capture.late
+            if len(self._late) > _MOST_LATE:
+                with contextlib.suppress(KeyError, RuntimeError):  # another thread does the same
+                    del self._late[next(iter(self._late))]
+        return begin
+
+    def learned(self, run_id: str) -> dict[str, Any]:
+        """What has become known of the code of a run, begun in this process, since its begin was written."""
+        late = self._late.get(run_id)
+        return dict(late()) if late is not None else {}
 
     def start_beside(self, begin: Begin, work: Sequence[Callable[[], object]]) -> None:
         """Begin a run that is neither nested nor an attempt of a flow run, at the same time as its first work: no
@@ -107,9 +126,12 @@ class Runs:
         with in_run(begin.run_id):
             self._store.together(calls)
 
-    def start(self, spec: RunSpec) -> Attempt:
-        """Begin a run: one round trip; a nested one looks at its parent after its marker has landed (P11)."""
-        begin = self.new(spec)
+    def start(self, spec: RunSpec, new: Begin | None = None) -> Attempt:
+        """Begin a run: one round trip; a nested one looks at its parent after its marker has landed (P11).
+
+        ``new``: what :meth:`new` made of ``spec`` before, for those who must know the id first.
+        """
+        begin = new or self.new(spec)
         calls: list[Callable[[], object]] = [partial(self.create_begin, begin)]
         nested = begin.parent is not None and not begin.isolated
         if nested:

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 import orjson
 
 from prefect_registry.errors import InvalidInput
-from prefect_registry.ledger.manifests import check_files
+from prefect_registry.ledger.manifests import check_paths
 from prefect_registry.objects.materializers.base import Materializer
 from prefect_registry.objects.payload import Part, StoredPayload
 from prefect_registry.records.base import checked_json_object
@@ -112,11 +112,11 @@ def drafted(value: Any, materializer: Materializer) -> Iterator[Draft]:
     init = checked_json_object(payload.init, "what the materializer tells of the object")
     if len(orjson.dumps(init)) > MOST_INIT_BYTES:
         raise InvalidInput.of("the object", [f"its init has more than {MOST_INIT_BYTES:,} bytes"])
-    check_files((FileEntry(path=part.path, size=0, sha256="") for part in payload.parts), "the object's files")
+    check_paths(sorted(part.path for part in payload.parts), "the object's files")
     with _scratch_for(payload.parts) as scratch:
         sources = {part.path: _source(part, scratch, i) for i, part in enumerate(payload.parts)}
         stats = {p: _stat(s) for p, s in sources.items() if isinstance(s, Path)}
-        size = sum(_size(source) for source in sources.values())
+        size = sum(stats[p][0] if p in stats else _size(s) for p, s in sources.items())
         yield Draft(materializer.name, class_of(value), init, sources, stats, size, payload.changes)
 
 
@@ -165,8 +165,7 @@ def _stat(source: Source) -> _Stat:
 def _size(source: Source) -> int:
     if isinstance(source, bytes):
         return len(source)
-    if isinstance(source, Path):
-        return os.stat(source).st_size
+    assert not isinstance(source, Path)
     end = source.seek(0, os.SEEK_END)
     source.seek(0)
     return end

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from prefect_registry.objects.dropping import DROPS
+from prefect_registry.ledger.dropping import DROPS
 from prefect_registry.records.cells import ALIAS, OBJECT, CellGeneration
 
 

@@ -13,7 +13,7 @@ from functools import partial
 from sqlite3 import Connection
 
 from prefect_registry.catalog.catalog import Catalog
-from prefect_registry.catalog.histories import NO_DESCENDANTS, Cell, aliased, kept_by_lineage, newest_cells
+from prefect_registry.catalog.histories import NO_DESCENDANTS, Cell, kept_by_lineage, named, newest_cells
 from prefect_registry.catalog.retention import (
     DEFAULT,
     OBJECT_RETENTION,
@@ -119,13 +119,13 @@ class _Release:
     def __init__(self, objects: Objects, catalog: Catalog) -> None:
         self._objects, self._catalog = objects, catalog
         self._ledger = objects.ledger
-        self._aliased: frozenset[str] = frozenset()
+        self._named: frozenset[str] = frozenset()
         self._plan = ObjectsPlan(objects.ledger)
 
     def plan(self) -> ObjectsPlan:
         """Object by object."""
-        cells, names, self._aliased = self._catalog.ask(
-            lambda c: (newest_cells(c, OBJECT_RETENTION), object_names(c), aliased(c))
+        cells, names, self._named = self._catalog.ask(
+            lambda c: (newest_cells(c, OBJECT_RETENTION), object_names(c), named(c))
         )
         if not names:
             return self._plan
@@ -158,7 +158,7 @@ class _Release:
                 continue
             files = _unreleased(version.payloads(), cells)
             reason = _kept_by(version, rule, now, version.id in lasting, bool(files))
-            reason = reason or ("alias" if version.id in self._aliased else None) or self._lineage(version, rule)
+            reason = reason or ("alias" if version.id in self._named else None) or self._lineage(version, rule)
             if reason is None:
                 released = ReleasedObject(version.id, None, sum(s.size for s, _ in files), _why(version, rule))
                 yield _Chosen(version, released, files)
@@ -183,7 +183,7 @@ class _Release:
 
     def _lineage(self, version: VersionHistory, rule: RetentionRule) -> str | None:
         def find(connection: Connection) -> str | None:
-            return kept_by_lineage(connection, version.id, rule.keep_used, self._aliased, _NO_DESCENDANTS)
+            return kept_by_lineage(connection, version.id, rule.keep_used, self._named, _NO_DESCENDANTS)
 
         return self._catalog.ask(find, max_age=60)
 

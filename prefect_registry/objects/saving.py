@@ -15,9 +15,9 @@ from typing import Any, Literal
 from prefect_registry.errors import InvalidInput, NotFound, RevisionConflict
 from prefect_registry.ids import parse_inner_id
 from prefect_registry.ledger import manifests, observers, paths
+from prefect_registry.ledger.dropping import was_never_saved
 from prefect_registry.ledger.ledger import RunSpec
 from prefect_registry.objects.draft import Draft, rewind
-from prefect_registry.objects.dropping import was_never_saved
 from prefect_registry.objects.errors import RegistryVersionConflict
 from prefect_registry.objects.finding import Finding, Found, cell_name
 from prefect_registry.objects.versions import FIRST, Version

@@ -9,9 +9,9 @@ from typing import Any
 
 from prefect_registry.errors import InvalidInput, InvalidState, RevisionConflict
 from prefect_registry.ledger import observers
+from prefect_registry.ledger.dropping import before_of, was_never_saved
 from prefect_registry.ledger.ledger import Ledger
 from prefect_registry.objects.draft import drafted, fetched
-from prefect_registry.objects.dropping import Staged, before_of, drop, was_never_saved
 from prefect_registry.objects.errors import RegistryObjectNotFound
 from prefect_registry.objects.finding import Finding, Found, cell_name
 from prefect_registry.objects.materializers.base import Materializer
@@ -297,10 +297,6 @@ class Objects:
             now = self.finding.version(found.name, found.version, run_id)
             if now is not None:  # it was overwritten meanwhile: that is deleted, too
                 self._tombstone(now, run_id, reason, guarded)
-
-    def drop(self, staged: Staged, reason: str) -> bool:
-        """Take back what a task attempt has written in its run; see :func:`~prefect_registry.objects.dropping.drop`."""
-        return drop(self.ledger, staged, reason)
 
     def restore(self, wanted: Wanted, run_id: str | None) -> list[str]:
         """Take the deletion of one version, or of all of them, back; returns which. See ``Registry.restore``."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from typing import Any
 
 import orjson
@@ -13,8 +13,7 @@ from prefect_registry.catalog.catalog import Catalog
 from prefect_registry.catalog.histories import newest_rows
 from prefect_registry.catalog.schema import moment
 from prefect_registry.clock import iso
-from prefect_registry.ledger import paths
-from prefect_registry.ledger.listing import Listing, list_run
+from prefect_registry.ledger.staged import staged_cells
 from prefect_registry.objects.finding import Found, cell_name
 from prefect_registry.objects.service import Objects
 from prefect_registry.objects.versions import Version
@@ -79,10 +78,9 @@ def info_of_all(catalog: Catalog, objects: Objects, run_id: str | None) -> dict[
             value = exact.value.model_dump(by_alias=True) if exact is not None else {}
         facts = _facts(name, str(version), value)
         found.setdefault(name, {})[version] = {**facts, "created_at": iso(moment(row["at"])), "run_id": row["tx"]}
-    for name, version, _ in _changed(objects, run_id):
-        staged = objects.finding.version(name, version, run_id)
-        if staged is not None:
-            found.setdefault(name, {})[version] = info_of(objects, staged, run_id)
+    for name, version, visible in _staged(objects, run_id):
+        if visible is not None:
+            found.setdefault(name, {})[version] = info_of(objects, visible, run_id)
         else:
             found.get(name, {}).pop(version, None)
     return {name: {str(v): found[name][v] for v in sorted(found[name])} for name in sorted(found) if found[name]}
@@ -95,29 +93,17 @@ def numbers_of_all(catalog: Catalog, objects: Objects, run_id: str | None) -> di
         name, version = _split(row["name"])
         if version is not None:
             found.setdefault(name, set()).add(version)
-    for name, version, is_there in _changed(objects, run_id):
-        (found.setdefault(name, set()).add if is_there else found.get(name, set()).discard)(version)
+    for name, version, visible in _staged(objects, run_id):
+        (found.setdefault(name, set()).add if visible is not None else found.get(name, set()).discard)(version)
     return {name: sorted(found[name]) for name in sorted(found) if found[name]}
 
 
-def _changed(objects: Objects, run_id: str | None) -> list[tuple[str, Version, bool]]:
-    """What the surrounding run, those around it and those nested in them have staged: versions, and whether they are
-    there.
-    """
-    if run_id is None:
-        return []
-    store, changed = objects.ledger.store, []
-    runs = [*objects.ledger.outcomes.ancestors(run_id), run_id][:1]
-    while runs:
-        listings = [Listing.of(found) for found in store.together([partial(list_run, store, run) for run in runs])]
-        touched = {each for listing in listings for each in listing.touched if each[0].type == OBJECT}
-        keys = [paths.cell_key(cell, gen) for cell, gen in sorted(touched)]
-        for document in store.read_many(keys, CellGeneration) if keys else []:
-            name, version = _split(document.name) if document is not None else ("", None)
-            if version is not None:
-                changed.append((name, version, objects.finding.version(name, version, run_id) is not None))
-        runs = [run for listing in listings for run in listing.nested]
-    return changed
+def _staged(objects: Objects, run_id: str | None) -> Iterator[tuple[str, Version, Found | None]]:
+    """The versions that a run and those around and in it have touched, and what is visible of them inside the run."""
+    for (_, cell), generation in staged_cells(objects.ledger, run_id, [OBJECT]).items():
+        name, version = _split(cell)
+        if version is not None:
+            yield name, version, objects.finding.found(name, version, generation) if generation is not None else None
 
 
 def _split(name: str) -> tuple[str, Version | None]:

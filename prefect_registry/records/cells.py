@@ -14,6 +14,8 @@ OBJECT: Final = "object"
 ALIAS: Final = "alias"
 """The type of the cells that are aliases of object versions, named ``name@alias``."""
 _IN_FOLDERS: Final = (OBJECT, ALIAS)
+_BELOW_AN_ADDRESS: Final = ("model_link", "model_alias")
+"""Types whose names begin with an address, which has no ``@``: what follows may have some."""
 
 
 class CellGeneration(Document):
@@ -50,8 +52,8 @@ class CellRef(NamedTuple):
     @classmethod
     def named(cls, type_: str, name: str) -> CellRef:
         """The cell of that name."""
-        if type_ in _IN_FOLDERS:
-            owner, at, rest = name.rpartition("@")
+        if type_ in _IN_FOLDERS or type_ in _BELOW_AN_ADDRESS:
+            owner, at, rest = name.rpartition("@") if type_ in _IN_FOLDERS else name.partition("@")
             if at:
                 return cls(type_, f"{key_of(owner)}/{key_of(rest)}")
         return cls(type_, key_of(name))

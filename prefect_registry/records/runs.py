@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+import contextlib
+from collections import OrderedDict
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+import orjson
+from pydantic import AfterValidator, Field
 
 from prefect_registry.records.base import Document, Moment, Record, printable
 
@@ -23,8 +26,26 @@ class Holder(Record):
     process_start: str
 
 
+_environments: OrderedDict[bytes, dict[str, Any]] = OrderedDict()
+_MOST_ENVIRONMENTS = 64
+
+
+def _shared(environment: dict[str, Any]) -> dict[str, Any]:
+    """An equal environment that was read before: readers keep thousands of runs, most of which have the same one."""
+    key = orjson.dumps(environment)
+    found = _environments.setdefault(key, environment)
+    if len(_environments) > _MOST_ENVIRONMENTS:
+        with contextlib.suppress(KeyError):  # another thread does the same
+            _environments.popitem(last=False)
+    return found
+
+
 class Begin(Document):
-    """``begin.json``: what insert_run recorded. ``ancestors`` is the chain of runs around it, outermost first."""
+    """``begin.json``: what insert_run recorded. ``ancestors`` is the chain of runs around it, outermost first.
+
+    ``code``, ``environment`` and ``worker`` tell of the program that began it (``prefect_registry.capture``); they are
+    empty in runs that a single call opened for itself. The index leaves them out.
+    """
 
     SCHEMA: ClassVar[str] = "run/1"
 
@@ -42,6 +63,9 @@ class Begin(Document):
     ancestors: list[str] = Field(default_factory=list)
     flow_run: str | None = None
     prefect: dict[str, Any] = Field(default_factory=dict)
+    code: dict[str, Any] = Field(default_factory=dict)
+    environment: Annotated[dict[str, Any], AfterValidator(_shared)] = Field(default_factory=dict)
+    worker: dict[str, Any] = Field(default_factory=dict)
     holder: Holder
 
 
@@ -118,7 +142,8 @@ class LeftOut(Record):
 class Decision(Document):
     """``end.json``: committed or aborted. The first writer wins, and nothing ever changes it (DESIGN.md P6).
 
-    ``result`` is the flow's return value when it is JSON of at most 16 KiB (``has_result``), for P14.
+    ``result`` is the flow's return value when it is JSON of at most 16 KiB (``has_result``), for P14. ``code`` has
+    what of the begin's ``code`` was not known yet when the run began.
     """
 
     SCHEMA: ClassVar[str] = "decision/1"
@@ -136,6 +161,7 @@ class Decision(Document):
     left_out: LeftOut = Field(default_factory=LeftOut)
     has_result: bool = False
     result: Any = None
+    code: dict[str, Any] = Field(default_factory=dict)
 
     @property
     def committed(self) -> bool:

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any
 
 from prefect_registry.asynchronous import context_twin, twin
+from prefect_registry.capture import Capture, Capturing
 from prefect_registry.clock import Clock, StoreClock, SystemClock
 from prefect_registry.datasets.revert import RevertReport, revert
 from prefect_registry.errors import InvalidInput, NoActiveRun, nothing_published, outcome_unknown
@@ -158,6 +159,7 @@ class Registry(RegistryMapping):
         isolated: bool = False,
         flow_run: str | None = None,
         prefect: Mapping[str, Any] | None = None,
+        capture: Capture | None = None,
     ) -> str:
         """Begin a run, and keep its lease from this process: when that ends, others may abort it. Returns its id.
 
@@ -172,6 +174,7 @@ class Registry(RegistryMapping):
             isolated: Keep ``parent`` for lineage only.
             flow_run: The Prefect flow run this is an attempt of (P14).
             prefect: What is known of the Prefect run: ids, names, version.
+            capture: The program that begins it: code and environment. By default they are found out.
 
         Raises:
             InvalidInput: Lists every problem; nothing was written.
@@ -179,7 +182,7 @@ class Registry(RegistryMapping):
         """
         attempt = self.begin_attempt(
             purpose, model_id, revision, config, publish=publish, lease=lease, parent=parent, isolated=isolated,
-            flow_run=flow_run, prefect=prefect,
+            flow_run=flow_run, prefect=prefect, capture=capture,
         )  # fmt: skip
         if attempt.published is not None:
             raise self.ledger.runs.refusal(attempt.published, f"run flow run {flow_run} once more")
@@ -199,6 +202,7 @@ class Registry(RegistryMapping):
         isolated: bool = False,
         flow_run: str | None = None,
         prefect: Mapping[str, Any] | None = None,
+        capture: Capture | None = None,
     ) -> Attempt:
         """Like :meth:`insert_run`, and tells instead of raising when an earlier attempt has published (P14)."""
         problems = list(name_problems(purpose, "purpose"))
@@ -213,8 +217,9 @@ class Registry(RegistryMapping):
             raise InvalidInput.of("the run", problems)
         config, prefect = checked_json_object(config, "config"), checked_json_object(prefect, "prefect")
         return self.ledger.begin(
-            RunSpec(purpose, model_id, revision, config, publish, lease, parent, isolated, False, flow_run, prefect)
-        )
+            RunSpec(purpose, model_id, revision, config, publish, lease, parent, isolated, False, flow_run, prefect,
+                    capture=capture if capture is not None else Capturing.of_caller().finish())
+        )  # fmt: skip
 
     @outcome_unknown
     def close_run(

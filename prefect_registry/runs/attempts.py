@@ -29,7 +29,7 @@ from prefect.transactions import BaseTransaction, TransactionState, get_transact
 
 from prefect_registry.errors import InvalidState, RegistryError
 from prefect_registry.ledger import observers
-from prefect_registry.objects.dropping import Staged
+from prefect_registry.ledger.dropping import STAGED_TEXT, Staged, drop
 from prefect_registry.records.cells import CellGeneration
 from prefect_registry.runs import current
 from prefect_registry.runs.flowrun import flow_runs_out, log
@@ -202,7 +202,7 @@ def _drop(url: str, staged: str, why: str) -> bool:
             registry.rollback_dataset(staged)
             dropped = True
         else:
-            dropped = registry.parts.objects.drop(Staged.parse(staged), why)
+            dropped = drop(registry.ledger, Staged.parse(staged), why)
         if dropped:
             log().warning("%s was dropped: %s.", what, why)
     except InvalidState:  # published by itself (publish="on_commit"), or its run is decided: nothing to drop
@@ -260,7 +260,7 @@ def still_spoiled(run_id: str) -> InvalidState:
 
 _TOLD = re.compile(
     r"(?:Dataset (?=ds_[0-9a-z]{26}_[0-9a-z]{16} )"
-    r"|Generation (?=run_[0-9a-z]{26}/(?:object|alias)/\S+/[0-9]{10}\.json/))"
+    rf"|Generation (?={STAGED_TEXT}))"
     r"(\S+) could not be dropped and is still staged"
 )
 

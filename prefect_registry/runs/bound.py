@@ -20,6 +20,7 @@ from prefect_registry.errors import RegistryError
 from prefect_registry.records.runs import Decision, Failure, FailureKind, failure
 from prefect_registry.registry import Registry, Run
 from prefect_registry.runs.flowrun import Log, flow_context, log, log_of
+from prefect_registry.runs.lineage_events import wait_for_openlineage_events
 
 Hook = Callable[[Any, Any, Any], None]
 
@@ -91,6 +92,7 @@ def roll_back_open_runs(flow: Any, flow_run: Any, state: Any) -> None:
         else:
             why = failure(state.name or "Failed", state.message or "", kind)
         _roll_back(run, why, logger, str(flow_run.id))
+    wait_for_openlineage_events(flow, flow_run, state)
 
 
 def _taken(flow_run_id: str) -> list[Bound]:

@@ -14,6 +14,7 @@ from prefect.logging.loggers import flow_run_logger, get_run_logger
 
 from prefect_registry.records.runs import Failure, FailureKind, failure
 from prefect_registry.runs.options import RunOptions, options_of
+from prefect_registry.runs.parameters import redacted, secrets_in
 
 Log = logging.Logger | logging.LoggerAdapter[Any]
 
@@ -72,8 +73,10 @@ def facts() -> dict[str, Any]:
     if context is None and task is None:
         return {}
     found: dict[str, Any] = {"parent_pid": os.getppid()}
+    secrets: frozenset[str] = frozenset()
     if context is not None:
         flow_run = cast(Any, context.flow_run)
+        secrets = secrets_in(context.parameters or {})  # flow_run_name="of {user}" may hold one
         found |= {
             "flow_run_id": str(flow_run.id),
             "flow_run_name": flow_run.name,
@@ -82,10 +85,18 @@ def facts() -> dict[str, Any]:
             "run_count": flow_run.run_count,
             "deployment_id": str(flow_run.deployment_id) if flow_run.deployment_id else None,
             "deployment_version": flow_run.deployment_version,
+            "deployment_name": _deployment_name(flow_run),
         }
     if task is not None:
         found |= {"task_run_id": str(task.task_run.id), "task_run_name": task.task_run.name}
-    return {key: value for key, value in found.items() if value is not None}
+    return {k: redacted(v, secrets) if isinstance(v, str) else v for k, v in found.items() if v is not None}
+
+
+def _deployment_name(flow_run: Any) -> str | None:
+    """As the runner that started this process tells it; a flow run does not know it."""
+    if flow_run.deployment_id is None or flow_run.parent_task_run_id is not None:
+        return None
+    return os.environ.get("PREFECT__DEPLOYMENT_NAME")
 
 
 # -- how a run ended ---------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from prefect_registry.registry import Registry
 from prefect_registry.resolve import resolve_registry
 from prefect_registry.runs import notices
 from prefect_registry.runs.flowrun import Log, log_of
+from prefect_registry.runs.lineage_events import wait_for_openlineage_events
 from prefect_registry.runs.options import RunOptions, options_of
 from prefect_registry.runs.parameters import redacted, secrets_in
 from prefect_registry.runs.record import signals
@@ -34,6 +35,7 @@ def roll_back_registry_run(flow: Any, flow_run: Any, state: Any) -> None:
         _roll_back(options, flow, flow_run, state)
     finally:
         signals.release(str(flow_run.id))
+        wait_for_openlineage_events(flow, flow_run, state)
 
 
 def _roll_back(options: RunOptions, flow: Any, flow_run: Any, state: Any) -> None:

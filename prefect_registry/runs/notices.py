@@ -9,7 +9,7 @@ import contextlib
 import contextvars
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, cast
@@ -20,11 +20,13 @@ from prefect_registry import artifacts, events
 from prefect_registry.errors import RegistryError
 from prefect_registry.ledger import observers
 from prefect_registry.ledger.closing import Closed
+from prefect_registry.models.published import RegisteredVersion, published_models
 from prefect_registry.objects.published import SavedObject, published_of
 from prefect_registry.records.cells import CellGeneration
 from prefect_registry.records.runs import Decision, Failure, Publish, failure
-from prefect_registry.registry import Run
+from prefect_registry.registry import Registry, Run
 from prefect_registry.resolve import known
+from prefect_registry.runs import lineage_events
 from prefect_registry.runs.current import registry_at
 from prefect_registry.runs.flowrun import flow_run_id, log
 from prefect_registry.runs.publication import Publication, line, publication_of
@@ -57,6 +59,15 @@ def visible_after_rollback(publish: str) -> str:
     return _KEPT if publish == "on_commit" else "nothing of it is visible"
 
 
+# -- when it begins ----------------------------------------------------------------------------------------------------
+
+
+def began(run: Run) -> None:
+    """Tell of a run that has begun."""
+    with _best_effort("tell of the beginning of a run"):
+        lineage_events.began(run)
+
+
 # -- after a commit ----------------------------------------------------------------------------------------------------
 
 
@@ -67,15 +78,16 @@ def closed(run: Run, result: Closed, flow: FlowRunContext | None, began: float) 
     so that nothing stands between the decision and that record.
     """
     publication = logged(run, result, time.monotonic() - began)
-    if publication is None:
-        return
     with _best_effort("tell of the commit"):
-        if publication.is_something and flow is not None and not flow.detached and flow.flow is not None:
+        if publication is None:
+            pass
+        elif publication.is_something and flow is not None and not flow.detached and flow.flow is not None:
             with _lock:
                 _deferred[str(cast(Any, flow.flow_run).id)] = publication
             _add_hook(flow.flow)
         else:
             announce(publication, flow_run_id())
+    _ended(run, result)
 
 
 def closed_by_task(run: Run, result: Closed, seconds: float) -> None:
@@ -84,6 +96,7 @@ def closed_by_task(run: Run, result: Closed, seconds: float) -> None:
     if publication is not None:
         with _best_effort("leave events and artifacts"):
             announce(replace(publication, flow=None), flow_run_id())
+    _ended(run, result)
 
 
 def rolled_back_by_task(run: Run, why: Failure | None, notes: str | None) -> None:
@@ -93,6 +106,7 @@ def rolled_back_by_task(run: Run, why: Failure | None, notes: str | None) -> Non
     if flow_run is not None:
         with _best_effort("tell of the rollback"):
             events.rolled_back(run, begin.purpose, why or failure("RolledBack", notes or ""), flow_run)
+    _ended(run)
 
 
 def logged(run: Run, result: Closed, seconds: float) -> Publication | None:
@@ -113,6 +127,7 @@ def late(run: Run, decision: Decision, flow_run: str) -> None:
         publication = _deferred.pop(flow_run, None)
     with _best_effort("tell of the commit"):
         announce(publication or publication_of(run, decision), flow_run)
+    _ended(run)
 
 
 def announce_registry_run(flow: Any, flow_run: Any, state: Any) -> None:
@@ -129,11 +144,28 @@ def announce(publication: Publication, flow_run: str | None) -> None:
     """Events and artifacts; nothing outside a flow run, where there may be no Prefect server."""
     if flow_run is None:
         return
-    found, objects = publication, publication.objects
-    events.committed(found.run, found.purpose, found.datasets, flow_run, objects, found.aliases)
-    if found.datasets or objects:
+    found, objects, versions = publication, publication.objects, publication.models.versions
+    events.committed(found.run, found.purpose, found.datasets, flow_run, objects, found.aliases, found.models)
+    calls: list[Callable[[], None]] = []
+    if found.datasets or objects or versions:
         key = found.flow or found.purpose
-        _bounded(partial(artifacts.leave, found.run, key, found.purpose, found.datasets, flow_run, objects))
+        calls.append(
+            partial(
+                artifacts.leave,
+                found.run,
+                key,
+                found.purpose,
+                found.datasets,
+                flow_run,
+                objects,
+                versions,
+                found.event_keys,
+            )
+        )
+    if versions:
+        calls.append(partial(_leave_versions, found.run.registry, versions, flow_run))
+    if calls:
+        _bounded(*calls)
 
 
 def page(key: str, text: str, description: str, flow_run: str) -> None:
@@ -153,19 +185,25 @@ def published_alone(store_url: str, run_id: str, dataset_id: str) -> None:
 
 
 def cell_published(store_url: str, generation: CellGeneration) -> None:
-    """Observer of the ledger: outside any run an object was saved, or an alias moved."""
-    flow_run, what = flow_run_id(), published_of(generation)
-    if flow_run is None or what is None:
+    """Observer of the ledger: outside any run an object was saved, an alias moved, a model registered or archived."""
+    flow_run = flow_run_id()
+    if flow_run is None:
         return
-    with _best_effort("tell of an object"):
+    what, models = published_of(generation), published_models([generation])
+    if what is None and not models:
+        return
+    with _best_effort("tell of an object or a model"):
         registry = known(store_url)  # and nothing is opened for this
         opened_by = registry.reference or registry.url if registry is not None else store_url
         registry_id = registry.registry_id if registry is not None else store_url
         origin = events.Origin(store_url, opened_by, registry_id, generation.tx)
+        events.models_published(origin, models, flow_run)
         if isinstance(what, SavedObject):
             events.object_saved(origin, what, flow_run)
-        else:
+        elif what is not None:
             events.alias_moved(origin, what, flow_run)
+        if models.versions and registry is not None:
+            _bounded(partial(_leave_versions, registry, models.versions, flow_run))
 
 
 # -- after a rollback --------------------------------------------------------------------------------------------------
@@ -180,9 +218,28 @@ def rolled_back(run: Run, why: Failure, flow_run: str | None) -> None:
             begin = run.registry.ledger.store.begin(run.id)
             events.rolled_back(run, begin.purpose if begin is not None else "", why, flow_run)
             events.incident(run, incident, "run.failed", why.cls, message, flow_run)
+    _ended(run)
+
+
+def not_published(run: Run) -> None:
+    """Tell of a rehearsal that is over; the page and the log have told what would have changed."""
+    _ended(run)
 
 
 # -- inside ------------------------------------------------------------------------------------------------------------
+
+
+def _ended(run: Run, result: Closed | None = None) -> None:
+    """OpenLineage's last event, where settings ask for it, of a run that is over."""
+    if result is None or result.visible != "staged":
+        with _best_effort("tell of the end of a run"):
+            lineage_events.ended(run)
+
+
+def _leave_versions(registry: Registry, versions: Sequence[RegisteredVersion], flow_run: str) -> None:
+    from prefect_registry.artifacts.models import leave_versions  # few flows register models
+
+    leave_versions(registry, versions, flow_run)
 
 
 @contextlib.contextmanager
@@ -195,15 +252,16 @@ def _best_effort(doing: str) -> Any:
         log().warning("Could not %s; the run itself is not affected.", doing, exc_info=True)
 
 
-def _bounded(call: Callable[[], None]) -> None:
-    """Run ``call`` in a thread, and wait for it only so long."""
+def _bounded(*calls: Callable[[], None]) -> None:
+    """Make calls in a thread, one after the other whatever becomes of each, and wait for them only so long."""
     errors: list[Exception] = []
 
     def work() -> None:
-        try:
-            call()
-        except Exception as error:
-            errors.append(error)
+        for call in calls:
+            try:
+                call()
+            except Exception as error:
+                errors.append(error)
 
     thread = threading.Thread(target=contextvars.copy_context().run, args=(work,), daemon=True, name="registry-notices")
     thread.start()

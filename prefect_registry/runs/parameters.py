@@ -30,7 +30,8 @@ MOST_BYTES = 16 * 1024
 _SECRET_NAME = re.compile(
     r"(?i)(^|_|-)(pass(word|wd|phrase)?|secrets?|token|api_?key|access_?key|private_?key|credentials?|authorization)($|_|-)"
 )
-_USER_INFO = re.compile(r"(?<=://)[^/@\s:]+:[^/@\s]+(?=@)")
+_USER_INFO = re.compile(r"(?<=://)[^/@\s:]*:[^/@\s]+(?=@)|(?<=http://)[^/@\s]+(?=@)|(?<=https://)[^/@\s]+(?=@)")
+"""Users and passwords, and tokens that stand for both. Before an ``@`` there may also be a container (``abfss://``)."""
 _PLAIN = (str, int, float, bool, date, datetime, time)
 
 

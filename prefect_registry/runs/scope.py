@@ -16,6 +16,7 @@ from typing import Any, cast
 from prefect.context import FlowRunContext
 from prefect.exceptions import Abort
 
+from prefect_registry.capture import commit_of
 from prefect_registry.errors import InvalidState, OutcomeUnknown, RegistryError, settle
 from prefect_registry.ledger.closing import Closed
 from prefect_registry.ledger.ledger import NO_RUNS, active_run, enter_run
@@ -23,6 +24,7 @@ from prefect_registry.records.runs import Decision, Failure, failure, not_publis
 from prefect_registry.registry import Registry, Run
 from prefect_registry.resolve import keep, resolve_registry
 from prefect_registry.runs import attempts, current, notices, record, rehearsal
+from prefect_registry.runs.capturing import capturing, worker
 from prefect_registry.runs.flowrun import (
     facts,
     failure_of,
@@ -36,7 +38,6 @@ from prefect_registry.runs.flowrun import (
 from prefect_registry.runs.futures import Submitted, Unseen, raise_unseen_failure, watch
 from prefect_registry.runs.options import RunOptions
 from prefect_registry.runs.parameters import bound_parameters, recorded, redacted, render, secrets_in
-from prefect_registry.runs.revision import commit_of
 from prefect_registry.runs.verdict import Verdict
 
 SUPERSEDED = "Superseded"
@@ -90,6 +91,7 @@ class Scope:
         """Begin the run. ``published`` tells that an earlier attempt of this flow run has published (P14)."""
         self._began, self._pid = time.monotonic(), os.getpid()
         self.context = flow_context()
+        begun = capturing(self.fn)  # first: git is asked meanwhile
         registry = keep(resolve_registry(self.options.registry_for(self.parameters)))
         flow_run = flow_run_id()
         self._owns_flow_run = (
@@ -108,6 +110,7 @@ class Scope:
             isolated=self.options.isolated,
             flow_run=flow_run if self._owns_flow_run else None,
             prefect=facts(),
+            capture=begun.finish(worker()),
         )
         self._run = registry.attach(attempt.begin.run_id)
         self.published = attempt.published
@@ -117,6 +120,7 @@ class Scope:
         around = "" if attempt.begin.parent is None else f", inside {attempt.begin.parent}"
         visible = notices.visible_while_open(self.options.publish)
         log().info("Registry run %s began in %s%s: %s.", self.run.id, registry.url, around, visible)
+        notices.began(self.run)
 
     def _purpose(self) -> str:
         if self.options.purpose is not None:
@@ -317,6 +321,7 @@ class Scope:
         decision = self.registry.ledger.fail(self.run.id, not_published(), None)
         self._give_way(decision, not_published(), None)
         log().info('Run %s was discarded: publish="never". Nothing of it is visible.', self.run.id)
+        notices.not_published(self.run)
 
     def reject(self, verdict: Verdict) -> None:
         """Roll back because Prefect will not call the flow run Completed, although its function returned."""

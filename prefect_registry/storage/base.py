@@ -149,6 +149,14 @@ class Storage(ABC):
         """
         return _all_or_first_error(calls)
 
+    def in_order(self, calls: Sequence[Callable[[], T]]) -> list[T]:
+        """As :meth:`concurrently`, for calls each of which is one :meth:`create` or :meth:`put` of this storage.
+
+        Where that is as fast as all at once they are made one after the other, so that a process that dies between
+        two has made the first; they are durable when this returns, and perhaps not before.
+        """
+        return self.concurrently(calls)
+
     @abstractmethod
     def list(self, prefix: str, start_after: str = "") -> Iterator[ObjectInfo]:
         """Every object below ``prefix`` (which is empty or ends in ``/``), ascending by key (UTF-8 bytes), uncached.

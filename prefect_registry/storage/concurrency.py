@@ -11,7 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -48,7 +48,7 @@ def in_parallel(calls: Sequence[Callable[[], T]], width: int) -> list[T]:
         return [contextvars.copy_context().run(calls[0])]
     if width <= 1:
         return _results([_attempt(contextvars.copy_context(), call) for call in calls])
-    outcomes: list[Future[T] | None] = [None] * len(calls)
+    outcomes: list[_Outcome[T] | None] = [None] * len(calls)
     todo = deque((i, contextvars.copy_context(), call) for i, call in enumerate(calls))
 
     def work() -> None:
@@ -88,17 +88,31 @@ def _wait_for(helpers: list[Future[None]]) -> list[BaseException]:
     return [error for error in ended if error is not None]
 
 
-def _attempt(context: contextvars.Context, call: Callable[[], T]) -> Future[T]:
-    outcome: Future[T] = Future()
+class _Outcome(Generic[T]):
+    """What a call returned or raised: a future, without what it takes to wait for one."""
+
+    __slots__ = ("error", "value")
+
+    value: T
+
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+
+
+def _attempt(context: contextvars.Context, call: Callable[[], T]) -> _Outcome[T]:
+    outcome: _Outcome[T] = _Outcome()
     try:
-        outcome.set_result(context.run(call))
+        outcome.value = context.run(call)
     except Exception as error:
-        outcome.set_exception(error)
+        outcome.error = error
     return outcome
 
 
-def _results(outcomes: Sequence[Future[T]]) -> list[T]:
-    return [outcome.result() for outcome in outcomes]
+def _results(outcomes: Sequence[_Outcome[T]]) -> list[T]:
+    for outcome in outcomes:
+        if outcome.error is not None:
+            raise outcome.error
+    return [outcome.value for outcome in outcomes]
 
 
 def beside(call: Callable[[], object]) -> Future[object]:

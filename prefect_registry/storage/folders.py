@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 
 from prefect_registry.storage.concurrency import in_parallel
@@ -16,6 +17,9 @@ from prefect_registry.storage.workspace import TEMPORARY
 _REMEMBERED_FOLDERS = 20_000
 _QUIET_SECONDS = 2.0
 _MOST_RESCANS = 20
+_SYNCED_AT_ONCE = 4
+"""How many folders are synced at a time. The journal is written about once for that many; waking more threads takes as
+long as it saves."""
 
 
 def walk(root: str, prefix: str, start_after: str = "") -> Iterator[tuple[str, os.stat_result]]:
@@ -78,6 +82,22 @@ def _broken(name: str) -> bool:
     return any("\ud800" <= c <= "\udfff" for c in name)
 
 
+def leads_elsewhere(root: str, key: str) -> bool:
+    """Whether a symbolic link stands on the way from ``root`` to ``key``, or is what ``key`` names."""
+    path = root
+    if os.name == "nt":  # which has other kinds of links, too
+        path = os.path.join(root, *key.split("/"))
+        return os.path.realpath(path) != path
+    for name in key.split("/"):
+        path = f"{path}/{name}"
+        try:
+            if stat.S_ISLNK(os.lstat(path).st_mode):
+                return True
+        except OSError:  # what is not there, or not to be seen, has nothing below it that could be reached
+            return False
+    return False
+
+
 class Durability:
     """Which folders below a root this process has made durable in the folder above them.
 
@@ -100,20 +120,23 @@ class Durability:
             return
         self._known.pop(folder, None)
 
-    def sync(self, folder: str) -> None:
-        """Make what was just placed in ``folder`` durable, with every ancestor not yet synced, whoever made it.
+    def sync(self, folders: Iterable[str]) -> None:
+        """Make what was just placed in ``folders`` durable, with every ancestor not yet synced, whoever made it.
 
-        All at the same time: a filesystem with a journal then writes it about once, and not once for each of them.
+        Several at the same time: a filesystem with a journal then writes it about once, and not once for each of them.
         """
-        wanted, learned = [folder], {}
-        below = folder
-        while (above := os.path.dirname(below)) != below:
-            inode = os.stat(below).st_ino
-            if self._known.get(below) != inode:
-                wanted.append(above)
-                learned[below] = inode
-            below = above
-        in_parallel([functools.partial(self._sync, each) for each in wanted], len(wanted))
+        wanted, learned, looked = dict.fromkeys(folders), dict[str, int](), set[str]()
+        for folder in folders:
+            below = folder
+            while below not in looked and (above := os.path.dirname(below)) != below:
+                looked.add(below)
+                inode = os.stat(below).st_ino
+                if self._known.get(below) != inode:
+                    wanted[above] = None
+                    learned[below] = inode
+                below = above
+        calls = [functools.partial(self._sync, each) for each in wanted]
+        in_parallel(calls, min(len(calls), _SYNCED_AT_ONCE))
         if len(self._known) + len(learned) > _REMEMBERED_FOLDERS:
             self._known.clear()
         self._known.update(learned)

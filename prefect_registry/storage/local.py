@@ -12,6 +12,7 @@ import functools
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import BinaryIO, TypeVar
 
@@ -32,7 +33,7 @@ from prefect_registry.storage.base import (
     check_prefix,
 )
 from prefect_registry.storage.concurrency import in_parallel
-from prefect_registry.storage.folders import Durability, walk
+from prefect_registry.storage.folders import Durability, leads_elsewhere, walk
 from prefect_registry.storage.transfer import clone_file, copy_file, opened, save_stream, verify, write_all
 from prefect_registry.storage.workspace import TEMPORARY, workspace_of
 
@@ -41,6 +42,8 @@ T = TypeVar("T")
 THREADS = 8
 _MOST_TRIES = 20
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS}
+_synced_later: ContextVar[tuple[LocalStorage, list[str]] | None] = ContextVar("synced_later", default=None)
+"""The storage whose writes of this thread are synced later, and the keys that it has placed."""
 
 
 class LocalStorage(Storage):
@@ -71,6 +74,7 @@ class LocalStorage(Storage):
             temporary, _ = self._write(functools.partial(_fill_with, data))
             try:
                 self._place(key, temporary, os.link)
+                self._make_durable([key])
             except FileExistsError:
                 raise failures.already_exists(self.url, key) from None
             finally:
@@ -80,8 +84,23 @@ class LocalStorage(Storage):
     @override
     def put(self, key: str, data: bytes) -> None:
         with self._errors(key):
+            if not data and self._put_empty(key):
+                return
             temporary, _ = self._write(functools.partial(_fill_with, data))
             self._move(key, temporary)
+            self._make_durable([key])
+
+    def _put_empty(self, key: str) -> bool:
+        """Make an empty file where it belongs: nothing of it can be torn, and its folder's sync makes all of it last.
+
+        False when something is there: that is to be replaced.
+        """
+        try:
+            self._place(key, "", _make_empty)
+        except FileExistsError:
+            return False
+        self._make_durable([key])
+        return True
 
     @override
     def get(self, key: str) -> bytes:
@@ -95,7 +114,10 @@ class LocalStorage(Storage):
 
     @override
     def upload(self, files: Sequence[Upload], progress: Progress | None = None) -> list[Stored]:
-        return self.concurrently([functools.partial(self._upload_one, file, progress) for file in files])
+        """As in :class:`Storage`. Each file is synced by itself; the folders once, when all files are in them."""
+        stored = self.concurrently([functools.partial(self._upload_one, file, progress) for file in files])
+        self._make_durable([file.key for file in files])
+        return stored
 
     def _upload_one(self, file: Upload, progress: Progress | None) -> Stored:
         if isinstance(file.source, CopyOf):
@@ -125,6 +147,17 @@ class LocalStorage(Storage):
     @override
     def concurrently(self, calls: Sequence[Callable[[], T]]) -> list[T]:
         return in_parallel(calls, THREADS if len(calls) > 2 else 1)
+
+    @override
+    def in_order(self, calls: Sequence[Callable[[], T]]) -> list[T]:
+        """As in :class:`Storage`. Their folders are synced together, when all are in them."""
+        placed: list[str] = []
+        before = _synced_later.set((self, placed))
+        try:
+            return in_parallel(calls, 1)
+        finally:
+            _synced_later.reset(before)
+            self._make_durable(placed)
 
     @override
     def list(self, prefix: str, start_after: str = "") -> Iterator[ObjectInfo]:
@@ -167,10 +200,10 @@ class LocalStorage(Storage):
 
     def _inside(self, key: str) -> str:
         """The path of ``key``; an error if a symbolic link below the root would lead elsewhere."""
-        path = os.path.join(self._root, *check_key(key).split("/"))
+        path = os.path.join(self._root, check_key(key).replace("/", os.sep))
         if key.startswith(f"{TEMPORARY}/"):
             raise InvalidInput(f"{key!r} lies in the folder of temporary files", committed="no")
-        if os.path.realpath(path) != path:
+        if leads_elsewhere(self._root, key):
             raise StorageError(
                 f"{key!r} in {self.url} is reached through a symbolic link",
                 why="A link could lead out of the store, so none is followed",
@@ -221,7 +254,7 @@ class LocalStorage(Storage):
             raise
 
     def _place(self, key: str, temporary: str, how: Callable[[str, str], None]) -> None:
-        """Give the temporary file its final name, and make that name durable."""
+        """Give the temporary file its final name, which :meth:`_make_durable` makes last."""
         path = self._inside(key)
         folder = os.path.dirname(path)
         for _ in range(_MOST_TRIES):
@@ -229,7 +262,7 @@ class LocalStorage(Storage):
                 how(temporary, path)
                 break
             except FileNotFoundError:  # no folder yet, or one that was just pruned
-                if not os.path.exists(temporary):
+                if temporary and not os.path.exists(temporary):
                     raise StorageUnavailable(
                         f"The temporary file for {key!r} in {self.url} vanished",
                         why=f"Somebody emptied {TEMPORARY!r} while it was written",
@@ -245,7 +278,6 @@ class LocalStorage(Storage):
                 raise
         else:
             raise StorageUnavailable(f"The folder of {key!r} in {self.url} keeps vanishing", todo="Try again", key=key)
-        self._make_durable(key, folder)
 
     def _make(self, key: str, folder: str) -> None:
         try:
@@ -253,16 +285,23 @@ class LocalStorage(Storage):
         except NotADirectoryError as error:
             raise self._clash(key, error) from error
 
-    def _make_durable(self, key: str, folder: str) -> None:
+    def _make_durable(self, keys: Sequence[str]) -> None:
+        """Sync the folders of what was just placed under ``keys``; at the end of :meth:`in_order`, inside it."""
+        later = _synced_later.get()
+        if later is not None and later[0] is self:
+            later[1].extend(keys)
+            return
+        folders = dict.fromkeys(os.path.dirname(os.path.join(self._root, *key.split("/"))) for key in keys)
         try:
-            self._durability.sync(folder)
+            self._durability.sync(folders)
         except OSError as error:
+            what = f"{keys[0]!r} was" if len(keys) == 1 else f"{len(keys):,} files such as {keys[0]!r} were"
             raise OutcomeUnknown(
-                f"{key!r} was written to {self.url} but its folder could not be synced",
+                f"{what} written to {self.url} but not every folder could be synced",
                 why=f"The operating system said: {error.strerror or error}",
                 todo="Check the disk, then look whether the object is there",
                 committed="unknown",
-                key=key,
+                key=keys[0],
             ) from error
 
     def _clash(self, key: str, error: OSError) -> StorageError:
@@ -286,6 +325,10 @@ class LocalStorage(Storage):
             yield
         except OSError as error:
             raise failures.of_os_error(self.url, key, error) from error
+
+
+def _make_empty(_: str, path: str) -> None:
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666))
 
 
 def _fill_with(data: bytes, path: str, descriptor: int) -> None:

@@ -121,8 +121,9 @@ class MemoryStorage(Storage):
     def list(self, prefix: str, start_after: str = "") -> Iterator[ObjectInfo]:
         check_prefix(prefix)
         objects = self._objects
-        # Python orders strings by code points, which is the order of their UTF-8 bytes.
-        for key in sorted([k for k in tuple(objects) if k > start_after and k.startswith(prefix)]):
+        # Python orders strings by code points, which is the order of their UTF-8 bytes. A list is filled in one step; a
+        # tuple is made when its iteration has begun, which may collect garbage, and so let other threads write.
+        for key in sorted([k for k in list(objects) if k > start_after and k.startswith(prefix)]):
             entry = objects.get(key)
             if entry is not None:
                 yield ObjectInfo(key, len(entry[0]), entry[1])

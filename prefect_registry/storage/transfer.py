@@ -9,7 +9,7 @@ import hashlib
 import io
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from pathlib import Path
 from typing import BinaryIO
@@ -156,7 +156,16 @@ def copy_file(
     What is written is hashed behind it, so that neither waits for the other; ``meanwhile`` is called when all is
     written, while the rest is hashed.
     """
-    return _hashed_behind(_moved(source, write), path, progress, meanwhile)
+    first = source.read(_WRITE_BYTES)
+    following = source.read(_WRITE_BYTES) if first else b""
+    if following:
+        return _hashed_behind(_moved(source, write, [first, following]), path, progress, meanwhile)
+    write(first)
+    if progress and first:
+        progress(len(first))
+    if meanwhile:
+        meanwhile()
+    return len(first), digest_of(first)
 
 
 def clone_file(
@@ -185,7 +194,10 @@ def clone_file(
     return _hashed_behind(moved(), path, progress, meanwhile)
 
 
-def _moved(source: BinaryIO, write: Callable[[bytes], object]) -> Iterator[int]:
+def _moved(source: BinaryIO, write: Callable[[bytes], object], begun: Sequence[bytes] = ()) -> Iterator[int]:
+    for chunk in begun:
+        write(chunk)
+        yield len(chunk)
     while chunk := source.read(_WRITE_BYTES):
         write(chunk)
         yield len(chunk)

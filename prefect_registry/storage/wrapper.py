@@ -65,6 +65,10 @@ class WrapperStorage(Storage):
         return self.inner.concurrently(calls)
 
     @override
+    def in_order(self, calls: Sequence[Callable[[], T]]) -> list[T]:
+        return self.inner.in_order(calls)
+
+    @override
     def list(self, prefix: str, start_after: str = "") -> Iterator[ObjectInfo]:
         return self.inner.list(prefix, start_after)
 

@@ -21,8 +21,10 @@ from prefect_registry.records.runs import Publish, failure
 from prefect_registry.resolve import RegistryLike, resolve_registry
 from prefect_registry.runs import bound, current, notices
 from prefect_registry.runs.attempts import leave_no_cached_result
+from prefect_registry.runs.capturing import capturing, worker
 from prefect_registry.runs.flowrun import facts, log
 from prefect_registry.runs.reports import flow_run_has_ended
+from prefect_registry.tasks.where import current_run_id, run_id_or_none
 
 _RUN = "prefect-registry.run"
 _DATASET = "prefect-registry.dataset"
@@ -40,21 +42,23 @@ def insert_run(
     registry: RegistryLike | None,
 ) -> str:
     """Begin a run: nested in the one around it, or else bound to the flow run, with which it ends."""
+    begun = capturing()
     store = resolve_registry(registry)
     around = current.run_around(store)
     run_id = store.insert_run(
         purpose, model_id, revision, config, publish=publish, lease=lease, parent=parent or around, isolated=isolated,
-        prefect=facts(),
+        prefect=facts(), capture=begun.finish(worker()),
     )  # fmt: skip
     if parent is None and around is None and FlowRunContext.get() is not None:
         bound.bind(store, run_id)
     _remember(_RUN, (store.url, run_id))
+    notices.began(store.attach(run_id))
     return run_id
 
 
 def close_run(run_id: str | None, success: bool, notes: str | None, registry: RegistryLike | None) -> None:
     """Decide a run."""
-    store, wanted = resolve_registry(registry), _run_id(run_id, registry)
+    store, wanted = resolve_registry(registry), current_run_id(run_id, registry)
     closed = store.close_run(wanted, success, notes)
     bound.unbind(wanted)
     begin = store.ledger.runs.known(wanted)
@@ -76,7 +80,7 @@ def begin_dataset(
 ) -> str:
     """Begin a dataset."""
     store = resolve_registry(registry)
-    return store.begin_dataset(kind, _run_id(run_id, registry), mode=mode, partition=partition, key=key)
+    return store.begin_dataset(kind, current_run_id(run_id, registry), mode=mode, partition=partition, key=key)
 
 
 def commit_dataset(dataset_id: str, parquet_root: str, rows: int, verify: str, registry: RegistryLike | None) -> None:
@@ -96,7 +100,7 @@ def register_documents(
 ) -> None:
     """Register documents."""
     leave_no_cached_result()
-    resolve_registry(registry).register_documents(docs, run_id=_run_id_or_none(run_id, registry))
+    resolve_registry(registry).register_documents(docs, run_id=run_id_or_none(run_id, registry))
 
 
 def register_doctags(
@@ -108,7 +112,7 @@ def register_doctags(
     """Register doctags."""
     leave_no_cached_result()
     resolve_registry(registry).register_doctags(
-        assets, run_id=_run_id_or_none(run_id, registry), allow_unknown_documents=allow_unknown_documents
+        assets, run_id=run_id_or_none(run_id, registry), allow_unknown_documents=allow_unknown_documents
     )
 
 
@@ -123,7 +127,7 @@ def emit_event(
     """Emit an event."""
     leave_no_cached_result()
     return resolve_registry(registry).emit_event(
-        event_name, subject_id, payload, run_id=_run_id_or_none(run_id, registry), immediate=immediate
+        event_name, subject_id, payload, run_id=run_id_or_none(run_id, registry), immediate=immediate
     )
 
 
@@ -132,7 +136,7 @@ def incident(
 ) -> str:
     """Record an incident."""
     return resolve_registry(registry).incident(
-        event, subject_id, error_class, message, run_id=_run_id_or_none(run_id, registry)
+        event, subject_id, error_class, message, run_id=run_id_or_none(run_id, registry)
     )
 
 
@@ -151,7 +155,7 @@ def save_object(
     leave_no_cached_result()
     return resolve_registry(registry).save(
         name, obj, version=version, on_conflict=on_conflict, materializer=materializer, metadata=metadata,
-        run_id=_run_id_or_none(run_id, registry), allow_pickle=allow_pickle,
+        run_id=run_id_or_none(run_id, registry), allow_pickle=allow_pickle,
     )  # fmt: skip
 
 
@@ -169,7 +173,7 @@ def load_object(
     """Load an object."""
     return resolve_registry(registry).load(
         name, version, verify=verify, lazy=lazy, output_dir=output_dir, pin=pin,
-        run_id=_run_id_or_none(run_id, registry), allow_pickle=allow_pickle,
+        run_id=run_id_or_none(run_id, registry), allow_pickle=allow_pickle,
     )  # fmt: skip
 
 
@@ -178,13 +182,13 @@ def delete_object(
 ) -> None:
     """Delete an object."""
     leave_no_cached_result()
-    resolve_registry(registry).delete(name, version, reason=reason, run_id=_run_id_or_none(run_id, registry))
+    resolve_registry(registry).delete(name, version, reason=reason, run_id=run_id_or_none(run_id, registry))
 
 
 def restore_object(name: str, version: str | None, run_id: str | None, registry: RegistryLike | None) -> list[str]:
     """Take a deletion back."""
     leave_no_cached_result()
-    return resolve_registry(registry).restore(name, version, run_id=_run_id_or_none(run_id, registry))
+    return resolve_registry(registry).restore(name, version, run_id=run_id_or_none(run_id, registry))
 
 
 def set_alias(
@@ -193,7 +197,7 @@ def set_alias(
     """Move an alias."""
     leave_no_cached_result()
     return resolve_registry(registry).set_alias(
-        name, alias, version, reason=reason, run_id=_run_id_or_none(run_id, registry)
+        name, alias, version, reason=reason, run_id=run_id_or_none(run_id, registry)
     )
 
 
@@ -243,17 +247,3 @@ def _remember(name: str, value: tuple[str, str]) -> None:
     transaction = get_transaction()
     if transaction is not None:
         transaction.set(name, value)
-
-
-# -- which registry, which run ---------------------------------------------------------------------------------------
-
-
-def _run_id(run_id: str | None, registry: RegistryLike | None) -> str:
-    return run_id if run_id is not None else current.current_run(registry).id
-
-
-def _run_id_or_none(run_id: str | None, registry: RegistryLike | None) -> str | None:
-    if run_id is not None:
-        return run_id
-    found = current.nearest_run()
-    return found.id if found is not None and found.registry.url == resolve_registry(registry).url else None

@@ -178,3 +178,7 @@ class CountingStorage(WrapperStorage):
             return self.inner.concurrently([counted(call) for call in calls])
         finally:
             self._depth.set(max(deepest))
+
+    @override
+    def in_order(self, calls: Sequence[Callable[[], T]]) -> builtins.list[T]:
+        return self.concurrently(calls)

@@ -209,6 +209,10 @@ class FaultyStorage(WrapperStorage):
     def concurrently(self, calls: Sequence[Callable[[], T]]) -> builtins.list[T]:
         return Storage.concurrently(self, calls)
 
+    @override
+    def in_order(self, calls: Sequence[Callable[[], T]]) -> builtins.list[T]:
+        return self.concurrently(calls)
+
 
 def _first_part(data: bytes, keep: float) -> bytes:
     return data[: int(len(data) * keep)]

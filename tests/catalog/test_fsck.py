@@ -700,7 +700,7 @@ TAMPERED = {
     "a_row_is_of_nothing": ("INSERT INTO events (id, run_id) VALUES ('ev_nobody', :run)", "events/ev_nobody"),
     "a_state_is_another": ("UPDATE datasets SET state = 'DELETED' WHERE id = :dataset", "datasets/{dataset}"),
     "a_cell_is_missing": ("DELETE FROM cells WHERE type = 'document' AND gen = 1", "cells/document/{document}/1"),
-    "an_edge_is_missing": ("DELETE FROM edges WHERE source = :dataset", "edges/{dataset}/wasGeneratedBy/{run}"),
+    "an_edge_is_missing": ("DELETE FROM edges WHERE source = :dataset", "edges/{dataset}/wasGeneratedBy/{run}/{run}"),
 }
 
 

@@ -251,9 +251,9 @@ def test_an_alias_of_a_version_that_cannot_be_read_is_not_told_twice(storage: Me
         ("UPDATE cells SET value = '{}' WHERE type = 'alias' AND gen = 1 AND name LIKE '%champion'",
          "index:cells/alias/m/champion/1"),
         ("", "index:cells/payload/{name}/0"),
-        ("DELETE FROM edges WHERE source = 'm@2'", "index:edges/m@2/wasGeneratedBy/{run}"),
-        ("INSERT INTO edges VALUES ('m@2', 'wasGeneratedBy', 'run_other', 'run_other', 0)",
-         "index:edges/m@2/wasGeneratedBy/run_other"),
+        ("DELETE FROM edges WHERE source = 'm@2'", "index:edges/m@2/wasGeneratedBy/{run}/{run}"),
+        ("INSERT INTO edges VALUES ('m@2', 'wasGeneratedBy', 'run_other', 'run_other', 0, NULL)",
+         "index:edges/m@2/wasGeneratedBy/run_other/run_other"),
     ],
 )  # fmt: skip
 def test_an_index_that_differs_in_objects_is_repaired(storage: MemoryStorage, sql: str, where: str) -> None:

@@ -196,7 +196,7 @@ def test_an_answer_that_need_not_be_fresh_is_that_of_the_index_as_it_is(world: W
 
 
 def test_every_query_may_be_answered_by_the_index_as_it_is() -> None:
-    takes = {n: inspect.signature(m).parameters for n, m in vars(Catalog).items() if inspect.isfunction(m)}
+    takes = {n: inspect.signature(m).parameters for n, m in inspect.getmembers(Catalog, inspect.isfunction)}
     queries = [name for name, names in takes.items() if "max_age" in names and not name.startswith("_")]
     assert len(queries) > 20
     assert [name for name in queries if "fresh" not in takes[name] or takes[name]["fresh"].default is not True] == []

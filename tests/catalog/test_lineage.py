@@ -33,7 +33,7 @@ def filled(connection: sqlite3.Connection, names: list[str], seed: int) -> list[
         for _ in range(3 * len(names))
     }
     rows: list[Row] = [(s, r, t, chance.choice([s, t, "x"]), at) for (s, r, t), at in made.items()]
-    connection.executemany("INSERT INTO edges VALUES (?, ?, ?, ?, ?)", rows)
+    connection.executemany("INSERT INTO edges VALUES (?, ?, ?, ?, ?, NULL)", rows)
     return rows
 
 
@@ -79,5 +79,22 @@ def test_a_layer_too_long_for_one_text_is_read_row_by_row(connection: sqlite3.Co
 
 
 def test_an_edge_of_which_nobody_says_that_it_is_has_no_run(connection: sqlite3.Connection) -> None:
-    connection.execute("INSERT INTO edges VALUES ('a', 'used', 'b', NULL, 0), ('a', 'used', 'c', 'x,y', 0)")
+    connection.execute("INSERT INTO edges VALUES ('a', 'used', 'b', '', 0, NULL), ('a', 'used', 'c', 'x,y', 0, NULL)")
     assert [e.asserted_by for e in edges_from(connection, "a", "upstream", 1)] == ["", "x,y"]
+
+
+def test_an_edge_that_has_ended_is_seen_only_as_of_before(connection: sqlite3.Connection) -> None:
+    """And stays there for whoever else says so."""
+    connection.execute(
+        "INSERT INTO edges VALUES ('a', 'used', 'b', 'x', 10, 20), ('a', 'used', 'b', 'y', 15, NULL),"
+        " ('a', 'used', 'c', 'x', 10, NULL)"
+    )
+
+    def seen(as_of: int | None, start: str, direction: Direction) -> list[tuple[str, str]]:
+        return [(e.target, e.asserted_by) for e in edges_from(connection, start, direction, 1, as_of)]
+
+    assert seen(None, "a", "upstream") == [("b", "y"), ("c", "x")]
+    assert seen(9, "a", "upstream") == []
+    assert seen(19, "a", "upstream") == [("b", "x"), ("b", "y"), ("c", "x")]
+    assert seen(20, "a", "upstream") == [("b", "y"), ("c", "x")]
+    assert seen(12, "b", "downstream") == [("b", "x")]

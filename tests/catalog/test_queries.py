@@ -240,7 +240,7 @@ def test_lineage_goes_through_a_cycle_once(world: World) -> None:
     assert len(registry.catalog.upstream(newest.id, depth=1000)) == 41
     first = run_of(registry, "publish")
     with registry.catalog._database.writing() as connection:
-        connection.execute("INSERT INTO edges VALUES (?, 'used', ?, '', 0)", (first, newest.id))
+        connection.execute("INSERT INTO edges VALUES (?, 'used', ?, '', 0, NULL)", (first, newest.id))
     assert len(registry.catalog.upstream(newest.id, depth=1000)) == 42
 
 

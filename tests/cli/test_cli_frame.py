@@ -27,7 +27,7 @@ def test_help_is_quick() -> None:
 import sys
 from prefect_registry.cli.app import run
 for name in {NAMES}:
-    run([name, "--help"])
+    run([*name.split(), "--help"])
 run(["--help"]), run(["--version"])
 print(*{{name.partition('.')[0] for name in sys.modules}}, file=sys.stderr)
 """
@@ -50,7 +50,7 @@ def test_help_names_every_command(command: Callable[..., Any]) -> None:
     """Under its heading, and how to get completion in the shell."""
     said = command("--help")
     assert said.code == 0
-    for word in (*NAMES, "Housekeeping", "--install-completion", "Exit codes"):
+    for word in (*{name.partition(" ")[0] for name in NAMES}, "Housekeeping", "--install-completion", "Exit codes"):
         assert word in said.out
 
 
@@ -87,7 +87,7 @@ def test_completion_can_be_installed(tmp_path: Path) -> None:
     )
     assert done.returncode == 0
     (script,) = (path.read_text() for path in tmp_path.rglob("*") if "prefect-registry" in path.name)
-    assert all(word in script for word in (*NAMES, "--registry", "mermaid"))
+    assert all(word in script for name in NAMES for word in (*name.split(), "--registry", "mermaid"))
     subprocess.run(["bash", "-n"], input=script, text=True, check=True)
 
 

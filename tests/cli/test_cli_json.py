@@ -12,6 +12,10 @@ from typing import Any
 import pytest
 
 from prefect_registry.cli.commands import all_commands
+from prefect_registry.models import Metric, ModelRegistry, Parameter
+from prefect_registry.provenance.records import Model as ProvModel
+from prefect_registry.provenance.records import WorkflowTemplate
+from prefect_registry.provenance.service import Provenance
 from prefect_registry.registry import Registry
 
 Command = Callable[..., Any]
@@ -76,16 +80,23 @@ def documents(command: Command, history: Any, folder: Path) -> dict[str, list[li
     for version in ("1", "2", "3"):
         registry.save("model", version * 20_000, metadata={"n": int(version)})
     registry.set_alias("model", "champion", "2")
+    (folder / "card.md").write_text("# Digits")
+    models = ModelRegistry(registry)
+    metric, parameter = Metric(name="accuracy", value=0.9), Parameter(name="kernel", value="rbf")
+    made = models.register("digits", "s3://b/digits", artifacts=[metric, parameter], metadata={"lr": 0.1})
+    ids = [str(each.id) for each in (made.model, made.version, *made.artifacts)]
+    models.register("digits", "s3://b/digits2", artifacts=[Metric(name="accuracy", value=0.95)], aliases=["best"])
     run = ["run", "--kind", "notes", "--", "sh", "-c"]
     return {
         "ls": [["ls", what] for what in ("datasets", "runs", "kinds", "events", "incidents", "documents", "doctags",
                                        "objects")],
         "log": [["log"], ["log", "--limit", "1"]],
         "show": [["show", i] for i in (history.nightly, history.failed, history.flights, history.event,
-                                       history.incident, "flights", "model@champion")],
+                                       history.incident, "flights", "model@champion", *ids)],
         "events": [["events"]],
         "incidents": [["incidents"]],
-        "lineage": [["lineage", history.report], ["lineage", history.reporting, "--upstream", "--format", "json"]],
+        "lineage": [["lineage", history.report], ["lineage", history.reporting, "--upstream", "--format", "json"],
+                    ["lineage", str(made.version.id)]],
         "table": [["table", "flights"]],
         "diff": [["diff", history.flights_before, history.flights]],
         "object_diff": [["diff", "model@1", "model@champion"]],
@@ -97,6 +108,18 @@ def documents(command: Command, history: Any, folder: Path) -> dict[str, list[li
         "alias": [["alias", "model"], ["alias", "model", "champion", "--history"], ["alias", "other", "a", "--remove"]],
         "rm": [["rm", "other"], ["rm", "other", "--yes"]],
         "restore": [["restore", "other"], ["restore", "other"]],
+        "models_ls": [["models", "ls"], ["models", "ls", "digits", "--limit", "1"]],
+        "models_show": [["models", "show", "digits"], ["models", "show", "digits", "1"]],
+        "models_register": [["models", "register", "digits", "--path", str(folder / "card.md"), "--property", "a=1",
+                             "--card", str(folder / "card.md"), "--alias", "champion"],
+                            ["models", "register", "letters", "s3://b/l"]],
+        "models_promote": [["models", "promote", "digits", "2", "--to", "champion"],
+                           ["models", "promote", "digits", "2", "--to", "staging"]],
+        "models_compare": [["models", "compare", "digits", "1", "2"], ["models", "compare", "digits", "1", "1"]],
+        "models_archive": [["models", "archive", "digits", "2"], ["models", "archive", "letters"]],
+        "models_history": [["models", "history", "digits", "2"],
+                           ["models", "history", "digits", "--alias", "champion"]],
+        **of_provenance(registry, history, folder),
         "stats": [["stats"], ["stats", "--quick"]],
         "config": [["config"]],
         "reap": [["reap"]],
@@ -116,6 +139,37 @@ def documents(command: Command, history: Any, folder: Path) -> dict[str, list[li
                          ["publications", "history", "notes"]],
         "release": [["retention", "preview"], ["retention", "release", "--yes"]],
         "error": [["show", "nothing-of-this-kind"]],
+    }  # fmt: skip
+
+
+def of_provenance(registry: Registry, history: Any, folder: Path) -> dict[str, list[list[str]]]:
+    """The same of provenance, in which there is a study without a model run."""
+    person = {"item_subtype": "PERSON", "display_name": "Ada", "email": "a@b.org", "first_name": "A", "last_name": "L"}
+    (folder / "person.json").write_text(json.dumps(person))
+    (folder / "batch.json").write_text('[{"display_name": "nothing else"}]')
+    prov = folder / "prov.json"
+    prov.write_text('{"prefix": {"x": "urn:x:"}, "entity": {"x:a": {}}}')
+    software = {"name": "m", "description": "d", "documentation_url": "https://a.org", "source_url": "https://a.org"}
+    provenance = Provenance(registry)
+    model = provenance.register_item(ProvModel(display_name="m", **software))
+    template = provenance.register_item(WorkflowTemplate(display_name="t", software_id=model.id))
+    provenance.register_seed_item("STUDY")
+    ask = "provenance"
+    return {
+        "provenance_what_breaks": [[ask, "what-breaks", i] for i in (history.flights, "model@1")],
+        "provenance_where_from": [[ask, "where-from", i] for i in (history.report, history.reporting)],
+        "provenance_what_changed": [[ask, "what-changed", history.nightly, history.reporting]],
+        "provenance_reproduce": [[ask, "reproduce", history.nightly]],
+        "provenance_picture": [[ask, "picture", history.flights],
+                               [ask, "picture", history.flights, "-o", str(folder / "p.svg")]],
+        "provenance_report": [[ask, "report", history.nightly, "-o", str(folder / "r.md")]],
+        "provenance_export": [[ask, "export", history.flights, "--format", "node-link"],
+                              [ask, "export", history.flights, "-o", str(folder / "p.json")]],
+        "provenance_ls": [[ask, "ls"], [ask, "ls", "items", "--limit", "1"], [ask, "ls", "studies"]],
+        "provenance_register": [[ask, "register", str(folder / f"{name}.json")] for name in ("person", "batch")],
+        "provenance_import": [[ask, "import", str(prov)]] * 2,
+        "provenance_csv": [[ask, "csv", "template", template.id],
+                           [ask, "csv", "template", template.id, "-o", str(folder / "t.csv")]],
     }  # fmt: skip
 
 
@@ -144,7 +198,7 @@ def test_every_command_has_a_section(names: list[str]) -> None:
     """And each section of a command is that of a command."""
     sections = PAGE.partition("## Shapes")[0]
     written = re.findall(r"^### (\w+)", sections, re.M)
-    assert sorted(written) == sorted([*names, *OTHERWISE])
+    assert sorted(written) == sorted([*(re.sub("[ -]", "_", name) for name in names), *OTHERWISE])
     assert all(f"prefect-registry/{name}/1" in sections for name in written)
 
 
@@ -193,6 +247,6 @@ def test_the_comparison_sees_what_is_wrong() -> None:
 def test_every_command_takes_json(names: list[str], command: Command) -> None:
     """And, but for the one that makes a registry, --registry."""
     for name in names:
-        said = command(name, "--help").out
+        said = command(*name.split(), "--help").out
         assert "--json" in said, name
         assert "--registry" in said or name == "init", name

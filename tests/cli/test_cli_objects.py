@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from prefect_registry.cli.commands import objects
+from prefect_registry.cli.objects import bytes_of
 from prefect_registry.registry import Registry
 
 Command = Callable[..., Any]
@@ -183,7 +183,7 @@ def test_other_objects_are_fetched_as_they_are_stored(command: Command, url: str
 
 def test_the_bar_knows_how_much_there_is(folder: Path) -> None:
     """Bytes of all files, of one, of standard input; a value is small."""
-    assert [objects._bytes_of(o) for o in (folder, folder / "a.txt", b"123", {"a": 1})] == [9, 5, 3, 0]
+    assert [bytes_of(o) for o in (folder, folder / "a.txt", b"123", {"a": 1})] == [9, 5, 3, 0]
 
 
 def test_save_reads_a_pipe(url: str) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 import prefect_registry
-from prefect_registry import ingestion
+from prefect_registry import ingestion, models, provenance
 from prefect_registry.catalog.checkpoints.ranges import TABLES
 from prefect_registry.catalog.checkpoints.tables import key_of, schema_of
 
@@ -137,9 +137,9 @@ def test_every_error_is_documented() -> None:
 
 
 def test_every_public_name_is_in_the_reference() -> None:
-    """Each name that ``prefect_registry`` and ``prefect_registry.ingestion`` export has a heading, or a row, there."""
+    """Each name that the package, or a domain of it, exports has a heading, or a row, there."""
     pages = "".join(page.read_text("utf-8") for page in (ROOT / "docs" / "reference").glob("*.md"))
-    for module in (prefect_registry, ingestion):
+    for module in (prefect_registry, ingestion, models, provenance):
         missing = [n for n in module.__all__ if not re.search(rf"^(## {n}$|\| `{n}` \||`{n}`, slug)", pages, re.M)]
         assert missing == []
 

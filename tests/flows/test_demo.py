@@ -41,7 +41,7 @@ def is_flow_run(process: psutil.Process) -> bool:
     [
         ("Starting a Prefect server", False, signal.SIGTERM, 143),
         ("Running the main job", True, signal.SIGINT, 130),
-        ("Running it once more", True, signal.SIGTERM, 143),
+        pytest.param("Running it once more", True, signal.SIGTERM, 143, marks=pytest.mark.deep),
     ],
     ids=["act 1", "act 2", "act 4"],
 )

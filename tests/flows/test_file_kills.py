@@ -29,7 +29,7 @@ def kills(folder: Path, where: str) -> list[dict[str, Any]]:
     return found
 
 
-@pytest.mark.parametrize("where", ["before", "after"])
+@pytest.mark.parametrize("where", ["before", pytest.param("after", marks=pytest.mark.deep)])
 def test_killed_at_any_call(tmp_path: Path, where: str) -> None:
     """Wherever an ingestion is killed, readers see all of it or nothing, and the next tick, at once and without a
     reaper, takes in exactly what is missing.

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import httpx
 import yaml
+from prefect_server import patient_database
 
 from flows.demo.environment import Prefect, prefect_server
 from flows.demo.processes import Child, child
@@ -24,7 +25,7 @@ FINAL = (*BEGUN, "CANCELLED")
 T = TypeVar("T")
 
 
-def eventually(look: Callable[[], T | None], what: str, within: float = 90) -> T:
+def eventually(look: Callable[[], T | None], what: str, within: float = 180) -> T:
     """The first answer that is not None or empty."""
     deadline = time.monotonic() + within
     while time.monotonic() < deadline:
@@ -56,13 +57,25 @@ class Deployed:
                 break
             time.sleep(0.2)
         answer.raise_for_status()
-        return answer.json()
+        return answer.json() if answer.content else None
 
     def start(self, name: str, **parameters: Any) -> str:
         """Ask for a run of a deployment. Returns the id of the flow run."""
         deployment = self.api("GET", f"/deployments/name/{name}")
         run = self.api("POST", f"/deployments/{deployment['id']}/create_flow_run", {"parameters": parameters})
         return str(run["id"])
+
+    @contextmanager
+    def ticking(self, name: str) -> Iterator[None]:
+        """Let the schedule of a deployment tick, at other times than these it does not: each tick takes seconds of
+        processor time.
+        """
+        deployment = self.api("GET", f"/deployments/name/{name}")["id"]
+        self.api("POST", f"/deployments/{deployment}/resume_deployment")
+        try:
+            yield
+        finally:
+            self.api("POST", f"/deployments/{deployment}/pause_deployment")
 
     def slots(self, name: str) -> int:
         """How many runs of a deployment Prefect counts against its concurrency limit."""
@@ -126,7 +139,7 @@ def deployed_from(folder: Path, document: dict[str, Any]) -> Iterator[Deployed]:
     """The same with another ``prefect.yaml``."""
     file = folder / "prefect.yaml"
     file.write_text(yaml.safe_dump(document))
-    with prefect_server(folder) as prefect:
+    with patient_database() as settings, prefect_server(folder, settings) as prefect:
         prefect.wait()
 
         def cli(*arguments: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from prefect_registry.errors import InvalidInput, RunAlreadyClosed
 from prefect_registry.ledger import observers
-from prefect_registry.objects.dropping import Staged, drop
+from prefect_registry.ledger.dropping import Staged, drop
 from prefect_registry.records.cells import CellGeneration
 from prefect_registry.registry import Registry
 

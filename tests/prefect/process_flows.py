@@ -16,6 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 from prefect import flow, serve, task
+from prefect.events import DeploymentEventTrigger
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
 from prefect_registry import tasks
@@ -168,6 +169,24 @@ def says(folder: str, what: str) -> None:
     (Path(folder) / "said").write_text(what)
 
 
+@flow
+def rolls_out(registry: str, model: str, version: str) -> None:
+    """What starts when an alias has moved: loads the version that it points at now."""
+    loaded = tasks.load_model(model, version, registry=registry)
+    (Path(registry).parent / "rolled-out").write_text(f"{model} {version} {loaded}")
+
+
+WHEN_CHAMPION_MOVES = DeploymentEventTrigger(
+    expect={"prefect-registry.model.alias-moved"},
+    match={"prefect.resource.id": "prefect-registry.model.rolling", "prefect-registry.alias": "champion"},
+    parameters={
+        "registry": "{{ event.payload.registry }}",
+        "model": "{{ event.payload.model }}",
+        "version": "{{ event.payload.version }}",
+    },
+)
+
+
 # -- the tasks alone ---------------------------------------------------------------------------------------------------
 
 
@@ -207,7 +226,8 @@ def alone_appends(store: str, folder: str, deadly: bool = False) -> None:
 def main(arguments: list[str]) -> Any:
     if arguments[0] == "serve":
         return serve(
-            *(f.to_deployment("served") for f in (waits, awaits, tasks_alone, dies_committed, never_ends, says))
+            *(f.to_deployment("served") for f in (waits, awaits, tasks_alone, dies_committed, never_ends, says)),
+            rolls_out.to_deployment("served", triggers=[WHEN_CHAMPION_MOVES]),
         )
     chosen, name, parameters = globals()[arguments[0]], arguments[1], json.loads(arguments[2])
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):

@@ -22,7 +22,7 @@ T = TypeVar("T")
 SCRIPT = HERE / "process_flows.py"
 
 
-def until(look: Callable[[], T], what: str, seconds: float = 120) -> T:
+def until(look: Callable[[], T], what: str, seconds: float = 240) -> T:
     """Wait until ``look`` gives something true: for what another process does, which tells nobody."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

@@ -22,9 +22,8 @@ from process_support import until
 from prefect_registry import tasks
 from prefect_registry.errors import StorageUnavailable
 from prefect_registry.ledger import observers
+from prefect_registry.ledger.dropping import Staged
 from prefect_registry.objects import RegistryObjectNotFound
-from prefect_registry.objects.dropping import Staged
-from prefect_registry.objects.service import Objects
 from prefect_registry.registry import Registry
 from prefect_registry.runs import attempts, current, current_run, registry_run
 
@@ -234,7 +233,7 @@ def test_what_cannot_be_dropped_keeps_the_run_from_publishing(
     @task
     def save() -> None:
         current_run().save("model", 1)
-        monkeypatch.setattr(Objects, "drop", unreachable)
+        monkeypatch.setattr(attempts, "drop", unreachable)
         raise ValueError("no")
 
     @registry_run(versioned)

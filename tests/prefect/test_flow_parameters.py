@@ -71,6 +71,9 @@ class Point:
         (SecretBytes(PLANTED.encode()), MASK),
         (object(), "<builtins.object>"),
         ("s3://key:secret@host/bucket", "s3://***@host/bucket"),
+        ("https://ghp_token@host/repository", "https://***@host/repository"),
+        ("redis://:secret@host", "redis://***@host"),
+        ("abfss://container@account.dfs.core.windows.net/x", "abfss://container@account.dfs.core.windows.net/x"),
         ("x" * 2_000, "x" * 1_000 + "… (2,000 characters)"),
     ],
 )

@@ -23,7 +23,9 @@ from prefect.states import Crashed, Pending
 from prefect_support import HERE, Seen, Server, ended, stage
 from process_support import SCRIPT, Case, until
 
+from prefect_registry import tasks
 from prefect_registry.blocks import S3Registry
+from prefect_registry.provenance import captured
 from prefect_registry.registry import Registry
 from prefect_registry.resolve import resolve_registry
 from prefect_registry.runs import registry_run, roll_back_registry_run
@@ -52,7 +54,11 @@ class Lab:
         return self.cases[name]
 
     def runner(self, *command: str) -> subprocess.Popen[bytes]:
-        environ = {**os.environ, "PREFECT_RUNNER_POLL_FREQUENCY": "1", "PREFECT_WORKER_QUERY_SECONDS": "1"}
+        environ = {
+            **os.environ, "PREFECT_RUNNER_POLL_FREQUENCY": "1", "PREFECT_WORKER_QUERY_SECONDS": "1",
+            # A server that a busy machine keeps waiting answers all the same; a runner that gives up serves nothing.
+            "PREFECT_API_REQUEST_TIMEOUT": "300",
+        }  # fmt: skip
         with open(self.home / f"runner-{len(self.runners)}.log", "wb") as log:
             process = subprocess.Popen(
                 [sys.executable, *command], stdout=log, stderr=subprocess.STDOUT, env=environ, cwd=HERE,
@@ -265,6 +271,13 @@ def test_a_deployed_flow_that_completes_has_published(lab: Lab) -> None:
     case.go()
     assert case.final_state() == "COMPLETED"
     assert case.seen().rows("a") == 3
+    [run] = case.seen().registry.runs()
+    found = captured(case.seen().registry, run.id)
+    assert found.worker["work_pool"] == "lab"
+    assert found.worker["work_queue"] == "default"
+    assert found.worker["name"].startswith("ProcessWorker ")
+    assert found.prefect["deployment_name"] == "worked"
+    assert found.code["entrypoint"].endswith("process_flows.py:waits")
 
 
 def test_a_trigger_on_a_committed_dataset_starts_a_deployment(lab: Lab, store: Registry, tmp_path: Path) -> None:
@@ -299,6 +312,28 @@ def test_a_trigger_on_a_committed_dataset_starts_a_deployment(lab: Lab, store: R
     ingest()
     until(lambda: said.exists() and said.read_text(), "the deployment that the event starts")
     assert said.read_text() == "prefect-registry.dataset.triggering 5"
+
+
+def test_a_deployment_runs_when_champion_moves(lab: Lab, store: Registry) -> None:
+    """Its trigger matches the model, and the alias by its label: another alias of the model starts nothing."""
+    until(lambda: _is_deployed(lab.server, "rolls_out", "served"), "rolls_out is served")
+
+    @registry_run(store)
+    @flow
+    def train() -> None:
+        tasks.register_model("rolling", model={"depth": 3}, version="2026-11", aliases=["challenger"])
+
+    @flow
+    def promote() -> None:
+        tasks.set_model_alias("rolling", "champion", "challenger", registry=store)
+
+    rolled_out = Path(store.url).parent / "rolled-out"
+    train()
+    promote()
+    until(lambda: rolled_out.exists() and rolled_out.read_text(), "the deployment that the move starts")
+    assert rolled_out.read_text() == "rolling 2026-11 {'depth': 3}"
+    wanted = {"deployments": {"name": {"any_": ["served"]}}, "flows": {"name": {"any_": ["rolls-out"]}}}
+    assert len(lab.server.post("/flow_runs/filter", wanted)) == 1
 
 
 def _is_deployed(server: Server, name: str, deployment: str) -> bool:

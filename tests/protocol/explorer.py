@@ -65,19 +65,20 @@ def run(world: World, choose: Choose, limits: Limits) -> Trace:
     at_call: dict[str, tuple[str, Any]] = {}
     while True:
         steps += 1
-        assert steps < MOST_STEPS, "the actors never come to an end"
+        assert steps < MOST_STEPS, f"the actors never come to an end: {_standing(world)} after {trace.choices[-50:]}"
+        for actor in world.actors:
+            if actor.state == "sleeping" and actor.wakes_at <= world.clock.seconds:
+                actor.state = "ready"
         runnable = [a for a in world.actors if _can_go(world, a)]
         if not runnable:
             sleepers = [a for a in world.actors if a.state == "sleeping"]
             if not sleepers:
                 if world.pending:
                     world.land(0)
+                    _wake_others(world, None)
                     continue
                 break
             world.clock.seconds = max(world.clock.seconds, min(a.wakes_at for a in sleepers))
-            for actor in sleepers:
-                if actor.wakes_at <= world.clock.seconds:
-                    actor.state = "ready"
             continue
         options: list[tuple[str, Actor | None]] = []
         costs: list[int] = []
@@ -106,6 +107,7 @@ def run(world: World, choose: Choose, limits: Limits) -> Trace:
         order, chosen = options[pick(costs)]
         if order == "land":
             world.land(0)
+            _wake_others(world, None)
             continue
         if order == "leap":
             leaps -= 1
@@ -138,6 +140,7 @@ def _can_go(world: World, actor: Actor) -> bool:
 
 def _step(world: World, actor: Actor, order: str, at_call: dict[str, tuple[str, Any]]) -> None:
     """Let an actor make its call and run up to the next one."""
+    made = at_call[actor.name][0] if actor.name in at_call else ""
     why = actor.greenlet.switch(order) if actor.name in at_call else actor.greenlet.switch()
     if actor.greenlet.dead:
         actor.state = "done"
@@ -148,12 +151,20 @@ def _step(world: World, actor: Actor, order: str, at_call: dict[str, tuple[str, 
         actor.state, actor.wakes_at = "sleeping", world.clock.seconds + max(why[1], 0.001)
     elif why[0] == "wait":
         actor.state, actor.waits_for = "waiting", str(why[1])
-    if why[0] != "sleep":
+    if made in (*WRITES, "delete"):
         _wake_others(world, actor)
 
 
-def _wake_others(world: World, actor: Actor) -> None:
-    """Sleepers look again as soon as somebody else has done something: patience without spinning."""
+def _standing(world: World) -> str:
+    return ", ".join(f"{a.name} {a.state}" for a in world.actors)
+
+
+def _wake_others(world: World, actor: Actor | None) -> None:
+    """Sleepers look again as soon as somebody else has written something: patience without spinning.
+
+    Reads change nothing, and two who wait must not wake each other for ever while a third, whom they wait for, is never
+    chosen.
+    """
     for other in world.actors:
         if other is not actor and other.state == "sleeping":
             other.state = "ready"

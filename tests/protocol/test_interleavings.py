@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import multiprocessing
 import os
@@ -27,6 +28,8 @@ WANTED = 100_000
 
 def explore(name: str, half: int, most: int) -> set[tuple[int, ...]]:
     """The distinct schedules of one scenario that were run and held: half 0 systematically, half 1 at random."""
+    gc.freeze()  # the modules; and each schedule leaves a world in cycles, of which some thousands may wait
+    gc.set_threshold(50_000)
     scenario = SCENARIOS[name]
     seen: set[tuple[int, ...]] = set()
     if half == 0:

@@ -31,6 +31,11 @@ def tagged(writer: int, number: int, part: int) -> pa.Table:
     return pa.table({"writer": [writer], "number": [number], "part": [part]})
 
 
+def rest(begun: float) -> None:
+    """Leave the machine to the others for three times as long as it was taken."""
+    time.sleep(3 * (time.monotonic() - begun))
+
+
 def keep_house(place: Path, done: Path) -> dict[str, Any]:
     """Reap and collect, over and over, until ``done`` exists. Nobody dies here, so nobody may be reaped."""
     registry = Registry(place)
@@ -43,7 +48,7 @@ def keep_house(place: Path, done: Path) -> dict[str, Any]:
         passes += 1
         if last:
             return {"passes": passes, "collected": collected}
-        time.sleep(3 * (time.monotonic() - begun))  # leave the machine to the others
+        rest(begun)
 
 
 # -- one run ---------------------------------------------------------------------------------------------------------
@@ -65,7 +70,9 @@ def test_a_thousand_datasets_of_sixteen_processes_are_published_by_one_decision(
     def read() -> list[list[int]]:
         mine, seen = Registry(place), []
         while not done.exists():
+            begun = time.monotonic()
             seen.append(sorted(rows(mine, "k")))
+            rest(begun)
         seen.append(sorted(rows(mine, "k")))
         return [list(state) for state in {tuple(state) for state in seen}]
 
@@ -120,7 +127,7 @@ def watch(place: Path, done: Path) -> dict[str, Any]:
     registry = Registry(place)
     reads, before = 0, dict.fromkeys(range(WRITERS), -1)
     while True:
-        last = done.exists()
+        last, begun = done.exists(), time.monotonic()
         pair = registry.table("pair").to_table(verify=False).to_pylist()
         assert len(pair) in (0, 2), pair
         if pair:
@@ -141,6 +148,7 @@ def watch(place: Path, done: Path) -> dict[str, Any]:
         reads += 1
         if last:
             return {"reads": reads, "last": [before[w] for w in range(WRITERS)]}
+        rest(begun)
 
 
 def test_every_run_of_sixteen_processes_is_whole_and_so_is_every_read(place: Path, tmp_path: Path) -> None:

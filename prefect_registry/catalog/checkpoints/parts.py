@@ -56,6 +56,11 @@ def note_dataset(connection: sqlite3.Connection, dataset_id: str) -> None:
     strike(connection, stamp_of("datasets", {"id": dataset_id}))
 
 
+def note_edge_of(connection: sqlite3.Connection, run_id: str) -> None:
+    """An edge that a run asserts has ended, or stands again."""
+    strike(connection, stamp_of("edges", {"asserted_by": run_id, "at": 0}))
+
+
 def strike(connection: sqlite3.Connection, stamp: str) -> None:
     """Strike off the parts that a row of this stamp belongs to."""
     connection.execute("DELETE FROM parts WHERE low <= ? AND high > ?", (stamp, stamp))
@@ -70,6 +75,8 @@ def _note_row(connection: sqlite3.Connection, table: str, row: Row, stamp: str) 
     key = key_of(table)
     where = " AND ".join(f"{column} = ?" for column in key)
     found = connection.execute(f"SELECT * FROM {table} WHERE {where}", [row[column] for column in key]).fetchone()
+    if found is not None and table == "edges" and found["at"] <= row["at"]:
+        return  # said again later
     if found is None or any(found[column] != value for column, value in row.items()):
         strike(connection, stamp)
         if found is not None and stamp_of(table, found) != stamp:

@@ -17,6 +17,7 @@ from prefect_registry.ledger import paths
 from prefect_registry.ledger.runs import FLOW_RUN
 from prefect_registry.records.cells import ALIAS, OBJECT, CellGeneration, CellRef
 from prefect_registry.records.datasets import LATER_STATES, later_state
+from prefect_registry.records.provenance import MODEL_RUN
 from prefect_registry.storage.base import ObjectInfo
 
 _GENERATION = re.compile(r"cells/[^/]+/[^/]+(?:/[^/]+)?/[0-9]{10}\.json")
@@ -66,6 +67,8 @@ def _skip(checked: Checked, cell: CellRef) -> None:
     checked.scratch.add("skipped", [(owner_of_cell(*cell),)])
     if cell.type == LATER_STATES:
         checked.scratch.add("skipped", [(f"run_{cell.key[3:29]}",)])
+    if cell.type == MODEL_RUN:
+        checked.scratch.add("skipped", [(cell.key,)])
 
 
 # -- documents -----------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from prefect_registry.catalog.rows import Row
 from prefect_registry.records.cells import OBJECT, CellGeneration, CellRef
 from prefect_registry.records.datasets import DatasetGeneration
 from prefect_registry.records.events import Event
+from prefect_registry.records.models import MODEL_ARTIFACT, MODEL_VERSION
 
 if TYPE_CHECKING:
     from prefect_registry.catalog.fsck.runs import RunCheck
@@ -22,9 +23,10 @@ IDS: Mapping[str, tuple[str, ...]] = {
     "datasets": ("id",),
     "events": ("id",),
     "cells": ("type", "key", "gen"),
-    "edges": ("source", "relation", "target"),
+    "edges": ("source", "relation", "target", "asserted_by"),
 }
 """The tables of the index that are compared, and what names a row in each."""
+_BY_THEMSELVES: Mapping[str, tuple[str, ...]] = {"datasets": ("state",), "edges": ("at", "ended_at")}
 
 
 def id_of(table: str, row: Any) -> str:
@@ -33,16 +35,22 @@ def id_of(table: str, row: Any) -> str:
 
 
 def digest_of(table: str, row: Any, columns: Iterable[str]) -> bytes:
-    """A row in 16 bytes. The state of a dataset is compared by itself: later states of it lie elsewhere."""
-    values = [row[c] for c in sorted(columns) if not (table == "datasets" and c == "state")]
+    """A row in 16 bytes, but for what :func:`state_of` compares by itself, and when an edge ends."""
+    values = [row[c] for c in sorted(columns) if c not in _BY_THEMSELVES.get(table, ())]
     plain = [int(v) if isinstance(v, bool) else v for v in values]
     return hashlib.blake2b(orjson.dumps(plain), digest_size=16).digest()
 
 
+def state_of(table: str, row: Any) -> str | None:
+    """What documents elsewhere may change of a row: the state of a dataset, and when an edge was said first."""
+    if table == "edges":
+        return f"{row['at']:020}"
+    return row["state"] if table == "datasets" else None
+
+
 def entry(table: str, row: Row, owner: str) -> tuple[str, str, str, bytes, str | None]:
     """A row as it is remembered for the comparison; ``owner`` is the run (or the cell) to look at again."""
-    state = row["state"] if table == "datasets" else None
-    return (table, id_of(table, row), owner, digest_of(table, row, row), state)
+    return (table, id_of(table, row), owner, digest_of(table, row, row), state_of(table, row))
 
 
 def _expect(run: RunCheck, table: str, row: Row) -> None:
@@ -95,10 +103,16 @@ def cell_entries(key: str, cell: CellGeneration, visible_at: Any) -> list[tuple[
     return [entry("cells", rows.cell_row(key, cell, visible_at), owner), *edges]
 
 
-def owner_of_edge(relation: str, source: str, asserted_by: str) -> str:
+def owner_of_edge(relation: str, source: str, target: str, asserted_by: str) -> str:
     """What is looked at again when an edge differs: the cell that it comes from, or the run that says so."""
-    of_object = relation == "wasGeneratedBy" and "@" in source
-    return owner_of_cell(*CellRef.named(OBJECT, source)) if of_object else asserted_by
+    if relation == "wasGeneratedBy" and "@" in source:
+        return owner_of_cell(*CellRef.named(OBJECT, source))
+    if relation == "hadMember" and target.startswith("art_"):
+        return owner_of_cell(MODEL_ARTIFACT, target[-16:])
+    for prefix, type_ in (("art_", MODEL_ARTIFACT), ("mv_", MODEL_VERSION)):
+        if source.startswith(prefix):
+            return owner_of_cell(type_, source[-16:])
+    return asserted_by
 
 
 def owner_of_cell(type_: str, key: str) -> str:

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import sqlite3
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prefect_registry.catalog.database import Database
+from prefect_registry.catalog.endings import changed_nodes, endings, node_endings
 from prefect_registry.catalog.fsck.cells import look_at_generations
-from prefect_registry.catalog.fsck.expected import IDS, digest_of, id_of, owner_of_cell, owner_of_edge
+from prefect_registry.catalog.fsck.expected import IDS, digest_of, id_of, owner_of_cell, owner_of_edge, state_of
 from prefect_registry.catalog.fsck.look import Checked, batches
 from prefect_registry.catalog.fsck.report import KINDS, Finding
 from prefect_registry.catalog.sync import Sync
 from prefect_registry.errors import RegistryError
 from prefect_registry.ledger import paths
 from prefect_registry.records.cells import CellRef
+from prefect_registry.records.provenance import MODEL_RUN
 
 if TYPE_CHECKING:
     from prefect_registry.catalog.catalog import Catalog
@@ -27,7 +30,7 @@ _OWNER: Mapping[str, Callable[[sqlite3.Row], str]] = {
     "datasets": lambda row: row["run_id"],
     "events": lambda row: row["run_id"] or f"op_{row['id'].partition('_')[2][:26]}",
     "cells": lambda row: owner_of_cell(row["type"], row["key"]),
-    "edges": lambda row: owner_of_edge(row["relation"], row["source"], row["asserted_by"]),
+    "edges": lambda row: owner_of_edge(row["relation"], row["source"], row["target"], row["asserted_by"]),
 }
 _DIFFERENCES = """
 SELECT e.tbl, e.id, e.owner, CASE WHEN i.id IS NULL THEN 'is missing' ELSE 'differs from the store' END AS how
@@ -112,15 +115,17 @@ class IndexCheck:
                 for some in batches(connection.execute(f"SELECT * FROM {table}"), 1_000):
                     scratch.add("indexed", [_indexed(table, row) for row in some])
                     self._checked.count("index", "rows", len(some))
+            ends = list(_wrong_ends(connection))
         self._checked.counts["rows"] = scratch.rows("SELECT count(*) FROM indexed").fetchone()[0]
-        return [tuple(row) for row in scratch.rows(_DIFFERENCES)]
+        return [*(tuple(row) for row in scratch.rows(_DIFFERENCES)), *ends]
 
     def _again(self, owner: str) -> None:
         """Look at a run or a cell once more, as it is now."""
-        if not owner.startswith("cell:"):
+        if owner.startswith("cell:"):
+            type_, _, key = owner[5:].partition("/")
+        else:
             self._look_again(owner)
-            return
-        type_, _, key = owner[5:].partition("/")
+            type_, key = MODEL_RUN, owner or "none"  # what it says as a model run
         infos = [i for i in self._checked.storage.list(paths.cell_prefix(CellRef(type_, key)))
                  if paths.gen_of_key(i.key) >= 0]  # fmt: skip
         look_at_generations(self._checked, infos)
@@ -163,5 +168,18 @@ def _tuples(rows: Iterable[sqlite3.Row]) -> Iterable[tuple[object, ...]]:
 
 
 def _indexed(table: str, row: sqlite3.Row) -> tuple[str, str, str, bytes, str | None]:
-    state = row["state"] if table == "datasets" else None
-    return (table, id_of(table, row), _OWNER[table](row), digest_of(table, row, row.keys()), state)
+    return (table, id_of(table, row), _OWNER[table](row), digest_of(table, row, row.keys()), state_of(table, row))
+
+
+def _wrong_ends(connection: sqlite3.Connection) -> Iterator[tuple[str, str, str, str]]:
+    """Edges that end when the cells of the index, which are compared by themselves, do not say so."""
+    names = [row["name"] for row in connection.execute(f"SELECT DISTINCT name FROM cells WHERE type = '{MODEL_RUN}'")]
+    ended: dict[tuple[str, ...], int | None] = {}
+    for row in connection.execute("SELECT * FROM edges WHERE ended_at IS NOT NULL"):
+        ended[tuple(row[column] for column in IDS["edges"])] = row["ended_at"]
+    for edge, found, due in chain(endings(connection, names), node_endings(connection, changed_nodes(connection))):
+        ended.pop(edge, None)
+        if found != due:
+            yield ("edges", "/".join(edge), edge[-1], "ends at another time")
+    for other in ended:
+        yield ("edges", "/".join(other), other[-1], "ends, and nothing says so")

@@ -27,6 +27,9 @@ CREATE TABLE versions (id TEXT PRIMARY KEY, gen INTEGER, deleted INTEGER) WITHOU
 CREATE TABLE aliases (name TEXT PRIMARY KEY, gen INTEGER, target TEXT, key TEXT, since TEXT) WITHOUT ROWID;
 CREATE TABLE skipped (owner TEXT PRIMARY KEY) WITHOUT ROWID;
 """
+_AGAIN = """ON CONFLICT DO UPDATE SET owner = excluded.owner, digest = excluded.digest, state =
+    CASE WHEN tbl = 'edges' THEN min(state, excluded.state) ELSE excluded.state END"""
+"""Of an edge that several documents of one run assert, the first time counts."""
 _CACHE_KIB = 16_384
 
 
@@ -43,11 +46,16 @@ class Scratch:
         self._connection.execute("BEGIN")
 
     def add(self, table: str, rows: Iterable[Sequence[Any]]) -> None:
-        """Insert rows, or replace those of the same key."""
+        """Insert rows, or replace those of the same key; of an edge that is expected twice the earlier one counts, as
+        in the index.
+        """
         rows = list(rows)
         if rows:
             marks = ",".join("?" * len(rows[0]))
-            self._connection.executemany(f"INSERT OR REPLACE INTO {table} VALUES ({marks})", rows)
+            sql = f"INSERT OR REPLACE INTO {table} VALUES ({marks})"
+            self._connection.executemany(
+                sql if table != "expected" else f"INSERT INTO {table} VALUES ({marks}) {_AGAIN}", rows
+            )
 
     def run(self, sql: str, values: Sequence[Any] = ()) -> None:
         """Change what is remembered."""

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from prefect_registry.cli.models import cell_name
 from prefect_registry.cli.opening import open_registry
 from prefect_registry.cli.options import Flag, Json, RegistryName, Yes, to_be_sure
 from prefect_registry.cli.output import NOT_DONE, plain, say, write, write_json
@@ -79,7 +80,7 @@ def revert(
     for dataset in report.datasets:
         write(dataset)
     for cell_type, name in report.kept:
-        say(f"Left alone, for a later run has changed it: {cell_type} {name}")
+        say(f"Left alone, for a later run has changed it: {cell_name(found, cell_type, name)}")
     say(f"Reverted by run {report.run_id}; to restore it: prefect-registry revert {report.run_id}")
     return 0
 

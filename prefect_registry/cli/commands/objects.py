@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from prefect_registry.cli.commands import Command
-from prefect_registry.cli.objects import object_fields, when_of
+from prefect_registry.cli.objects import bytes_of, given_path, object_fields, when_of
 from prefect_registry.cli.opening import open_registry
 from prefect_registry.cli.options import Flag, Json, RegistryName, Several, labels
 from prefect_registry.cli.output import NOT_DONE, progress, say, size, write, write_json, write_table
@@ -54,7 +53,7 @@ def save(
         raise InvalidInput.of("save", ["exactly one of PATH and --value is needed"])
     facts = labels("--metadata", metadata)
     obj: Any = _json("--value", value) if value is not None else _given(str(path))
-    total = _bytes_of(obj)
+    total = bytes_of(obj)
     found = open_registry(registry, create=True)
     with progress(f"Saving {name}", total) as bar:
         if alias is None:
@@ -253,18 +252,4 @@ def _json(option: str, text: str) -> Any:
 
 
 def _given(path: str) -> Path | bytes:
-    if path == "-":
-        return sys.stdin.buffer.read()
-    if not os.path.lexists(path):
-        raise InvalidInput.of("save", [f"there is no file or folder {path!r:.200}"])
-    return Path(path)
-
-
-def _bytes_of(obj: Any) -> int:
-    """How many bytes there are to save, for the bar alone."""
-    if isinstance(obj, bytes):
-        return len(obj)
-    if not isinstance(obj, Path):
-        return 0
-    files = (os.path.join(top, file) for top, _, names in os.walk(obj) for file in names) if obj.is_dir() else [obj]
-    return sum(os.lstat(file).st_size for file in files)
+    return sys.stdin.buffer.read() if path == "-" else given_path("save", path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from prefect_registry.cli.models import looked_up, type_of_id, write_artifacts
 from prefect_registry.cli.objects import find_object, is_kind, nothing_of, object_fields, object_files
 from prefect_registry.cli.opening import open_registry
 from prefect_registry.cli.options import Json, RegistryName
@@ -23,13 +24,14 @@ if TYPE_CHECKING:
 
 
 def show(id_or_name: str, /, *, registry: RegistryName = None, json: Json = False) -> None:
-    """Show all that is known of a run, dataset, event, incident or object, or what readers see of a kind.
+    """Show all that is known of a run, dataset, event, incident, object or registered model, or what readers see of a
+    kind.
 
     Parameters
     ----------
     id_or_name
-        An id (run_…, ds_…, ev_…, inc_…); the name of a kind; or an object: name@2.1, name@champion, name@latest.
-        Without a version, the kind of that name, or else the object's latest version.
+        An id (run_…, ds_…, ev_…, inc_…, model_…, mv_…, art_…); the name of a kind; or an object: name@2.1,
+        name@champion, name@latest. Without a version, the kind of that name, or else the object's latest version.
     """
     found = open_registry(registry)
     shown = _looked_up(found, id_or_name)
@@ -44,6 +46,9 @@ def show(id_or_name: str, /, *, registry: RegistryName = None, json: Json = Fals
         if rows:
             columns = list(rows[0])
             write_table(columns, [[row[c] for c in columns] for row in rows], ("rows", "bytes", "size"))
+    if shown["artifacts"]:
+        write("")
+        write_artifacts(shown["artifacts"])
 
 
 GROUP = "Looking"
@@ -76,8 +81,8 @@ def _flat(item: Mapping[str, Any], before: str = "") -> list[tuple[str, Any]]:
 
 
 def _looked_up(registry: Registry, wanted: str) -> dict[str, Any]:
-    """What it is of, the item, and the datasets or files that belong to it, if such a thing has any."""
-    datasets = files = None
+    """What it is of, the item, and the datasets, files or artifacts that belong to it, if such a thing has any."""
+    datasets = files = artifacts = None
     if wanted.startswith("run_"):
         run = registry.get_run(wanted)
         of, item, datasets = "run", plain(run), _made(registry, run)
@@ -95,13 +100,16 @@ def _looked_up(registry: Registry, wanted: str) -> dict[str, Any]:
         of, item = "event", plain(registry.get_event(wanted))
     elif wanted.startswith("inc_"):
         of, item = "incident", plain(registry.get_incident(wanted))
+    elif (registered := type_of_id(wanted)) is not None:
+        found = looked_up(registry, registered, wanted)
+        of, item, artifacts = registered, plain(found["item"]), found["artifacts"]
     elif (version := _object_of(registry, wanted)) is not None:
         info = registry.info(version.id)
         of, item, files = "object", object_fields(info), object_files(info)
     else:
         table = known_table(registry, wanted)
         of, item, datasets = "table", table_fields(table), [dataset_fields(d) for d in table.datasets()]
-    return {"of": of, "item": item, "datasets": datasets, "files": files}
+    return {"of": of, "item": item, "datasets": datasets, "files": files, "artifacts": artifacts}
 
 
 def _object_of(registry: Registry, wanted: str) -> Found | None:

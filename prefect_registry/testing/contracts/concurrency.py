@@ -7,6 +7,7 @@ import multiprocessing
 import threading
 import time
 import warnings
+from functools import partial
 from typing import Any, cast
 
 import pytest
@@ -49,6 +50,16 @@ class ConcurrencyContract(ContractSettings):
             return 1 + sum(storage.concurrently(below))
 
         assert nested(3) == 1 + 5 + 25 + 125
+
+    def test_in_order(self, storage: Storage) -> None:
+        """What is written together is there when that returns; one that is refused keeps no other from it."""
+        assert storage.in_order([]) == []
+        storage.in_order([partial(storage.put, "order/touch", b""), partial(storage.create, "order/0", b"a")])
+        assert (storage.get("order/touch"), storage.get("order/0")) == (b"", b"a")
+        calls = [("order/1", b"b"), ("order/0", b"c"), ("order/2", b"d")]
+        with pytest.raises(AlreadyExists):
+            storage.in_order([partial(storage.create, key, data) for key, data in calls])
+        assert [storage.get(f"order/{i}") for i in range(3)] == [b"a", b"b", b"d"]
 
     def test_prefetch(self, storage: Storage) -> None:
         """Where a get can be under way beside other requests, it gives what get gives; else it says so every time."""

@@ -1,4 +1,4 @@
-"""Taking back what one part of an undecided run wrote of objects and aliases, while the run goes on (P14).
+"""Taking back what one part of an undecided run wrote to named cells, while the run goes on (P14).
 
 A generation is never deleted (P1): the next one puts back what was there before. Where nothing was, it is a tombstone
 that counts as nothing: the number can be saved in the run again, and there is nothing to restore.
@@ -14,16 +14,22 @@ from prefect_registry.errors import InvalidInput, RevisionConflict
 from prefect_registry.ledger import paths
 from prefect_registry.ledger.ledger import Ledger
 from prefect_registry.records.cells import ALIAS, OBJECT, CellGeneration, CellRef
+from prefect_registry.records.models import MODEL_TYPES
+from prefect_registry.records.provenance import PROV_TYPES
 
 DROPS = "drops"
 """Field of a generation that takes another one back: the number of that."""
 RESTORES = "restores"
-_TEXT = re.compile(r"(run_[0-9a-z]{26})/((?:object|alias)/\S+/[0-9]{10}\.json)/(\S+)")
+DROPPED_TYPES = (OBJECT, ALIAS, *MODEL_TYPES, *PROV_TYPES)
+"""Types of cells that a failed task attempt takes back."""
+STAGED_TEXT = rf"run_[0-9a-z]{{26}}/(?:{'|'.join(DROPPED_TYPES)})/\S+/[0-9]{{10}}\.json/"
+"""What the text of a :class:`Staged` begins with."""
+_TEXT = re.compile(rf"(run_[0-9a-z]{{26}})/((?:{'|'.join(DROPPED_TYPES)})/\S+/[0-9]{{10}}\.json)/(\S+)")
 
 
 @dataclass(frozen=True)
 class Staged:
-    """What was, or may have been, written to an object's version or alias in a run.
+    """What was, or may have been, written to a cell of one of :data:`DROPPED_TYPES` in a run.
 
     Attributes:
         key: The key of the generation.
@@ -36,8 +42,8 @@ class Staged:
 
     @classmethod
     def of(cls, generation: CellGeneration) -> Staged | None:
-        """The same for a generation; None for what is no object's, and for what only takes another one back."""
-        if generation.type not in (OBJECT, ALIAS) or generation.tx is None or DROPS in generation.value:
+        """The same for a generation; None for other types, and for what only takes another one back."""
+        if generation.type not in DROPPED_TYPES or generation.tx is None or DROPS in generation.value:
             return None
         cell = CellRef.named(generation.type, generation.name)
         return cls(generation.tx, paths.cell_key(cell, generation.gen), generation.write_id)
@@ -47,7 +53,7 @@ class Staged:
         """What ``str`` has written. Raises ``InvalidInput``."""
         match = _TEXT.fullmatch(text)
         if match is None:
-            raise InvalidInput.of("what is staged", [f"{text!r:.100} names no generation of an object"])
+            raise InvalidInput.of("what is staged", [f"{text!r:.100} names no generation that can be taken back"])
         return cls(match[1], paths.CELLS + match[2], match[3])
 
     def __str__(self) -> str:
@@ -58,11 +64,12 @@ def drop(ledger: Ledger, staged: Staged, reason: str) -> bool:
     """Take a write back, whether it is the last one or others have written over it; False when it did not happen.
 
     Raises:
-        InvalidState: The run is decided.
+        InvalidState: The run is decided, and so are those around it.
     """
+    run_id = _where(ledger, staged.run_id)
     while True:
         made = ledger.store.peek(staged.key, CellGeneration)
-        now = ledger.cells.latest(made.type, made.name, staged.run_id) if made is not None else None
+        now = ledger.cells.latest(made.type, made.name, run_id) if made is not None else None
         if made is None or made.write_id != staged.write_id or now is None:
             return False
         cell = _Cell(ledger, CellRef.named(made.type, made.name), now)
@@ -71,12 +78,23 @@ def drop(ledger: Ledger, staged: Staged, reason: str) -> bool:
         left = cell.without(made.gen)
         try:
             ledger.cells.write(
-                made.type, made.name, _value(made, left), run_id=staged.run_id, expected=now.gen,
+                made.type, made.name, _value(made, left), run_id=run_id, expected=now.gen,
                 deleted=left is None or left.deleted, reason=reason,
             )  # fmt: skip
         except RevisionConflict:
             continue
         return True
+
+
+def _where(ledger: Ledger, run_id: str) -> str:
+    """The run in which a write of ``run_id`` can be taken back: itself; or, if it is committed, and nested in one that
+    is not decided, that one.
+    """
+    end = ledger.store.decision(run_id)
+    if end is None or not end.committed:
+        return run_id
+    around = reversed(ledger.outcomes.ancestors(run_id))
+    return next((above for above in around if ledger.store.decision(above) is None), run_id)
 
 
 class _Cell:
@@ -111,6 +129,12 @@ class _Cell:
         return self._ledger.store.read(paths.cell_key(self._cell, gen), CellGeneration) if gen is not None else None
 
 
+def kept_of(generations: list[CellGeneration]) -> list[CellGeneration]:
+    """The generations that count: without those that were taken back in their run, and what took them back."""
+    dropped = {generation.value.get(DROPS) for generation in generations}
+    return [g for g in generations if DROPS not in g.value and g.gen not in dropped]
+
+
 def was_never_saved(generation: CellGeneration) -> bool:
     """Whether a tombstone takes back the first thing that was written to its cell."""
     return generation.deleted and DROPS in generation.value and RESTORES not in generation.value
@@ -126,6 +150,6 @@ def _value(made: CellGeneration, left: CellGeneration | None) -> dict[str, Any]:
     named: dict[str, Any] = {name: made.value[name] for name in ("object", "version", "alias") if name in made.value}
     if left is None:
         return {**named, DROPS: made.gen}
-    if left.deleted or left.type == ALIAS:
+    if left.deleted or left.type != OBJECT:
         return {**left.value, RESTORES: left.gen, DROPS: made.gen}
     return {**named, RESTORES: left.value.get(RESTORES, left.gen), DROPS: made.gen}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import Any
@@ -12,14 +11,18 @@ import orjson
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactCreate
 
+from prefect_registry.artifacts.texts import opening, plain, readable, slug
 from prefect_registry.datasets.reading import Dataset
+from prefect_registry.models.published import RegisteredVersion
 from prefect_registry.objects.published import SavedObject
-from prefect_registry.registry import Registry, Run
+from prefect_registry.registry import Run
 
 MOST_ROWS = 500
 """Rows of a table; the page says how many were left out."""
 MOST_ON_PAGE = 100
-"""Objects that the page lists."""
+"""Objects that the page lists, and versions of models."""
+
+__all__ = ["leave", "leave_page", "opening", "page", "readable", "slug", "table", "table_of_objects"]
 
 
 def leave(
@@ -29,10 +32,13 @@ def leave(
     datasets: list[Dataset],
     flow_run: str,
     objects: Sequence[SavedObject] = (),
+    versions: Sequence[RegisteredVersion] = (),
+    event_keys: Sequence[str] = (),
 ) -> None:
     """Create the artifacts for a flow run; the keys are made of ``name`` alone, so that each has a history."""
     key = slug(name)
-    left = [("markdown", "run", page(run, purpose, datasets, objects), f"What {purpose} published, and how to read it")]
+    text = page(run, purpose, datasets, objects, versions, event_keys)
+    left = [("markdown", "run", text, f"What {purpose} published, and how to read it")]
     if objects:
         told = orjson.dumps(table_of_objects(objects)).decode()
         left.insert(0, ("table", "objects", told, f"Objects that {purpose} saved"))
@@ -64,11 +70,6 @@ def leave_page(key: str, text: str, description: str, flow_run: str) -> None:
         )  # fmt: skip
 
 
-def slug(text: str) -> str:
-    """``text`` in the characters that Prefect allows in an artifact's key."""
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:80] or "run"
-
-
 def table(datasets: list[Dataset]) -> list[dict[str, Any]]:
     """One row for each dataset."""
     return [
@@ -94,19 +95,30 @@ def table_of_objects(objects: Sequence[SavedObject]) -> list[dict[str, Any]]:
     ]
 
 
-def page(run: Run, purpose: str, datasets: list[Dataset], objects: Sequence[SavedObject] = ()) -> str:
-    """The page: what is visible now, by kind, and how to read, inspect and take it back."""
+def page(
+    run: Run,
+    purpose: str,
+    datasets: list[Dataset],
+    objects: Sequence[SavedObject] = (),
+    versions: Sequence[RegisteredVersion] = (),
+    event_keys: Sequence[str] = (),
+) -> str:
+    """The page: what is visible now, by kind, what it was made from, and how to read, inspect and take it back."""
+    from prefect_registry.artifacts.lineage import section  # what publishes nothing draws nothing
+
     imported, opened = opening(run.registry)
     lines = [
-        f"## {_plain(purpose)}: published",
+        f"## {plain(purpose)}: published",
         "",
-        f"Run `{run.id}` is **committed**: {_counted(datasets, objects)} became visible together in",
+        f"Run `{run.id}` is **committed**: {_counted(datasets, objects, versions)} became visible together in",
         f"`{run.registry.url}`.",
         "",
         *_kinds(datasets),
         *_objects(objects),
+        *_versions(versions),
         *([f"The table artifact beside this one shows the first {MOST_ROWS} datasets.", ""]
           if len(datasets) > MOST_ROWS else []),
+        *section(run, purpose, event_keys, datasets, objects, versions),
         "### Read it",
         "",
         "```python",
@@ -120,13 +132,6 @@ def page(run: Run, purpose: str, datasets: list[Dataset], objects: Sequence[Save
         "```",
     ]  # fmt: skip
     return "\n".join(lines)
-
-
-def opening(registry: Registry) -> tuple[str, str]:
-    """How a reader opens the same store in Python: what to import, and what to call."""
-    if registry.reference is not None:  # whose credentials are in the block, and not in the URL
-        return "from prefect_registry.resolve import resolve_registry", f"resolve_registry({registry.reference!r})"
-    return "from prefect_registry import Registry", f"Registry({registry.url!r})"
 
 
 _MODES = {
@@ -147,7 +152,7 @@ def _objects(objects: Sequence[SavedObject]) -> list[str]:
     if not objects:
         return []
     rows = [
-        f"| {_plain(o.name)} | {_plain(o.version)} | {_plain(o.class_)} | {readable(o.size)} |"
+        f"| {plain(o.name)} | {plain(o.version)} | {plain(o.class_)} | {readable(o.size)} |"
         for o in objects[:MOST_ON_PAGE]
     ]
     more = len(objects) - len(rows)
@@ -155,43 +160,42 @@ def _objects(objects: Sequence[SavedObject]) -> list[str]:
             *([f"And {more:,} more object(s).", ""] if more else [])]  # fmt: skip
 
 
+def _versions(versions: Sequence[RegisteredVersion]) -> list[str]:
+    if not versions:
+        return []
+    rows = [f"| {plain(v.model)} | {plain(v.version)} | {plain(v.by or '')} |" for v in versions[:MOST_ON_PAGE]]
+    more = len(versions) - len(rows)
+    return ["| model | version | by |", "|---|---|---|", *rows, "",
+            *([f"And {more:,} more version(s) of models.", ""] if more else [])]  # fmt: skip
+
+
 def _row(kind: str, datasets: list[Dataset]) -> str:
     how = ", ".join(_MODES[mode] for mode in sorted({d.mode for d in datasets}))
     size = readable(sum(d.bytes for d in datasets))
-    return f"| {_plain(kind)} | {len(datasets):,} | {_rows(datasets)} | {size} | {how} |"
+    return f"| {plain(kind)} | {len(datasets):,} | {_rows(datasets)} | {size} | {how} |"
 
 
 def _by_kind(datasets: list[Dataset]) -> Iterable[tuple[str, Iterable[Dataset]]]:
     return groupby(sorted(datasets, key=lambda d: (d.kind, d.id)), key=lambda d: d.kind)
 
 
-def _counted(datasets: list[Dataset], objects: Sequence[SavedObject]) -> str:
+def _counted(
+    datasets: list[Dataset], objects: Sequence[SavedObject], versions: Sequence[RegisteredVersion] = ()
+) -> str:
     told = []
     if datasets:
         noun = "dataset" if len(datasets) == 1 else "datasets"
         size = readable(sum(d.bytes for d in datasets))
-        told.append(f"{len(datasets):,} {noun}, {_rows(datasets)} rows, {size}")
+        rows = _rows(datasets)
+        told.append(f"{len(datasets):,} {noun}, {rows} {'row' if rows == '1' else 'rows'}, {size}")
     if objects:
         noun = "object" if len(objects) == 1 else "objects"
         told.append(f"{len(objects):,} {noun}, {readable(sum(o.size for o in objects))}")
+    if versions:
+        told.append(f"{len(versions):,} version{'' if len(versions) == 1 else 's'} of models")
     return ", and ".join(told)
 
 
 def _rows(datasets: list[Dataset]) -> str:
     counts = [d.rows for d in datasets]
     return "uncounted" if any(c is None for c in counts) else f"{sum(c or 0 for c in counts):,}"
-
-
-def _plain(text: str) -> str:
-    """``text`` inside Markdown: nothing in it is markup."""
-    return re.sub(r"([\\`*_{}\[\]<>()#+\-.!|])", r"\\\1", text.replace("\n", " "))
-
-
-def readable(size: int) -> str:
-    """Bytes as people read them."""
-    value = float(size)
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if value < 1000:
-            return f"{value:,.0f} {unit}" if unit == "bytes" else f"{value:,.1f} {unit}"
-        value /= 1000
-    return f"{value:,.1f} TB"

@@ -1,0 +1,8 @@
+"""What a run records of the program that begins it: its code, and what is installed.
+
+Nothing here imports Prefect, asks anybody over a network, or records an environment variable.
+"""
+
+from prefect_registry.capture.code import Capture, Capturing, commit_of
+
+__all__ = ["Capture", "Capturing", "commit_of"]

@@ -1,0 +1,12 @@
+"""The names of all Prefect events of the registry."""
+
+RUN_COMMITTED = "prefect-registry.run.committed"
+RUN_ROLLED_BACK = "prefect-registry.run.rolled-back"
+DATASET_COMMITTED = "prefect-registry.dataset.committed"
+INCIDENT_RAISED = "prefect-registry.incident.raised"
+OBJECT_SAVED = "prefect-registry.object.saved"
+ALIAS_MOVED = "prefect-registry.alias.moved"
+MODEL_REGISTERED = "prefect-registry.model.registered"
+MODEL_ALIAS_MOVED = "prefect-registry.model.alias-moved"
+MODEL_ARCHIVED = "prefect-registry.model.archived"
+MODEL_RESTORED = "prefect-registry.model.restored"

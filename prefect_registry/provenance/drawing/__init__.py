@@ -1,0 +1,1 @@
+"""Pictures of lineage graphs: Mermaid and DOT text, and SVG that needs nothing installed."""

@@ -1,0 +1,348 @@
+"""What people ask of provenance: what breaks, where it is from, what has changed, how to do it again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from sqlite3 import Connection
+from typing import Any
+
+import orjson
+
+from prefect_registry.catalog.histories import newest_cells
+from prefect_registry.provenance import exploring, notebooks
+from prefect_registry.provenance.asking import Asking
+from prefect_registry.provenance.captures import involved
+from prefect_registry.provenance.facts import nodes_of
+from prefect_registry.provenance.graph import DEFAULT_DEPTH, Graph, Node
+from prefect_registry.provenance.holding import check_id
+from prefect_registry.provenance.looking_up import Lookups
+from prefect_registry.provenance.overwriting import contents_since
+from prefect_registry.provenance.relations import RUNS, ItemSubType
+from prefect_registry.provenance.surroundings import surroundings_of
+from prefect_registry.records.cells import ALIAS
+from prefect_registry.records.models import MODEL_ALIAS
+
+JOB = "job"
+"""The type of the cells of scheduled jobs, ``<publication>/<number>`` by name; ``run`` is what published one."""
+_GONE = ("DELETED", "ROLLED_BACK", "PENDING", "STAGED")
+MOST_PATHS = 1_000
+
+
+@dataclass(frozen=True, repr=False)
+class Breaks:
+    """What came from something, as far as it is visible now.
+
+    Attributes:
+        runs, datasets, models: Their ids; ``datasets`` has versions of objects (``name@version``) too.
+        aliases: Names that point at one of them: ``object@alias``, ``model@alias``.
+        publications: Scheduled publications that have published one of them.
+        agents: People and organisations to tell.
+        graph: All of it.
+    """
+
+    runs: tuple[str, ...]
+    datasets: tuple[str, ...]
+    models: tuple[str, ...]
+    aliases: tuple[str, ...]
+    publications: tuple[str, ...]
+    agents: tuple[str, ...]
+    graph: Graph = field(repr=False)
+
+    def __repr__(self) -> str:
+        return notebooks.counted(
+            "Breaks", runs=self.runs, datasets=self.datasets, models=self.models, aliases=self.aliases,
+            publications=self.publications, agents=self.agents,
+        )  # fmt: skip
+
+    _repr_html_ = notebooks.breaks_html
+
+
+@dataclass(frozen=True, repr=False)
+class Origin:
+    """Where something is from.
+
+    Attributes:
+        sources: What it goes back to: the last dataset of each path, or the end of one that has no dataset.
+        paths: From it to its sources, shortest first. The run that made a source comes after it: its code is where
+            the numbers began.
+    """
+
+    sources: tuple[str, ...]
+    paths: tuple[tuple[str, ...], ...]
+    graph: Graph = field(repr=False)
+
+    def __repr__(self) -> str:
+        return notebooks.counted(
+            "Origin", sources=self.sources, paths=self.paths,
+        )  # fmt: skip
+
+    _repr_html_ = notebooks.origin_html
+
+
+@dataclass(frozen=True, repr=False)
+class Changed:
+    """How two runs differ: each field is ``{name: (in the first, in the second)}``, None for what one does not have.
+
+    Attributes:
+        inputs: Datasets, objects and models that only one of them used; a dataset by its kind, where that is clear.
+        parameters: Of the run's config, and of a model run's record.
+        code: Commit, entry point, revision …
+        packages: Versions of installed packages.
+        environment: Python, operating system …
+    """
+
+    inputs: Mapping[str, tuple[Any, Any]]
+    parameters: Mapping[str, tuple[Any, Any]]
+    code: Mapping[str, tuple[Any, Any]]
+    packages: Mapping[str, tuple[Any, Any]]
+    environment: Mapping[str, tuple[Any, Any]]
+
+    def __bool__(self) -> bool:
+        return any((self.inputs, self.parameters, self.code, self.packages, self.environment))
+
+    def __repr__(self) -> str:
+        return notebooks.counted(
+            "Changed", inputs=self.inputs, parameters=self.parameters, code=self.code, packages=self.packages,
+            environment=self.environment,
+        )  # fmt: skip
+
+    _repr_html_ = notebooks.changed_html
+
+
+@dataclass(frozen=True, repr=False)
+class Recipe:
+    """What is needed to run something again.
+
+    Attributes:
+        inputs: Each id, and whether it is there, and holds what it held when the run began.
+        missing: What is not there, or was never recorded, in words.
+    """
+
+    run_id: str
+    purpose: str
+    model: str | None
+    parameters: Mapping[str, Any]
+    code: Mapping[str, Any]
+    packages: Mapping[str, Any]
+    environment: Mapping[str, Any]
+    inputs: Mapping[str, bool]
+    missing: tuple[str, ...]
+
+    @property
+    def possible(self) -> bool:
+        """Whether nothing is missing."""
+        return not self.missing
+
+    def __repr__(self) -> str:
+        how = "possible" if self.possible else f"not possible: {'; '.join(self.missing)}"
+        return f"<Recipe of {self.run_id} ({self.purpose!r:.80}): {how:.300}>"
+
+    _repr_html_ = notebooks.recipe_html
+
+
+class Questions(Asking):
+    """What of :class:`~prefect_registry.provenance.service.Provenance` answers questions."""
+
+    def what_breaks(
+        self, starting_id: str, depth: int = DEFAULT_DEPTH, *, as_of: datetime | None = None, fresh: bool = True
+    ) -> Breaks:
+        """Everything visible that came from something: what is wrong if that is wrong.
+
+        Raises:
+            NotFound: The registry does not know it.
+        """
+        graph = self.affected_agents(starting_id, depth, as_of=as_of, fresh=fresh)
+        agents = [node.id for node in graph.nodes if node.category == "AGENT"]
+        whole = self.downstream(starting_id, depth, as_of=as_of, fresh=False)
+        there = [n for n in whole.nodes if n.attributes.get("state") not in _GONE and n.id != starting_id]
+
+        def of(*subtypes: ItemSubType) -> tuple[str, ...]:
+            return tuple(node.id for node in there if node.subtype in subtypes)
+
+        ids = {starting_id, *(node.id for node in there)}
+        catalog = self.registry.catalog
+        aliases, publications = catalog.ask(lambda connection: _names_of(connection, ids), fresh=False)
+        return Breaks(
+            of(*RUNS), of(ItemSubType.DATASET), of(ItemSubType.MODEL), aliases, publications, tuple(agents), whole
+        )
+
+    def where_from(
+        self, starting_id: str, depth: int = DEFAULT_DEPTH, *, as_of: datetime | None = None, fresh: bool = True
+    ) -> Origin:
+        """The paths from something to what it goes back to: datasets that no run has made from others, each with the
+        run that made it, if one is known, and what nothing is known of before. At most 1,000 paths.
+
+        Raises:
+            NotFound: The registry does not know it.
+        """
+        whole = self.upstream(starting_id, depth, as_of=as_of, fresh=fresh)
+        graph = exploring.contributing_datasets(whole, starting_id, depth)
+        # A dataset that came from nothing but its template and its makers is a source.
+        before = _before(graph)
+        graph = _with_makers(graph, whole, [node.id for node in graph.nodes if not before.get(node.id)])
+        paths = tuple(_paths(starting_id, _before(graph)))
+        return Origin(tuple(dict.fromkeys(_source(path, graph) for path in paths)), paths, graph)
+
+    def what_changed(self, run_a: str, run_b: str) -> Changed:
+        """How two runs differ, whatever became of them: in what they read, their parameters, code and packages.
+
+        Raises:
+            NotFound: There is no such run.
+        """
+        first, second = (surroundings_of(self, check_id(run, "run_id")) for run in (run_a, run_b))
+        return Changed(
+            _differences(*self._inputs_of_both(run_a, run_b)),
+            _differences(_flat(first.parameters), _flat(second.parameters)),
+            _differences(_flat(first.code), _flat(second.code)),
+            _differences(first.packages, second.packages),
+            _differences(_flat(first.environment), _flat(second.environment)),
+        )
+
+    def reproduce(self, run_id: str) -> Recipe:
+        """What is needed to do a run again, and what of it is missing.
+
+        Raises:
+            NotFound: There is no such run.
+        """
+        found = surroundings_of(self, check_id(run_id, "run_id"))
+        lookups = Lookups(self, self.run_of(None))
+        used = self._inputs(run_id)
+        inputs = {
+            id_: lookups.dataset(id_) is not None or lookups.model(id_) is not None
+            for id_ in sorted(set(used.values()))
+        }
+        missing = [f"input {id_} is not there any more" for id_, there in inputs.items() if not there]
+        for id_, contents in self._contents(run_id, list(inputs)).items():
+            if inputs[id_] and len(contents) > 1:
+                inputs[id_] = False
+                missing.append(f"input {id_} was overwritten after the run had begun")
+        if not found.code.get("commit") and not found.code.get("revision"):
+            missing.append("which code it ran was not recorded: no commit, and no revision")
+        if found.code.get("dirty"):
+            missing.append("the code had changes that were not committed")
+        if not found.packages:
+            missing.append("which packages were installed was not recorded")
+        return Recipe(
+            run_id, found.purpose, found.model, found.parameters, found.code, found.packages, found.environment,
+            inputs, tuple(missing),
+        )  # fmt: skip
+
+    def _inputs(self, run_id: str) -> dict[str, str]:
+        """What a run used, by kind where no other input is of that kind, else by id."""
+        nodes = [node for node in self._used(run_id) if node.subtype is not ItemSubType.MODEL_RUN_WORKFLOW_TEMPLATE]
+        names = [_name(node.id, node.attributes) for node in nodes]
+        return {name if names.count(name) == 1 else node.id: node.id for name, node in zip(names, nodes, strict=True)}
+
+    def _inputs_of_both(self, run_a: str, run_b: str) -> tuple[dict[str, str], dict[str, str]]:
+        """What two runs used; a version that was overwritten between them is told with what it held."""
+        first, second = self._inputs(run_a), self._inputs(run_b)
+        both = [name for name, id_ in first.items() if "@" in id_ and second.get(name) == id_]
+        if both:
+            ids = [first[name] for name in both]
+            before, after = self._contents(run_a, ids), self._contents(run_b, ids)
+            for name, id_ in zip(both, ids, strict=True):
+                held = [contents[id_][0] for contents in (before, after) if contents.get(id_)]
+                if len(set(held)) == 2:
+                    first[name], second[name] = (f"{id_} (sha256 {digest[:12]}…)" for digest in held)
+        return first, second
+
+    def _contents(self, run_id: str, ids: Sequence[str]) -> dict[str, tuple[str, ...]]:
+        """What versions of objects held when a run began, and all that they have held since."""
+        begun = self.ledger.runs.known(run_id).created_at
+        return self.registry.catalog.ask(lambda connection: contents_since(connection, ids, begun))
+
+    def _used(self, run_id: str) -> list[Node]:
+        """What a run used. One that failed is no part of lineage: its own documents tell."""
+        if self.ledger.outcomes.effective(run_id) == "committed":
+            graph = self.upstream(run_id, 1)
+            return [graph.node(e.target) for e in graph.links if e.relation == "used" and e.source == run_id]
+        ids = involved(self.registry, run_id).used
+        known = self.registry.catalog.ask(lambda connection: nodes_of(connection, ids))
+        return [known.get(id_) or Node.of(id_, ItemSubType.DATASET) for id_ in ids]
+
+
+def _name(id_: str, attributes: Mapping[str, Any]) -> str:
+    if "@" in id_:
+        return id_.rpartition("@")[0]
+    return str(attributes.get("kind") or id_)
+
+
+def _names_of(connection: Connection, ids: set[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Aliases that point at some things, and publications whose jobs have made them."""
+    aliases = []
+    for name, cell in newest_cells(connection, ALIAS).items():
+        if cell.value and f"{cell.value.get('object')}@{cell.value.get('version')}" in ids:
+            aliases.append(name)
+    for cell in newest_cells(connection, MODEL_ALIAS).values():
+        if cell.value and not ids.isdisjoint((cell.value.get("version"), cell.value.get("model"))):
+            aliases.append(f"{cell.value.get('model_name')}@{cell.value.get('alias')}")
+    jobs = newest_cells(connection, JOB).items()
+    publications = {name.rpartition("/")[0] for name, cell in jobs if cell.value.get("run") in ids}
+    return tuple(sorted(aliases)), tuple(sorted(publications))
+
+
+def _before(graph: Graph) -> dict[str, list[str]]:
+    """The data and the runs that each node comes from by one link, each once."""
+    data = {n.id for n in graph.nodes if n.subtype is ItemSubType.DATASET or n.subtype in RUNS}
+    return {
+        id_: list(dict.fromkeys(link.target for link in links if link.target in data))
+        for id_, links in graph.links_from.items()
+    }
+
+
+def _with_makers(graph: Graph, whole: Graph, ids: Iterable[str]) -> Graph:
+    """A part of ``whole`` with the runs that made some of its nodes."""
+    made = [
+        link
+        for id_ in ids
+        for link in whole.links_from.get(id_, ())
+        if link.relation == "wasGeneratedBy" and whole.by_id[link.target].subtype in RUNS and link.target not in graph
+    ]
+    makers = dict.fromkeys(link.target for link in made)
+    return Graph((*graph.nodes, *(whole.by_id[id_] for id_ in makers)), (*graph.links, *made))
+
+
+def _source(path: tuple[str, ...], graph: Graph) -> str:
+    data = [id_ for id_ in path if graph.by_id[id_].subtype is ItemSubType.DATASET]
+    return data[-1] if data else path[-1]
+
+
+def _paths(start: str, before: Mapping[str, list[str]]) -> Iterable[tuple[str, ...]]:
+    """Ways from ``start`` to what nothing comes before, shortest first; cycles end where they began."""
+    waiting: list[tuple[str, ...]] = [(start,)]
+    found = 0
+    while waiting and found < MOST_PATHS:
+        longer = []
+        for path in waiting:
+            following = [id_ for id_ in before.get(path[-1], ()) if id_ not in path]
+            if not following:
+                found += 1
+                yield path
+                if found == MOST_PATHS:
+                    return
+            longer += [(*path, id_) for id_ in following]
+        waiting = longer[: 10 * MOST_PATHS]
+
+
+def _flat(value: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, each in value.items():
+        found |= _flat(each, f"{before}{key}.") if isinstance(each, Mapping) and each else {f"{before}{key}": each}
+    return found
+
+
+def _differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    return {
+        name: (first.get(name), second.get(name))
+        for name in sorted({*first, *second})
+        if _json(first.get(name)) != _json(second.get(name))
+    }
+
+
+def _json(value: Any) -> bytes:
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+
+
+__all__ = ["Breaks", "Changed", "Origin", "Questions", "Recipe"]
