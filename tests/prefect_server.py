@@ -6,34 +6,69 @@ server, the events of its flow runs would go on to the first.
 
 from __future__ import annotations
 
+import fcntl
 import os
+import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from importlib.metadata import version
 from pathlib import Path
 
 import httpx
 import pytest
 
 IN_MEMORY = "/dev/shm"
+BUILD = Path(__file__).parent.parent / ".build"
 
 
 @contextmanager
 def patient_database() -> Iterator[dict[str, str]]:
-    """Settings of a server for a machine that is busy with other tests: its database lies in memory, if the machine has
-    such a folder, since it would wait for a disk that takes gigabytes from others; and it waits for its database longer
-    than usual, before it answers 503.
+    """Settings of a server for a machine that is busy with other tests.
+
+    Its database lies in memory, if the machine has such a folder, since it would wait for a disk that takes gigabytes
+    from others. It is a copy of one that another server has made, which takes ten seconds and more. And it has
+    ``:memory:`` in its name, which makes Prefect open it with one connection: with several, SQLite refuses to write in
+    a transaction that began with reading before somebody else wrote, Prefect answers 503 at once, and sixteen flows
+    that begin together meet that often enough to use up their clients' retries.
     """
     with tempfile.TemporaryDirectory(dir=IN_MEMORY if os.access(IN_MEMORY, os.W_OK) else None) as folder:
-        yield {
-            "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{Path(folder) / 'prefect.db'}",
-            "PREFECT_SERVER_DATABASE_TIMEOUT": "60",
-            "PREFECT_SERVER_DATABASE_CONNECTION_TIMEOUT": "60",
-        }
+        database = Path(folder) / ":memory:.db"
+        shutil.copy(_made_database(), database)
+        yield _settings(database)
+
+
+def _settings(database: Path) -> dict[str, str]:
+    return {
+        "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{database}",
+        "PREFECT_SERVER_DATABASE_TIMEOUT": "60",
+        "PREFECT_SERVER_DATABASE_CONNECTION_TIMEOUT": "60",
+    }
+
+
+def _made_database() -> Path:
+    """The database of a server of this Prefect that has been started once; kept for all test processes of a clone."""
+    from flows.demo.environment import prefect_server
+
+    made = BUILD / f"prefect-{version('prefect')}.db"
+    BUILD.mkdir(exist_ok=True)
+    with open(made.with_suffix(".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            with tempfile.TemporaryDirectory() as folder:
+                first, whole = Path(folder) / "first.db", made.with_suffix(".part")
+                with prefect_server(Path(folder), _settings(first)) as prefect:
+                    prefect.wait()
+                whole.unlink(missing_ok=True)
+                with closing(sqlite3.connect(first)) as connection:  # with what is still in its log
+                    connection.execute("VACUUM INTO ?", (str(whole),))
+                whole.rename(made)
+    return made
 
 
 @pytest.fixture(scope="session")

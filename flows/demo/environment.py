@@ -13,8 +13,8 @@ from flows.demo.processes import Child, answers, child
 
 HOST = "127.0.0.1"
 BLOCK = "demo"
-SERVER_SECONDS = 90.0
-"""The first start makes the server's database, which takes ten seconds, or more on a busy machine."""
+SERVER_SECONDS = 180.0
+"""The first start makes the server's database, which takes ten seconds, or a minute on a busy machine."""
 
 
 @dataclass(frozen=True)

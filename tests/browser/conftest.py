@@ -54,7 +54,7 @@ class Prefect:
 
 
 @pytest.fixture(scope="session")
-def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefect]:
+def prefect(tmp_path_factory: pytest.TempPathFactory, _database: dict[str, str]) -> Iterator[Prefect]:
     """A Prefect server that knows our block types. (The one of `prefect_test_harness` serves no interface.)"""
     folder = tmp_path_factory.mktemp("prefect")
     (port,) = free_ports(1)
@@ -68,7 +68,7 @@ def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefect]:
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_API_URL": f"{root}/api",
         "DO_NOT_TRACK": "1",
-    }
+    } | _database
     with open(folder / "log", "wb") as log:
         command = [sys.executable, "-m", "prefect", "server", "start"]
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)

@@ -139,21 +139,24 @@ def _deploy_to_worker(server: Server) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "number", "failure"),
+    ("name", "number", "failures"),
     [
-        ("sigterm", signal.SIGTERM, ("TerminationSignal", "crashed")),
-        ("sigterm-async", signal.SIGTERM, ("CancelledError", "crashed")),
-        ("sigint", signal.SIGINT, ("KeyboardInterrupt", "crashed")),
-        ("sigint-async", signal.SIGINT, ("CancelledError", "crashed")),
+        ("sigterm", signal.SIGTERM, {"TerminationSignal"}),
+        # By where the main thread is: in the event loop, which cancels the flow, or in the flow's own code.
+        ("sigterm-async", signal.SIGTERM, {"CancelledError", "TerminationSignal"}),
+        ("sigint", signal.SIGINT, {"KeyboardInterrupt"}),
+        ("sigint-async", signal.SIGINT, {"CancelledError"}),
     ],
 )
 def test_a_signal_rolls_back_before_the_process_ends(
-    lab: Lab, name: str, number: signal.Signals, failure: tuple[str, str]
+    lab: Lab, name: str, number: signal.Signals, failures: set[str]
 ) -> None:
     """Prefect calls the flow run crashed, the registry has rolled back by then."""
     case = lab.cases[name].signal(number)
     assert case.exit_code() != 0
-    assert case.seen().failures() == [failure]
+    [(failure, kind)] = case.seen().failures()
+    assert failure in failures
+    assert kind == "crashed"
     assert case.final_state() == "CRASHED"
     assert case.seen().nothing()
 
