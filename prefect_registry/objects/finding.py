@@ -126,6 +126,15 @@ class Finding:
                 found[version] = max(paths.gen_of_key(key), found.get(version, -1))
         return found
 
+    def highest_number(self, name: str) -> Version | None:
+        """The version with the highest major number of an object that anybody has taken, visible or not, or is about to
+        take: one listing, of names alone where the store can.
+        """
+        names = (each.rstrip("/") for each in self.store.storage.names(f"{paths.CELLS}{OBJECT}/{key_of(name)}/"))
+        numbers = ((each.partition(".")[0], each) for each in names)
+        by_major = sorted(((int(major), each) for major, each in numbers if major.isdecimal()), reverse=True)
+        return next(filter(None, (Version.of_key(each) for _, each in by_major)), None)
+
     def versions(self, name: str, run_id: str | None) -> Iterator[Found]:
         """Every visible version, ascending."""
         numbers = sorted(self.numbers(name).items())

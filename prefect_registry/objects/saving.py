@@ -253,8 +253,8 @@ class Saver:
 
     def _look_for_number(self, saving: Saving) -> None:
         """The number behind the highest that anybody has taken, whatever became of it: no number is used again."""
-        taken = self._finding.numbers(saving.name)
-        saving.next_number = max(taken).next_major() if taken else FIRST
+        highest = self._finding.highest_number(saving.name)
+        saving.next_number = highest.next_major() if highest else FIRST
 
     def _settled(self, saving: Saving, found: Found, digest: str) -> Version | None:
         """The version, if there is nothing to write; None if it is to be overwritten.

@@ -165,6 +165,18 @@ class Storage(ABC):
         ``StorageError``.
         """
 
+    def names(self, prefix: str) -> Iterator[str]:
+        """The names directly below ``prefix``, in any order; with a slash those that have objects below them.
+
+        All that were there when it began, and of those that came since, any; with a slash also what a writer is about
+        to put an object below. One that was deleted and came again may be told twice.
+        """
+        cut, last = len(prefix), ""
+        for info in self.list(prefix):
+            name, slash, _ = info.key[cut:].partition("/")
+            if name + slash != last:
+                yield (last := name + slash)
+
     @abstractmethod
     def delete_many(self, keys: Iterable[str]) -> None:
         """Delete exactly these objects; a missing one is fine. Raises when any of them could not be deleted."""

@@ -28,12 +28,10 @@ def walk(root: str, prefix: str, start_after: str = "") -> Iterator[tuple[str, o
     Symbolic links and the folder of temporary files are not shown. Inside one folder the listing is a state that
     existed: a file never shows without those that were created before it.
     """
-    folder = os.path.join(root, *prefix.split("/")) if prefix else root
-    for name in _entries(folder):
+    folder = _folder(root, prefix)
+    for name in _entries(root, prefix):
         key = prefix + name
         if name.endswith("/"):
-            if not prefix and name == f"{TEMPORARY}/":
-                continue
             if start_after < key or start_after.startswith(key):
                 yield from walk(root, key, start_after)
         elif key > start_after:
@@ -41,39 +39,57 @@ def walk(root: str, prefix: str, start_after: str = "") -> Iterator[tuple[str, o
                 yield key, os.stat(os.path.join(folder, name), follow_symlinks=False)
 
 
-def _entries(folder: str) -> Iterator[str]:
-    """Names in ``folder``, those of folders with a slash, in the order of the keys below it; none if it is missing.
+def names(root: str, prefix: str) -> Iterator[str]:
+    """Names of files and folders in ``root/prefix``, those of folders with a slash, as the folder tells them; none if
+    it is missing.
+    """
+    try:
+        entries = os.scandir(_folder(root, prefix))
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    with entries:
+        for entry in entries:
+            if _broken(entry.name) or (not prefix and entry.name == TEMPORARY):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                yield f"{entry.name}/"
+            elif entry.is_file(follow_symlinks=False):
+                yield entry.name
+
+
+def _entries(root: str, prefix: str) -> Iterator[str]:
+    """The same in the order of the keys below it, each once, and as a state that existed.
 
     A folder read while files are added may show the later of two files and not the earlier. So one that changed
     lately is read until two readings agree: that set is what was there between them.
     """
+    folder = _folder(root, prefix)
     with contextlib.ExitStack() as held:
-        try:
-            found = held.enter_context(closing(_read(folder)))
-            for _ in range(_MOST_RESCANS):
+        found = held.enter_context(closing(_read(root, prefix)))
+        for _ in range(_MOST_RESCANS):
+            try:
                 if time.time() - os.stat(folder).st_mtime > _QUIET_SECONDS:
                     break
-                before = found.digest
-                held.close()
-                found = held.enter_context(closing(_read(folder)))
-                if before == found.digest:
-                    break
-        except (FileNotFoundError, NotADirectoryError):
-            return
+            except (FileNotFoundError, NotADirectoryError):
+                return
+            before = found.digest
+            held.close()
+            found = held.enter_context(closing(_read(root, prefix)))
+            if before == found.digest:
+                break
         yield from found
 
 
-def _read(folder: str) -> SortedNames:
+def _folder(root: str, prefix: str) -> str:
+    return os.path.join(root, *prefix.split("/")) if prefix else root
+
+
+def _read(root: str, prefix: str) -> SortedNames:
     found = SortedNames()
-    with contextlib.ExitStack() as unless_read, os.scandir(folder) as entries:
+    with contextlib.ExitStack() as unless_read:
         unless_read.callback(found.close)
-        for entry in entries:
-            if _broken(entry.name):
-                continue
-            if entry.is_dir(follow_symlinks=False):
-                found.add(f"{entry.name}/")  # "a.b" sorts before "a/c", so a folder sorts as its name with the slash
-            elif entry.is_file(follow_symlinks=False):
-                found.add(entry.name)
+        for name in names(root, prefix):
+            found.add(name)  # "a.b" sorts before "a/c", so a folder sorts as its name with the slash
         unless_read.pop_all()
     return found
 

@@ -33,7 +33,7 @@ from prefect_registry.storage.base import (
     check_prefix,
 )
 from prefect_registry.storage.concurrency import in_parallel
-from prefect_registry.storage.folders import Durability, leads_elsewhere, walk
+from prefect_registry.storage.folders import Durability, leads_elsewhere, names, walk
 from prefect_registry.storage.transfer import clone_file, copy_file, opened, save_stream, verify, write_all
 from prefect_registry.storage.workspace import TEMPORARY, workspace_of
 
@@ -164,6 +164,12 @@ class LocalStorage(Storage):
         with self._errors(check_prefix(prefix)):
             for key, status in walk(self._root, prefix, start_after):
                 yield ObjectInfo(key, status.st_size, _utc(status))
+
+    @override
+    def names(self, prefix: str) -> Iterator[str]:
+        """As in :class:`Storage`, and reads no other folder; so names with a slash may have nothing below them."""
+        with self._errors(check_prefix(prefix)):
+            yield from names(self._root, prefix)
 
     @override
     def delete_many(self, keys: Iterable[str]) -> None:

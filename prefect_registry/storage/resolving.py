@@ -201,6 +201,11 @@ class ResolvingStorage(WrapperStorage):
                     raise
                 self._clock.sleep(next(delays))
 
+    @override
+    def names(self, prefix: str) -> Iterator[str]:
+        """As in :class:`Storage`. After a failure they are read again."""
+        return iter(self._retried(lambda: builtins.list(self.inner.names(prefix))))
+
     def _retried(self, call: Callable[[], T]) -> T:
         for tried, delay in enumerate(self._delays(), 1):
             try:

@@ -1,6 +1,6 @@
 """A storage around another one: everything passes through, and a subclass changes what it is about.
 
-All but ``prefetch``, which would pass by what a subclass makes of ``get``.
+All but ``prefetch`` and ``names``, which would pass by what a subclass makes of ``get`` and ``list``.
 """
 
 from __future__ import annotations

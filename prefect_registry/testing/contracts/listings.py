@@ -44,6 +44,19 @@ class ListingContract(ContractSettings):
             with pytest.raises(InvalidInput):
                 list(storage.list(prefix))
 
+    def test_names(self, storage: Storage) -> None:
+        """The names directly below a prefix, each once; folders have a slash."""
+        keys = ["a/1/x", "a/1/y", "a/10/x", "a/2/x/y/z", "a/3", "a/ä/1", "a-1", "ab/1"]
+        for key in keys:
+            storage.put(key, b"x")
+        assert sorted(storage.names("a/")) == ["1/", "10/", "2/", "3", "ä/"]
+        assert sorted(storage.names("a/2/")) == ["x/"]
+        assert sorted(storage.names("a/2/x/y/")) == ["z"]
+        assert sorted(storage.names("")) == ["a-1", "a/", "ab/"]
+        assert sorted(storage.names("missing/")) == []
+        with pytest.raises(InvalidInput):
+            sorted(storage.names("a"))
+
     def test_list_tells_size_and_time(self, storage: Storage) -> None:
         """Listings and ``info`` agree about size and store time, and the time is about now, in UTC."""
         storage.put("x/a", b"12345")
