@@ -43,6 +43,7 @@ def kill_everywhere() -> tuple[Counter[str], Counter[str]]:
     return operations, phases
 
 
+@pytest.mark.timeout(2_400)  # beside two other lanes, on a slow machine
 def test_a_kill_at_each_of_two_thousand_storage_and_system_calls() -> None:
     """Killed at any call of begin, write, commit, close, rollback, reap, collect, revert or release: no harm."""
     operations, phases = kill_everywhere()
