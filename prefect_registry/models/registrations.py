@@ -105,6 +105,7 @@ class Registering:
         )  # fmt: skip
         return made.model
 
+    @nothing_published
     def register(
         self,
         name: str,
@@ -154,9 +155,10 @@ class Registering:
 
         def save(batch: Batch, number: str) -> Iterable[Artifact]:
             place = object_name(name, number)
-            saved = self.models.registry.save(
-                place, model, materializer=materializer, run_id=batch.run_id, progress=progress
-            )
+            with batch.noting():
+                saved = self.models.registry.save(
+                    place, model, materializer=materializer, run_id=batch.run_id, progress=progress
+                )
             kept = self.models.ledger.cells.latest(OBJECT, f"{place}@{saved}", batch.run_id, guess=0)
             form = kept.value.get("materializer") if kept is not None else None
             batch.also(kept)
