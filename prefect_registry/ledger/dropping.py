@@ -109,9 +109,12 @@ class TakenBack:
         return not self.published and not self.left
 
 
-def take_back(ledger: Ledger, generations: Sequence[CellGeneration], reason: str) -> TakenBack:
-    """:func:`drop` all that was, or may have been, written in a run, the last one first. Raises nothing of the store's:
+def take_back(ledger: Ledger, generations: Sequence[CellGeneration], reason: str, may_arrive: bool = True) -> TakenBack:
+    """:func:`drop` all that was, or may have been, written in a run, the last one first. Raises no ``RegistryError``:
     what cannot be taken back now is tried again, and the run is not committed before (``ledger/spoiled.py``).
+
+    Args:
+        may_arrive: Whether what is not there may still arrive: a request was not answered.
     """
     result = TakenBack()
     for generation in reversed(generations):
@@ -119,7 +122,7 @@ def take_back(ledger: Ledger, generations: Sequence[CellGeneration], reason: str
         if staged is None:
             continue
         try:
-            state = _dropped(ledger, staged, generation, reason)
+            state = _dropped(ledger, staged, generation, reason, may_arrive)
         except RegistryError as error:
             result.errors.append(error)
             state = "undecided"
@@ -131,11 +134,15 @@ def take_back(ledger: Ledger, generations: Sequence[CellGeneration], reason: str
     return result
 
 
-def _dropped(ledger: Ledger, staged: Staged, generation: CellGeneration, reason: str) -> GenerationState:
+def _dropped(
+    ledger: Ledger, staged: Staged, generation: CellGeneration, reason: str, may_arrive: bool
+) -> GenerationState:
     """Drop a write; afterwards it is dead, visible to everybody, or nobody knows yet what becomes of it."""
     try:
-        if drop(ledger, staged, reason) or ledger.store.peek(staged.key, CellGeneration) is not None:
-            return "dead"  # what is there now is another one's, or was dropped before
+        if drop(ledger, staged, reason) or not may_arrive:
+            return "dead"
+        if ledger.store.peek(staged.key, CellGeneration) is not None:
+            return "dead"  # what is there is another one's, or was dropped before
     except InvalidState:
         pass  # its run is decided
     cell = CellRef.named(generation.type, generation.name)

@@ -75,6 +75,8 @@ def register(
     if problems:
         raise InvalidInput.of("the registration", problems)
     run = models.run_of(run_id)
+    if run is not None:
+        models.ledger.drop_spoiled(run)  # what failed before is no duplicate
     kept = models.shelf.model(model.name, run)
     if kept is not None and wanted.name:
         there = models.shelf.version(kept.record.id, wanted.name, run)

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
 from typing import Any, TypeVar
 
-from prefect_registry.errors import OutcomeUnknown, RegistryError, RevisionConflict, StorageError, UndecidedConflict
+from prefect_registry.errors import (
+    OutcomeUnknown,
+    RegistryError,
+    RevisionConflict,
+    StorageError,
+    StorageUnavailable,
+    UndecidedConflict,
+)
 from prefect_registry.ledger import observers
 from prefect_registry.ledger.dropping import take_back
 from prefect_registry.ledger.ledger import Ledger
@@ -50,6 +57,7 @@ class Batch:
     Attributes:
         written: What was written, for certain.
         staged: What was, or may have been, written in the surrounding run.
+        may_arrive: Whether something of that may be there later, and is not now: the store did not answer.
         given_up: What is to be done outside the registry when nothing of it will ever be visible.
     """
 
@@ -59,6 +67,7 @@ class Batch:
     reason: str | None
     written: list[CellGeneration] = field(default_factory=list)
     staged: list[CellGeneration] = field(default_factory=list)
+    may_arrive: bool = False
     given_up: list[Callable[[], object]] = field(default_factory=list)
     _subjects: dict[tuple[str, str], str] = field(default_factory=dict)
 
@@ -108,9 +117,16 @@ class Batch:
             self.written.append(written)
         return written is not None
 
-    def noting(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def noting(self) -> Iterator[None]:
         """What the block writes in the surrounding run is of this batch, and is taken back with it."""
-        return observers.noting(self.staged)
+        try:
+            with observers.noting(self.staged):
+                yield
+        except BaseException as error:
+            refused = isinstance(error, RegistryError) and not isinstance(error, (OutcomeUnknown, StorageUnavailable))
+            self.may_arrive = self.may_arrive or not refused
+            raise
 
     def also(self, generation: CellGeneration | None) -> None:
         """Something that another domain has written for this batch in the same run."""
@@ -125,7 +141,8 @@ class Batch:
         """Take back what was written, since the rest could not be, and the run around goes on. What cannot be taken
         back, or has been published meanwhile, ``error`` tells; then nothing outside the registry is undone (P10).
         """
-        taken = take_back(self.ledger, self.staged, f"{self.doing} failed"[:LONGEST_REASON_CHARACTERS])
+        reason = f"{self.doing} failed"[:LONGEST_REASON_CHARACTERS]
+        taken = take_back(self.ledger, self.staged, reason, self.may_arrive)
         if isinstance(error, StorageError) and error.committed is None:
             error.committed = "yes" if taken.published else "unknown" if taken.left else "no"
         if taken.published:
