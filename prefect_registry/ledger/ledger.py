@@ -140,9 +140,10 @@ class Ledger:
 
         Raises ``InvalidState`` when the store still does not answer, unless the run is decided.
         """
-        error = spoiled.drop_again(run_id)
-        if error is not None and self.store.decision(run_id) is None:
-            raise spoiled.still_spoiled(run_id) from error
+        with in_run(run_id):
+            error = spoiled.drop_again(run_id)
+            if error is not None and self.store.decision(run_id) is None:
+                raise spoiled.still_spoiled(run_id) from error
 
     def abort(self, run_id: str, failure: Failure | None = None, notes: str | None = None) -> Decision:
         """Abort a run, or learn that it is decided; never raises because it has committed."""

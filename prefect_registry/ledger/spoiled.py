@@ -6,13 +6,13 @@ cannot be told either.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 
 from prefect_registry.errors import InvalidState, RegistryError
+from prefect_registry.locks import ForkSafeLock
 
 _left: dict[str, dict[str, Callable[[], bool]]] = {}
-_lock = threading.Lock()
+_lock = ForkSafeLock()
 
 
 def remember(run_id: str, staged: str, drop: Callable[[], bool]) -> None:
