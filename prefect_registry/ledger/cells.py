@@ -265,7 +265,7 @@ class Cells:
                 created = self._runs.within(run_id, calls, f"write {cell.type} {candidate.name!r}", listed)[-1]
             else:
                 created = self._store.storage.in_order(calls)[-1]
-        except Exception:
+        except BaseException:
             self._tell(candidate)  # it may be there
             raise
         if not created:

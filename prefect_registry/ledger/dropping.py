@@ -7,12 +7,15 @@ that counts as nothing: the number can be saved in the run again, and there is n
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-from prefect_registry.errors import InvalidInput, RevisionConflict
-from prefect_registry.ledger import paths
+from prefect_registry.errors import InvalidInput, InvalidState, RegistryError, RevisionConflict
+from prefect_registry.ledger import paths, spoiled
 from prefect_registry.ledger.ledger import Ledger
+from prefect_registry.ledger.outcomes import GenerationState
 from prefect_registry.records.cells import ALIAS, OBJECT, CellGeneration, CellRef
 from prefect_registry.records.models import MODEL_TYPES
 from prefect_registry.records.provenance import PROV_TYPES
@@ -84,6 +87,66 @@ def drop(ledger: Ledger, staged: Staged, reason: str) -> bool:
         except RevisionConflict:
             continue
         return True
+
+
+@dataclass
+class TakenBack:
+    """What became of writes that were to be taken back.
+
+    Attributes:
+        published: Those that the run has published: somebody committed it meanwhile.
+        left: Those that may be seen in the run, or may still land there. They are tried again before it is committed.
+        errors: Why.
+    """
+
+    published: list[CellGeneration] = field(default_factory=list)
+    left: list[CellGeneration] = field(default_factory=list)
+    errors: list[RegistryError] = field(default_factory=list)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing of it will ever be visible."""
+        return not self.published and not self.left
+
+
+def take_back(ledger: Ledger, generations: Sequence[CellGeneration], reason: str, may_arrive: bool = True) -> TakenBack:
+    """:func:`drop` all that was, or may have been, written in a run, the last one first. Raises no ``RegistryError``:
+    what cannot be taken back now is tried again, and the run is not committed before (``ledger/spoiled.py``).
+
+    Args:
+        may_arrive: Whether what is not there may still arrive: a request was not answered.
+    """
+    result = TakenBack()
+    for generation in reversed(generations):
+        staged = Staged.of(generation)
+        if staged is None:
+            continue
+        try:
+            state = _dropped(ledger, staged, generation, reason, may_arrive)
+        except RegistryError as error:
+            result.errors.append(error)
+            state = "undecided"
+        if state == "visible":
+            result.published.append(generation)
+        elif state == "undecided":
+            result.left.append(generation)
+            spoiled.remember(staged.run_id, str(staged), partial(drop, ledger, staged, reason))
+    return result
+
+
+def _dropped(
+    ledger: Ledger, staged: Staged, generation: CellGeneration, reason: str, may_arrive: bool
+) -> GenerationState:
+    """Drop a write; afterwards it is dead, visible to everybody, or nobody knows yet what becomes of it."""
+    try:
+        if drop(ledger, staged, reason) or not may_arrive:
+            return "dead"
+        if ledger.store.peek(staged.key, CellGeneration) is not None:
+            return "dead"  # what is there is another one's, or was dropped before
+    except InvalidState:
+        pass  # its run is decided
+    cell = CellRef.named(generation.type, generation.name)
+    return ledger.outcomes.state_of(generation.tx, cell, generation.gen)
 
 
 def _where(ledger: Ledger, run_id: str) -> str:

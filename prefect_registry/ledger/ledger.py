@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from typing import Any
 
-from prefect_registry.errors import OutcomeUnknown, RegistryError, StorageError, in_run, settle
-from prefect_registry.ledger import observers
+from prefect_registry.errors import OutcomeUnknown, RegistryError, StorageError, in_run, outcome_unknown, settle
+from prefect_registry.ledger import observers, spoiled
 from prefect_registry.ledger.beats import Beats
 from prefect_registry.ledger.cells import Cells
 from prefect_registry.ledger.closing import UNSET, Closed, Closing
@@ -117,7 +117,11 @@ class Ledger:
         confirm: Callable[[], object] = lambda: None,
         only: Members | None = None,
     ) -> Closed:
-        """Commit a run; see :meth:`Closing.commit`. Heartbeats end with the decision, whatever it is."""
+        """Commit a run; see :meth:`Closing.commit`. Heartbeats end with the decision, whatever it is.
+
+        Raises ``InvalidState``, and leaves the run undecided, while it holds what a failed call has staged.
+        """
+        self.drop_spoiled(run_id)
         try:
             with in_run(run_id):
                 closed = self.closing.commit(
@@ -127,7 +131,19 @@ class Ledger:
             self.beats.stop(run_id)  # nobody may come back to it: then its lease must run out
             raise
         self.beats.stop(run_id)
+        spoiled.forget(run_id)
         return closed
+
+    @outcome_unknown
+    def drop_spoiled(self, run_id: str) -> None:
+        """Take back what failed calls of this process have left staged in a run. Costs nothing when nothing is.
+
+        Raises ``InvalidState`` when the store still does not answer, unless the run is decided.
+        """
+        with in_run(run_id):
+            error = spoiled.drop_again(run_id)
+            if error is not None and self.store.decision(run_id) is None:
+                raise spoiled.still_spoiled(run_id) from error
 
     def abort(self, run_id: str, failure: Failure | None = None, notes: str | None = None) -> Decision:
         """Abort a run, or learn that it is decided; never raises because it has committed."""
@@ -145,6 +161,7 @@ class Ledger:
         """No more heartbeats after an abort, also when it fails: then the lease must run out."""
         try:
             yield
+            spoiled.forget(run_id)
         except StorageError:
             self.leases.give_up(run_id)
             raise

@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 from prefect_registry.records.cells import CellGeneration
 
@@ -19,6 +21,8 @@ _cell_published: list[CellObserver] = []
 _dataset_begun: list[DatasetObserver] = []
 _dataset_published: list[DatasetObserver] = []
 _surrounding_run: list[SurroundingRun] = []
+
+_noting: ContextVar[list[CellGeneration] | None] = ContextVar("prefect_registry_noting", default=None)
 
 # In a process that Prefect started (a pool of processes, a Dask worker) nobody may have imported the Prefect layer. It
 # is named here, not imported: without Prefect in the process it is never loaded.
@@ -62,8 +66,23 @@ def on_cell_written(observer: CellObserver) -> None:
         _cell_written.append(observer)
 
 
+@contextmanager
+def noting(written: list[CellGeneration]) -> Iterator[None]:
+    """Append to ``written`` what the block writes to named cells in runs that are not implicit, and what it may have
+    written: the store did not say.
+    """
+    token = _noting.set(written)
+    try:
+        yield
+    finally:
+        _noting.reset(token)
+
+
 def cell_written(store_url: str, generation: CellGeneration) -> None:
     """Tell the observers."""
+    noted = _noting.get()
+    if noted is not None:
+        noted.append(generation)
     _wake()
     for observer in _cell_written:
         observer(store_url, generation)

@@ -58,7 +58,9 @@ def set_alias(
     else:
         assert before is not None
         value = before.model_copy(update={"previous": before.version_name, "by": models.by}).model_dump()
-        write = Write(MODEL_ALIAS, _name(model, alias), value, f"alias {alias!r:.250}", expected, deleted=True)
+        write = Write(
+            MODEL_ALIAS, _name(model, alias), value, f"alias {alias!r:.250}", expected, deleted=True, moves=True
+        )
     models.write_alone(write, run, reason)
     return before.version_name if before is not None else None
 
@@ -89,4 +91,6 @@ def _pointing(
         model=version.model, model_name=version.model_name, alias=alias, version=version.id,
         version_name=version.name, previous=before.version_name if before is not None else None, by=models.by,
     )  # fmt: skip
-    return Write(MODEL_ALIAS, _name(version.model, alias), value.model_dump(), f"alias {alias!r:.250}", expected)
+    return Write(
+        MODEL_ALIAS, _name(version.model, alias), value.model_dump(), f"alias {alias!r:.250}", expected, moves=True
+    )

@@ -13,7 +13,7 @@ from prefect_registry.models.converting import changed_fields, merged, resource_
 from prefect_registry.models.getting import Gets
 from prefect_registry.models.reading import Kept, external_name
 from prefect_registry.models.resources import Artifact, ModelVersion, RegisteredModel, Resource
-from prefect_registry.models.writing import Batch, Write, deciding, write_one
+from prefect_registry.models.writing import MOST_TRIES, Batch, Write, deciding, write_one
 from prefect_registry.records.base import printable
 from prefect_registry.records.models import (
     MODEL,
@@ -28,8 +28,6 @@ from prefect_registry.records.models import (
     ModelVersionValue,
     RegisteredModelValue,
 )
-
-MOST_TRIES = 20
 
 
 class Records(Gets):

@@ -9,7 +9,6 @@ from sqlite3 import Connection
 from typing import cast
 
 from prefect_registry.errors import InvalidInput
-from prefect_registry.models.addresses import address_of, version_address
 from prefect_registry.models.aliasing import alias_problems, alias_write
 from prefect_registry.models.checking import subject_of
 from prefect_registry.models.converting import problems_of, resource_of
@@ -76,6 +75,8 @@ def register(
     if problems:
         raise InvalidInput.of("the registration", problems)
     run = models.run_of(run_id)
+    if run is not None:
+        models.ledger.drop_spoiled(run)  # what failed before is no duplicate
     kept = models.shelf.model(model.name, run)
     if kept is not None and wanted.name:
         there = models.shelf.version(kept.record.id, wanted.name, run)
@@ -92,9 +93,8 @@ def register(
             models.write_of(MODEL_ARTIFACT, each), *models.claims(MODEL_ARTIFACT, each), models.link(each, record)
         )]  # fmt: skip
         moves = [partial(alias_write, models, record, alias, batch.run_id) for alias in dict.fromkeys(aliases)]
-        writes += models.ledger.store.together(moves) if moves else []
-        if writes:
-            batch.write(*writes)
+        if writes or moves:
+            batch.write(*writes, *moves)
     return Registered(
         cast(RegisteredModel, resource_of(parent)),
         cast(ModelVersion, resource_of(record)),
@@ -134,12 +134,7 @@ def _claim(models: Models, model: RegisteredModelValue, wanted: ModelVersion, ba
     while True:
         number += 1
         record = models.new_version(wanted.model_copy(update={"name": str(number)}), model)
-        address = version_address(address_of(MODEL, model.id), record.name)
-        written = models.ledger.cells.first(
-            MODEL_VERSION, address, record.model_dump(), run_id=batch.run_id, reason=batch.reason, guarded=False
-        )
-        if written is not None:
-            batch.written.append(written)
+        if batch.first(models.write_of(MODEL_VERSION, record)):
             claims = models.claims(MODEL_VERSION, record)
             if claims:
                 batch.write(*claims)

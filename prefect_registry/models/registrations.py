@@ -82,13 +82,15 @@ class Registering:
             metadata: Custom properties of the version.
             artifacts: More artifacts of the version: documents, datasets, metrics, parameters.
             card: The model card: Markdown, or the path of a file that holds it.
-            aliases: Point to this version from then on.
+            aliases: Point to this version from then on, wherever others move them meanwhile.
             progress: Called with numbers of bytes as those of ``model`` are stored.
             reason: Why; kept in the history.
 
         Raises:
             DuplicateError: There is such a version; nothing was uploaded.
             InvalidInput: Lists every problem; nothing was written.
+            InvalidState: The run is decided; or it holds what a call that failed before has staged, and the store does
+                not answer yet. ``committed`` is ``yes`` when somebody has committed it meanwhile with a part of this.
         """
         made = self.register(
             name, uri, version=version, model=model, author=author, owner=owner, external_id=external_id,
@@ -105,6 +107,7 @@ class Registering:
         )  # fmt: skip
         return made.model
 
+    @nothing_published
     def register(
         self,
         name: str,
@@ -154,9 +157,10 @@ class Registering:
 
         def save(batch: Batch, number: str) -> Iterable[Artifact]:
             place = object_name(name, number)
-            saved = self.models.registry.save(
-                place, model, materializer=materializer, run_id=batch.run_id, progress=progress
-            )
+            with batch.noting():
+                saved = self.models.registry.save(
+                    place, model, materializer=materializer, run_id=batch.run_id, progress=progress
+                )
             kept = self.models.ledger.cells.latest(OBJECT, f"{place}@{saved}", batch.run_id, guess=0)
             form = kept.value.get("materializer") if kept is not None else None
             batch.also(kept)
@@ -192,8 +196,9 @@ class Registering:
         """Upload files to a bucket, and register them as a version.
 
         The version's name is ours before the first byte is uploaded; when uploading or registering fails, what was
-        uploaded is deleted again. After ``kill -9``, and when the run around is rolled back later, it stays in the
-        bucket. Files that go into this registry instead (``register_model(name, model=path)``) need no such care.
+        uploaded is deleted again. After ``kill -9``, when the run around is rolled back later, and when the registry's
+        store does not answer in a run, it stays in the bucket. Files that go into this registry instead
+        (``register_model(name, model=path)``) need no such care.
 
         Args:
             upload_params: The bucket, and how to reach it.

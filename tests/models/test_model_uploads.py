@@ -10,7 +10,7 @@ import pytest
 from model_support import published, refused
 
 from prefect_registry import Registry
-from prefect_registry.errors import InvalidInput, StorageError, UndecidedConflict
+from prefect_registry.errors import AccessDenied, InvalidInput, StorageError, StorageUnavailable, UndecidedConflict
 from prefect_registry.ids import random_token
 from prefect_registry.models.client import ModelRegistry
 from prefect_registry.models.exceptions import DuplicateError
@@ -129,6 +129,7 @@ def test_a_duplicate_is_known_before_anything_is_uploaded(
 def test_what_fails_after_the_upload(place: Place, folder: Path, lost: bool, inside: bool) -> None:
     """When nothing refers to what was uploaded, it is deleted, and only that: a key that was there before stays. When
     the answer to the decision is lost, the version may be there: the files stay, and the error says that nobody knows.
+    Outside any run a record may as well go unanswered: its own run is aborted.
     """
     place.bucket.put(f"{place.prefix}/a.bin", b"mine")
     faulty = FaultyStorage(MemoryStorage(f"uploads-{random_token()}"))
@@ -141,7 +142,8 @@ def test_what_fails_after_the_upload(place: Place, folder: Path, lost: bool, ins
         faulty.plan.append(error_before(method="create", key="*/end.json", times=1_000))
         faulty.plan.append(error_before(method="get", key="*/end.json", at=2, times=1_000))
     else:
-        faulty.plan.append(error_before(method="create", key="cells/model_artifact/*", times=1_000))
+        error = (lambda: AccessDenied("refused")) if inside else (lambda: StorageUnavailable("no answer"))
+        faulty.plan.append(error_before(error, method="create", key="cells/model_artifact/*", times=1_000))
     with pytest.raises(StorageError) as caught:
         models.upload_artifact_and_register_model(
             "HAL", folder, version="2", upload_params=place.params, **FORM, run_id=run
