@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -14,7 +15,7 @@ from prefect_registry.models.exceptions import StoreError, UnsupportedType
 from prefect_registry.models.governing import Governing
 from prefect_registry.models.lists import ModelLists
 from prefect_registry.models.opening import certificates_from, connected, is_server, token_from
-from prefect_registry.models.paging import Pager
+from prefect_registry.models.paging import ListOptions, Pager
 from prefect_registry.models.registrations import Registering
 from prefect_registry.models.resources import Artifact, ModelArtifact, ModelVersion, RegisteredModel
 from prefect_registry.models.uploading import save_to_s3
@@ -101,10 +102,23 @@ class ModelRegistry(Registering, Governing):
         return Pager(partial(self.models.get_registered_models, **asked))
 
     def get_model_versions(self, name: str, **asked: Any) -> Pager[ModelVersion]:
-        """The versions of a model; ``asked`` as above. Raises ``StoreError`` when there is no such model."""
-        return Pager(
-            partial(self.models.get_model_versions, self._model(name, self.models.run_of(None)).record.id, **asked)
-        )
+        """The versions of a model; ``asked`` is what :meth:`ModelLists.get_model_versions` takes beside options.
+
+        Each page asks the registry; the first one raises ``StoreError`` when there is no such model.
+        """
+        return Pager(partial(self._versions, name, **asked))
+
+    def _versions(
+        self,
+        name: str,
+        options: ListOptions,
+        *,
+        as_of: datetime | None = None,
+        run_id: str | None = None,
+        **asked: Any,
+    ) -> list[ModelVersion]:
+        model = self._model(name, self.models.run_of(run_id), as_of).record.id
+        return self.models.get_model_versions(model, options, as_of=as_of, run_id=run_id, **asked)
 
     def update(self, model: Any, *, reason: str | None = None, run_id: str | None = None) -> Any:
         """Update a model, a version or an artifact that was registered. Raises ``StoreError`` for one without an id."""

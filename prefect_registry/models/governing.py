@@ -65,7 +65,7 @@ class Governing:
     def aliases(self, name: str, *, as_of: datetime | None = None, run_id: str | None = None) -> dict[str, str]:
         """The aliases of a model, and the version that each points at, or pointed at then."""
         run = self.models.run_of(run_id)
-        found = self.models.shelf.aliases(self._model(name, run).record.id, run, as_of)
+        found = self.models.shelf.aliases(self._model(name, run, as_of).record.id, run, as_of)
         return {value.alias: value.version_name for value in found}
 
     def alias_history(self, name: str, alias: str, *, run_id: str | None = None) -> list[AliasMove]:
@@ -200,14 +200,14 @@ class Governing:
 
     # -- inside --------------------------------------------------------------------------------------------------
 
-    def _model(self, name: str, run: str | None) -> Kept[RegisteredModelValue]:
-        found = self.models.shelf.model(name, run)
+    def _model(self, name: str, run: str | None, as_of: datetime | None = None) -> Kept[RegisteredModelValue]:
+        found = self.models.shelf.model(name, run, as_of)
         if found is None:
             raise ModelNotFound(f"Model {name!r:.250} does not exist", committed="no", name=name)
         return found
 
     def _version(self, name: str, version: str, run: str | None, as_of: datetime | None = None) -> Kept[Any]:
-        model = self._model(name, run).record
+        model = self._model(name, run, as_of).record
         found = self.models.shelf.version(model.id, version, run, as_of)
         if found is not None:
             return found
