@@ -654,7 +654,7 @@ def test_gets_of_the_high_level_client(registry: Registry, models: ModelRegistry
     assert models.get_registered_model("x") is None
     assert models.get_model_version("HAL", "x") is None
     for call in (lambda: models.get_model_version("x", "1"), lambda: models.get_model_artifact("x", "1"),
-                 lambda: models.get_model_artifact("HAL", "x"), lambda: next(models.get_model_versions("x"))):  # fmt: skip
+                 lambda: models.get_model_artifact("HAL", "x"), lambda: [*models.get_model_versions("x")]):  # fmt: skip
         with pytest.raises(StoreError):
             call()
     with refused(StoreError, registry, "Model must have an ID"):
