@@ -33,8 +33,8 @@ from prefect_registry.records.models import (
 class Governing:
     """What of :class:`~prefect_registry.models.client.ModelRegistry` looks after versions.
 
-    A version is named by its own name, by an alias, or by ``latest``: that which was registered last. Where both are
-    there, a version's own name comes first.
+    A version is named by its own name, by an alias, or by ``latest``: that which was registered last of those that are
+    not archived. Where both are there, a version's own name comes first.
     """
 
     models: ModelLists
@@ -76,7 +76,10 @@ class Governing:
     def resolve(
         self, name: str, version: str = LATEST, *, as_of: datetime | None = None, run_id: str | None = None
     ) -> ModelVersion:
-        """The version that a name, an alias or ``latest`` means now, or meant then. Raises ``ModelNotFound``."""
+        """The version that a name, an alias or ``latest`` means now, or meant then; ``latest`` never an archived one.
+
+        Raises ``ModelNotFound``, for ``latest`` also when every version is archived.
+        """
         found = self._version(name, version, self.models.run_of(run_id), as_of)
         return cast(ModelVersion, resource_of(found.record))
 
