@@ -28,6 +28,7 @@ _LATEST = "76ez91zpzz"
 """The time part of ids at the end of the year 9999, beyond which Python has no dates."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
 RandomBytes = Callable[[int], bytes]
 
 
@@ -42,6 +43,11 @@ def decode(text: str) -> int:
     for char in text:
         value = value << 5 | _VALUES[char]
     return value
+
+
+def millis_of(moment: datetime) -> int:
+    """Milliseconds since 1970 of an aware time, rounded down: exact, where a float would round up now and then."""
+    return (moment - _EPOCH) // _MILLISECOND
 
 
 SETBACK_MILLIS = 1_000
@@ -70,7 +76,7 @@ class IdFactory:
 
     def typeid(self, prefix: str, now: datetime) -> str:
         """A new TypeID: ``prefix`` + ``_`` + UUIDv7 of ``now`` in 26 characters."""
-        millis = (now - _EPOCH) // timedelta(milliseconds=1)  # exact: a float would round up now and then
+        millis = millis_of(now)
         with self._lock:
             if self._pid != os.getpid():  # a fork must not continue its parent's sequence
                 self._pid, self._last = os.getpid(), (0, 0)
@@ -100,7 +106,7 @@ class IdFactory:
 def began_at(run_id: str) -> datetime:
     """When the run began, by the clock that minted its id, to the millisecond."""
     millis = decode(run_id.partition("_")[2][:26]) >> 80
-    return _EPOCH + timedelta(milliseconds=millis)
+    return _EPOCH + millis * _MILLISECOND
 
 
 def is_run_id(value: object) -> bool:

@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 from prefect_registry.errors import MalformedId
-from prefect_registry.ids import encode, wrong_kind
+from prefect_registry.ids import encode, millis_of, wrong_kind
 from prefect_registry.records.models import MODEL, MODEL_ARTIFACT, MODEL_VERSION
 
 PREFIXES = {MODEL: "model", MODEL_VERSION: "mv", MODEL_ARTIFACT: "art"}
 """What the ids of each type of cell begin with."""
 _ID = re.compile(r"[0-7][0-9a-hjkmnp-tv-z]{25}")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 NOUNS = {MODEL: "registered model", MODEL_VERSION: "model version", MODEL_ARTIFACT: "artifact"}
 """What users call each type of cell."""
 
@@ -60,8 +59,7 @@ def _escaped(character: str) -> str:
 
 def id_at(type_: str, address: str, now: datetime) -> str:
     """The id of what is registered at an address now: a TypeID whose random part is the address."""
-    millis = (now - _EPOCH) // timedelta(milliseconds=1)
-    return f"{PREFIXES[type_]}_{encode(millis, 10)}{address}"
+    return f"{PREFIXES[type_]}_{encode(millis_of(now), 10)}{address}"
 
 
 def address_of(type_: str, id_: object) -> str:
