@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
+import operator
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
@@ -34,7 +35,18 @@ def twin(
             return await asyncio.to_thread(method, self, *args, **kwargs)
         return await _begun(functools.partial(method, self, *args, **kwargs), functools.partial(undo, self))
 
-    _name(call, method)
+    name_twin(call, method)
+    return call
+
+
+def function_twin(function: Callable[P, R]) -> Callable[P, Coroutine[Any, Any, R]]:
+    """The asynchronous twin of a function, or of a static method."""
+
+    @functools.wraps(function)
+    async def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        return await asyncio.to_thread(function, *args, **kwargs)
+
+    name_twin(call, function)
     return call
 
 
@@ -58,15 +70,30 @@ def iterator_twin(
     method: Callable[Concatenate[S, P], Iterator[R]],
 ) -> Callable[Concatenate[S, P], AsyncIterator[R]]:
     """The twin of a method that yields: fetched in a thread, a batch at a time."""
+    call = _yielding(method, lambda self: self)
+    name_twin(call, method)
+    return call
 
+
+def iterator_through(
+    attribute: str, method: Callable[Concatenate[S, P], Iterator[R]]
+) -> Callable[Concatenate[Any, P], AsyncIterator[R]]:
+    """:func:`through` for a method that yields: for ``async for``."""
+    call = _yielding(method, operator.attrgetter(attribute))
+    call.__wrapped_sync__ = method  # type: ignore[attr-defined]
+    return call
+
+
+def _yielding(
+    method: Callable[Concatenate[S, P], Iterator[R]], whose: Callable[[Any], Any]
+) -> Callable[Concatenate[Any, P], AsyncIterator[R]]:
     @functools.wraps(method)
-    async def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[R]:
-        iterator = await asyncio.to_thread(method, self, *args, **kwargs)
+    async def call(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[R]:
+        iterator = await asyncio.to_thread(method, whose(self), *args, **kwargs)
         while batch := await asyncio.to_thread(_take, iterator, 100):
             for item in batch:
                 yield item
 
-    _name(call, method)
     return call
 
 
@@ -87,7 +114,7 @@ def context_twin(
         async with entered(manager) as value:
             yield value
 
-    _name(call, method)
+    name_twin(call, method)
     return call
 
 
@@ -167,8 +194,9 @@ def _take(iterator: Iterator[R], count: int) -> list[R]:
     return batch
 
 
-def _name(call: Any, method: Callable[..., Any]) -> None:
+def name_twin(call: Any, method: Callable[..., Any]) -> None:
+    """Give a twin its name, its docstring, and the method that it is the twin of."""
     call.__name__ = "a" + method.__name__
-    call.__qualname__ = method.__qualname__.rpartition(".")[0] + "." + call.__name__
+    call.__qualname__ = "".join(method.__qualname__.rpartition(".")[:2]) + call.__name__
     call.__doc__ = f"Asynchronous twin of :meth:`{method.__name__}`.\n\n{method.__doc__ or ''}"
     call.__wrapped_sync__ = method

@@ -19,10 +19,16 @@ ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _VALUES = {c: i for i, c in enumerate(ALPHABET)}
 _RUN = re.compile(r"(run|op)_([0-7][0-9a-hjkmnp-tv-z]{25})")
 _INNER = re.compile(r"([a-z]+)_([0-7][0-9a-hjkmnp-tv-z]{25})_([0-9a-hjkmnp-tv-z]{16})")
+_ANY = re.compile(r"([a-z]+(?:_[a-z]+)*)_[0-7][0-9a-hjkmnp-tv-z]{25}(?:_[0-9a-hjkmnp-tv-z]{16})?")
+_VERSION = re.compile(r".@[0-9]+(\.[0-9]+)*\Z", re.DOTALL)
+_NOUNS = {"op": "operation outside any run", "ds": "dataset", "ev": "event", "inc": "incident", "pl": "payload"}
+_NOUNS |= {"model": "registered model", "mv": "model version", "art": "artifact", "reg": "registry"}
+"""What the ids are of whose prefix does not say so in full."""
 _LATEST = "76ez91zpzz"
 """The time part of ids at the end of the year 9999, beyond which Python has no dates."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
 RandomBytes = Callable[[int], bytes]
 
 
@@ -37,6 +43,11 @@ def decode(text: str) -> int:
     for char in text:
         value = value << 5 | _VALUES[char]
     return value
+
+
+def millis_of(moment: datetime) -> int:
+    """Milliseconds since 1970 of an aware time, rounded down: exact, where a float would round up now and then."""
+    return (moment - _EPOCH) // _MILLISECOND
 
 
 SETBACK_MILLIS = 1_000
@@ -65,7 +76,7 @@ class IdFactory:
 
     def typeid(self, prefix: str, now: datetime) -> str:
         """A new TypeID: ``prefix`` + ``_`` + UUIDv7 of ``now`` in 26 characters."""
-        millis = (now - _EPOCH) // timedelta(milliseconds=1)  # exact: a float would round up now and then
+        millis = millis_of(now)
         with self._lock:
             if self._pid != os.getpid():  # a fork must not continue its parent's sequence
                 self._pid, self._last = os.getpid(), (0, 0)
@@ -95,7 +106,7 @@ class IdFactory:
 def began_at(run_id: str) -> datetime:
     """When the run began, by the clock that minted its id, to the millisecond."""
     millis = decode(run_id.partition("_")[2][:26]) >> 80
-    return _EPOCH + timedelta(milliseconds=millis)
+    return _EPOCH + millis * _MILLISECOND
 
 
 def is_run_id(value: object) -> bool:
@@ -104,11 +115,31 @@ def is_run_id(value: object) -> bool:
     return match is not None and match.group(2)[:10] <= _LATEST
 
 
+def noun_of(value: object) -> str | None:
+    """What something is the id of, by its form: ``"a dataset"``; None for what looks like no id. For messages."""
+    match = _ANY.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        return "a version of an object" if isinstance(value, str) and _VERSION.search(value) else None
+    return with_article(_NOUNS.get(match.group(1), match.group(1).replace("_", " ")))
+
+
+def wrong_kind(value: object, noun: str) -> str:
+    """Says that ``value`` is not the id of a ``noun``, and what it is the id of if its form tells."""
+    wanted, found = with_article(noun), noun_of(value)
+    told = f", but of {found}" if found not in (None, wanted) else ""
+    return f"{value!r:.80} is not the id of {wanted}{told}"
+
+
+def with_article(noun: str) -> str:
+    """A noun with its indefinite article."""
+    return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
+
+
 def parse_run_id(value: object) -> str:
     """``value`` if it has the form of a run id, else :class:`MalformedId`."""
     if not isinstance(value, str) or not is_run_id(value):
         raise MalformedId(
-            f"{value!r:.80} is no run id",
+            wrong_kind(value, "run"),
             why="A run id is 'run_' and 26 characters",
             todo="Pass the id as insert_run returned it",
             committed="no",
@@ -121,7 +152,7 @@ def parse_inner_id(value: object, prefix: str, noun: str) -> tuple[str, str]:
     match = _INNER.fullmatch(value) if isinstance(value, str) else None
     if match is None or match.group(1) != prefix or match.group(2)[:10] > _LATEST:
         raise MalformedId(
-            f"{value!r:.80} is no {noun} id",
+            wrong_kind(value, noun),
             why=f"Such an id is '{prefix}_', 26 characters of its run, '_' and 16 more",
             todo="Pass the id as the registry returned it",
             committed="no",

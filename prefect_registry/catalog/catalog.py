@@ -347,6 +347,7 @@ class Catalog(Ancestry):
 
     arefresh = twin(refresh)
     acheckpoint = twin(checkpoint)
+    arelodge = twin(relodge)
     aruns = twin(runs)
     adatasets = twin(datasets)
     aevents = twin(events)

@@ -325,11 +325,15 @@ class Ingestion(Removing):
         sweep_scratch(self.registry.registry_id, self.registry.url, lambda task: task.rpartition("/")[0] in needed)
 
     ajobs = twin(jobs)
+    aget_job = twin(get_job)
+    ais_out_of_date = twin(is_out_of_date)
     akinds = twin(kinds)
     atick = twin(tick)
     aprocess = twin(process)
     acreate_job = twin(create_job)
     adelete_older_jobs = twin(delete_older_jobs)
+    adelete_jobs = twin(delete_jobs)
+    adelete_job = twin(delete_job)
 
 
 def _draft(collection: Collection, number: int, now: datetime, period: Period | None = None) -> Job:

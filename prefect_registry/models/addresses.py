@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import hashlib
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 from prefect_registry.errors import MalformedId
-from prefect_registry.ids import encode
+from prefect_registry.ids import encode, millis_of, wrong_kind
 from prefect_registry.records.models import MODEL, MODEL_ARTIFACT, MODEL_VERSION
 
 PREFIXES = {MODEL: "model", MODEL_VERSION: "mv", MODEL_ARTIFACT: "art"}
 """What the ids of each type of cell begin with."""
 _ID = re.compile(r"[0-7][0-9a-hjkmnp-tv-z]{25}")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_NOUNS = {MODEL: "registered model", MODEL_VERSION: "model version", MODEL_ARTIFACT: "artifact"}
+NOUNS = {MODEL: "registered model", MODEL_VERSION: "model version", MODEL_ARTIFACT: "artifact"}
+"""What users call each type of cell."""
 
 
 def model_address(name: str) -> str:
@@ -59,20 +59,24 @@ def _escaped(character: str) -> str:
 
 def id_at(type_: str, address: str, now: datetime) -> str:
     """The id of what is registered at an address now: a TypeID whose random part is the address."""
-    millis = (now - _EPOCH) // timedelta(milliseconds=1)
-    return f"{PREFIXES[type_]}_{encode(millis, 10)}{address}"
+    return f"{PREFIXES[type_]}_{encode(millis_of(now), 10)}{address}"
 
 
 def address_of(type_: str, id_: object) -> str:
     """The name of the cell that an id leads to. Raises ``MalformedId`` for what is no id of that type."""
-    prefix, _, rest = id_.rpartition("_") if isinstance(id_, str) else ("", "", "")
-    if prefix != PREFIXES[type_] or not _ID.fullmatch(rest):
+    if not is_id(type_, id_):
         raise MalformedId.of(
-            f"the id of the {_NOUNS[type_]}",
-            [f"{id_!r:.80} does not look like {PREFIXES[type_]}_ and 26 characters"],
+            f"the id of the {NOUNS[type_]}",
+            [f"{wrong_kind(id_, NOUNS[type_])}, which is {PREFIXES[type_]}_ and 26 characters"],
             todo="Pass the id as the registry returned it",
         )
-    return rest[10:]
+    return str(id_)[-16:]
+
+
+def is_id(type_: str, id_: object) -> bool:
+    """Whether something has the form of an id of that type: whether :func:`address_of` takes it."""
+    prefix, _, rest = id_.rpartition("_") if isinstance(id_, str) else ("", "", "")
+    return prefix == PREFIXES[type_] and _ID.fullmatch(rest) is not None
 
 
 def _address(type_: str, name: str) -> str:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable
+from datetime import datetime
 from functools import partial
 from typing import Any
 
-from prefect_registry.asynchronous import twin
+from prefect_registry.asynchronous import function_twin, twin
 from prefect_registry.errors import InvalidInput
 from prefect_registry.models.exceptions import StoreError, UnsupportedType
 from prefect_registry.models.governing import Governing
 from prefect_registry.models.lists import ModelLists
 from prefect_registry.models.opening import certificates_from, connected, is_server, token_from
-from prefect_registry.models.paging import Pager
+from prefect_registry.models.paging import ListOptions, Pager
+from prefect_registry.models.paging_twins import pager_twin
 from prefect_registry.models.registrations import Registering
 from prefect_registry.models.resources import Artifact, ModelArtifact, ModelVersion, RegisteredModel
 from prefect_registry.models.uploading import save_to_s3
@@ -73,6 +75,7 @@ class ModelRegistry(Registering, Governing):
         return f"<ModelRegistry {self.models.registry.url}>"
 
     save_to_s3 = staticmethod(save_to_s3)
+    asave_to_s3 = staticmethod(function_twin(save_to_s3))
 
     # -- getting, in the reference's words -------------------------------------------------------------------------
 
@@ -96,15 +99,28 @@ class ModelRegistry(Registering, Governing):
         made = [a for a in self.artifacts_of(found, run_id=run_id) if isinstance(a, ModelArtifact)]
         return next((a for a in made if a.name == name), made[0] if made else None)
 
-    def get_registered_models(self, **asked: Any) -> Pager[RegisteredModel]:
+    def get_registered_models(self, /, **asked: Any) -> Pager[RegisteredModel]:
         """All registered models; ``asked`` is what :meth:`ModelLists.get_registered_models` takes beside options."""
         return Pager(partial(self.models.get_registered_models, **asked))
 
-    def get_model_versions(self, name: str, **asked: Any) -> Pager[ModelVersion]:
-        """The versions of a model; ``asked`` as above. Raises ``StoreError`` when there is no such model."""
-        return Pager(
-            partial(self.models.get_model_versions, self._model(name, self.models.run_of(None)).record.id, **asked)
-        )
+    def get_model_versions(self, /, name: str, **asked: Any) -> Pager[ModelVersion]:
+        """The versions of a model; ``asked`` is what :meth:`ModelLists.get_model_versions` takes beside options.
+
+        Each page asks the registry; the first one raises ``StoreError`` when there is no such model.
+        """
+        return Pager(partial(self._versions, name, **asked))
+
+    def _versions(
+        self,
+        name: str,
+        options: ListOptions,
+        *,
+        as_of: datetime | None = None,
+        run_id: str | None = None,
+        **asked: Any,
+    ) -> list[ModelVersion]:
+        model = self._model(name, self.models.run_of(run_id), as_of).record.id
+        return self.models.get_model_versions(model, options, as_of=as_of, run_id=run_id, **asked)
 
     def update(self, model: Any, *, reason: str | None = None, run_id: str | None = None) -> Any:
         """Update a model, a version or an artifact that was registered. Raises ``StoreError`` for one without an id."""
@@ -128,4 +144,6 @@ class ModelRegistry(Registering, Governing):
     aget_registered_model = twin(get_registered_model)
     aget_model_version = twin(get_model_version)
     aget_model_artifact = twin(get_model_artifact)
+    aget_registered_models = pager_twin(get_registered_models)
+    aget_model_versions = pager_twin(get_model_versions)
     aupdate = twin(update)

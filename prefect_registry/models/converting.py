@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 import orjson
 
 from prefect_registry.errors import InvalidInput
+from prefect_registry.ids import millis_of
 from prefect_registry.models.addresses import PREFIXES
 from prefect_registry.models.resources import (
     ARTIFACT_CLASSES,
@@ -31,18 +31,12 @@ from prefect_registry.records.models import (
 
 LONGEST_NAME_CHARACTERS = 250
 MOST_TEXT_BYTES = LARGEST_VALUE_BYTES
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 R = TypeVar("R", bound=ModelRecord)
 
 
 def fields_of(cls: type[Artifact]) -> list[str]:
     """What only this type of artifact has, in order."""
     return [name for name in cls.model_fields if name not in {*Resource.model_fields, "name", "state"}]
-
-
-def millis(moment: datetime) -> str:
-    """A time as the reference system has it: a text of milliseconds since 1970."""
-    return str((moment - _EPOCH) // timedelta(milliseconds=1))
 
 
 # -- what is wrong -------------------------------------------------------------------------------------------------
@@ -150,8 +144,8 @@ def resource_of(record: ModelRecord) -> RegisteredModel | ModelVersion | Artifac
         "description": record.description,
         "external_id": record.external_id,
         "state": record.state,
-        "create_time_since_epoch": millis(record.created_at),
-        "last_update_time_since_epoch": millis(record.changed_at),
+        "create_time_since_epoch": str(millis_of(record.created_at)),
+        "last_update_time_since_epoch": str(millis_of(record.changed_at)),
         "custom_properties": dict(record.properties) or None,
     }
     if isinstance(record, RegisteredModelValue):

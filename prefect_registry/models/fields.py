@@ -12,12 +12,13 @@ from typing import Any, Final, Literal
 
 from prefect_registry.catalog.queries import Order
 from prefect_registry.errors import InvalidInput
+from prefect_registry.ids import with_article
+from prefect_registry.models.addresses import NOUNS
 from prefect_registry.models.expressions import Field, parse_field
 from prefect_registry.models.resources import ARTIFACT_CLASSES, Artifact
 from prefect_registry.records.models import MODEL, MODEL_ARTIFACT, MODEL_VERSION
 
 Family = Literal["text", "number", "boolean"]
-NOUNS: Final = {MODEL: "registered model", MODEL_VERSION: "model version", MODEL_ARTIFACT: "artifact"}
 _REFERENCE_ORDERS: Final = ("CREATE_TIME", "LAST_UPDATE_TIME", "ID")
 PROPERTIES: Final = ("properties", "custom_properties", "customProperties")
 
@@ -142,14 +143,9 @@ def order_of(kind: str, order_by: str, ascending: bool, values: dict[str, Any]) 
     column = column_of(kind, field, values) if field is not None else None
     if column is None:
         raise InvalidInput.of(
-            "order_by", [f"{a(NOUNS[kind])} cannot be ordered by {named!r:.60}; it has {known(kind)}"]
+            "order_by", [f"{with_article(NOUNS[kind])} cannot be ordered by {named!r:.60}; it has {known(kind)}"]
         )
     return Order(column.name, column.sql, not ascending)
-
-
-def a(noun: str) -> str:
-    """With its article."""
-    return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
 
 
 def bind(values: dict[str, Any], value: Any) -> str:

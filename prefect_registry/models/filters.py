@@ -15,8 +15,10 @@ from typing import Any, NamedTuple
 import orjson
 
 from prefect_registry.clock import iso
+from prefect_registry.ids import with_article
+from prefect_registry.models.addresses import NOUNS
 from prefect_registry.models.expressions import Comparison, Junction, Literal, Negation, Node, Value, invalid, parse
-from prefect_registry.models.fields import NOUNS, PROPERTIES, Column, Family, a, bind, column_of, known
+from prefect_registry.models.fields import PROPERTIES, Column, Family, bind, column_of, known
 
 _TOLD = {"text": "a text in quotes", "number": "a number", "boolean": "true or false"}
 
@@ -145,7 +147,7 @@ class _Meaning:
         if node.field.key is None and node.field.name in PROPERTIES:
             return f"found {node.field.name}, expected the key of a property: {node.field.name}.key"
         name = node.field.name if node.field.key is None else f"{node.field.name}.{node.field.key}"
-        return f"{a(NOUNS[self.kind])} has no field {name!r:.60}; it has {known(self.kind)}"
+        return f"{with_article(NOUNS[self.kind])} has no field {name!r:.60}; it has {known(self.kind)}"
 
     def _families(self, column: Column, node: Comparison) -> dict[Family, list[Value]]:
         """What a field is compared with, by family. Notes what cannot be."""

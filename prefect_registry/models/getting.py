@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from prefect_registry.ids import parse_run_id
 from prefect_registry.ledger.holder import login_name
-from prefect_registry.models.addresses import PREFIXES
+from prefect_registry.models.addresses import is_id
 from prefect_registry.models.converting import resource_of
 from prefect_registry.models.reading import Kept, Shelf
 from prefect_registry.models.resources import Artifact, ModelVersion, RegisteredModel, Resource
@@ -140,11 +140,6 @@ class Gets:
         links.sort(key=lambda link: (link.type != "model-artifact", link.type))
         kept = self.shelf.by_id(MODEL_ARTIFACT, links[0].artifact, run, as_of) if links else None
         return cast(Artifact, resource_of(kept.record)) if kept is not None else None
-
-
-def is_id(type_: str, id_: object) -> bool:
-    """Whether something has the form of an id of that type."""
-    return isinstance(id_, str) and id_.startswith(f"{PREFIXES[type_]}_") and len(id_) == len(PREFIXES[type_]) + 27
 
 
 def _one_way(call: str, *ways: dict[str, Any]) -> None:

@@ -33,8 +33,8 @@ from prefect_registry.records.models import (
 class Governing:
     """What of :class:`~prefect_registry.models.client.ModelRegistry` looks after versions.
 
-    A version is named by its own name, by an alias, or by ``latest``: that which was registered last. Where both are
-    there, a version's own name comes first.
+    A version is named by its own name, by an alias, or by ``latest``: that which was registered last of those that are
+    not archived. Where both are there, a version's own name comes first.
     """
 
     models: ModelLists
@@ -65,7 +65,7 @@ class Governing:
     def aliases(self, name: str, *, as_of: datetime | None = None, run_id: str | None = None) -> dict[str, str]:
         """The aliases of a model, and the version that each points at, or pointed at then."""
         run = self.models.run_of(run_id)
-        found = self.models.shelf.aliases(self._model(name, run).record.id, run, as_of)
+        found = self.models.shelf.aliases(self._model(name, run, as_of).record.id, run, as_of)
         return {value.alias: value.version_name for value in found}
 
     def alias_history(self, name: str, alias: str, *, run_id: str | None = None) -> list[AliasMove]:
@@ -76,7 +76,10 @@ class Governing:
     def resolve(
         self, name: str, version: str = LATEST, *, as_of: datetime | None = None, run_id: str | None = None
     ) -> ModelVersion:
-        """The version that a name, an alias or ``latest`` means now, or meant then. Raises ``ModelNotFound``."""
+        """The version that a name, an alias or ``latest`` means now, or meant then; ``latest`` never an archived one.
+
+        Raises ``ModelNotFound``, for ``latest`` also when every version is archived.
+        """
         found = self._version(name, version, self.models.run_of(run_id), as_of)
         return cast(ModelVersion, resource_of(found.record))
 
@@ -200,14 +203,14 @@ class Governing:
 
     # -- inside --------------------------------------------------------------------------------------------------
 
-    def _model(self, name: str, run: str | None) -> Kept[RegisteredModelValue]:
-        found = self.models.shelf.model(name, run)
+    def _model(self, name: str, run: str | None, as_of: datetime | None = None) -> Kept[RegisteredModelValue]:
+        found = self.models.shelf.model(name, run, as_of)
         if found is None:
             raise ModelNotFound(f"Model {name!r:.250} does not exist", committed="no", name=name)
         return found
 
     def _version(self, name: str, version: str, run: str | None, as_of: datetime | None = None) -> Kept[Any]:
-        model = self._model(name, run).record
+        model = self._model(name, run, as_of).record
         found = self.models.shelf.version(model.id, version, run, as_of)
         if found is not None:
             return found

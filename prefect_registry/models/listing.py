@@ -13,9 +13,11 @@ from pydantic import ValidationError
 from prefect_registry.catalog.catalog import Catalog
 from prefect_registry.catalog.queries import MOST_PER_PAGE, cursor, last_of, moment_of
 from prefect_registry.errors import FormatError, InvalidInput
+from prefect_registry.ids import with_article
 from prefect_registry.ledger.ledger import Ledger
 from prefect_registry.ledger.staged import staged_cells
-from prefect_registry.models.fields import NOUNS, a, order_of
+from prefect_registry.models.addresses import NOUNS
+from prefect_registry.models.fields import order_of
 from prefect_registry.models.filters import Filter, filter_of
 from prefect_registry.models.resources import ArtifactState, ArtifactType, ModelVersionState, RegisteredModelState
 from prefect_registry.records.models import (
@@ -227,7 +229,7 @@ def _record(kind: str, value: str) -> ModelRecord:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         raise FormatError(
-            f"The record of {a(NOUNS[kind])} cannot be read",
+            f"The record of {with_article(NOUNS[kind])} cannot be read",
             why=f"{'.'.join(map(str, first['loc']))}: {first['msg']}",
             todo="It was damaged, or written by something else; nothing was changed",
         ) from error

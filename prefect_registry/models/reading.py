@@ -14,7 +14,7 @@ from prefect_registry.errors import FormatError
 from prefect_registry.ledger import paths
 from prefect_registry.ledger.dropping import DROPS, RESTORES
 from prefect_registry.ledger.ledger import Ledger
-from prefect_registry.models.addresses import address_of, alias_name, model_address, version_address
+from prefect_registry.models.addresses import NOUNS, address_of, alias_name, model_address, version_address
 from prefect_registry.models.converting import value_class
 from prefect_registry.models.exceptions import ModelNotFound
 from prefect_registry.records.base import Record
@@ -37,7 +37,6 @@ from prefect_registry.records.models import (
 
 R = TypeVar("R", bound=ModelRecord)
 V = TypeVar("V", bound=Record)
-_NOUNS = {MODEL: "registered model", MODEL_VERSION: "model version", MODEL_ARTIFACT: "artifact"}
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ class Shelf:
         """The record of an id. Raises ``ModelNotFound``; ``MalformedId`` for what is no id."""
         found = self.at(type_, address_of(type_, id_), run_id, as_of)
         if found is None or found.record.id != id_:
-            raise ModelNotFound(f"There is no {_NOUNS[type_]} {id_}", committed="no", id=id_)
+            raise ModelNotFound(f"There is no {NOUNS[type_]} {id_}", committed="no", id=id_)
         return found
 
     def model(self, name: str, run_id: str | None, as_of: datetime | None = None) -> Kept[RegisteredModelValue] | None:

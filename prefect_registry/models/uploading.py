@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from prefect_registry.errors import IntegrityError, InvalidInput
 from prefect_registry.models.local_files import files_at
-from prefect_registry.models.utils import s3_parts_of, s3_uri_from
+from prefect_registry.models.utils import bucket_problems, s3_parts_of, s3_uri_from
 from prefect_registry.storage import Storage, Upload
 from prefect_registry.storage.concurrency import in_parallel
 from prefect_registry.storage.resolving import ResolvingStorage
@@ -272,9 +272,7 @@ def _credentials(params: S3Params) -> tuple[str | None, str | None]:
 
 
 def _problems(params: S3Params) -> Iterator[str]:
-    bucket = params.bucket_name
-    if not isinstance(bucket, str) or not bucket or any(c in "/?#%@\\" or c.isspace() or ord(c) < 32 for c in bucket):
-        yield f"bucket_name {bucket!r:.80} cannot be the name of a bucket"
+    yield from bucket_problems(params.bucket_name, "bucket_name")
     if not isinstance(params.s3_prefix, str):
         yield f"s3_prefix must be a string, not {type(params.s3_prefix).__name__}"
     for name in ("multipart_threshold", "multipart_chunksize", "max_pool_connections"):

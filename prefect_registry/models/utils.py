@@ -144,8 +144,18 @@ def _problems(**texts: str) -> Iterator[str]:
             yield f"{noun} must be a string, not {type(text).__name__}"
         elif any(0xD800 <= ord(c) <= 0xDFFF for c in text):
             yield f"{noun} {text!r:.80} is not valid Unicode"
-        elif noun == "bucket" and any(c in "/?#%@\\" or c.isspace() or ord(c) < 32 for c in text):
-            yield f"bucket {text!r:.80} cannot be the name of a bucket"
+        elif noun == "bucket":
+            yield from bucket_problems(text, noun)
+
+
+def bucket_problems(bucket: object, noun: str) -> Iterator[str]:
+    """What is wrong with the name of a bucket; ``noun`` is what messages call it."""
+    if not isinstance(bucket, str) or not bucket or any(map(_is_in_no_bucket, bucket)):
+        yield f"{noun} {bucket!r:.80} cannot be the name of a bucket"
+
+
+def _is_in_no_bucket(character: str) -> bool:
+    return character in "/?#%@\\" or character.isspace() or character < " " or "\ud800" <= character <= "\udfff"
 
 
 def _missing(what: str, variable: str, argument: str) -> MissingMetadata:

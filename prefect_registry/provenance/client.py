@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
-from prefect_registry.asynchronous import through
+from prefect_registry.asynchronous import iterator_through, through
 from prefect_registry.provenance.administering import ProvenanceAdmin
 from prefect_registry.provenance.opening import opened
 from prefect_registry.provenance.service import Provenance
@@ -49,6 +49,8 @@ class ProvAdminClient:
 class ProvClient:
     """An asynchronous client of the provenance in one registry.
 
+    ``items`` and ``model_runs`` are for ``async for``; everything else is awaited.
+
     Args:
         registry: Its name (a block's), URL or folder, a block, or a ``Registry``.
         by: Who registers and changes; the user's login name, unless given.
@@ -86,6 +88,7 @@ class ProvClient:
     batch_results = through("provenance", Provenance.batch_results)
     get_model_run = through("provenance", Provenance.get_model_run)
     model_run_history = through("provenance", Provenance.model_run_history)
+    model_runs = iterator_through("provenance", Provenance.model_runs)
 
     explore_upstream = through("provenance", Provenance.explore_upstream)
     explore_downstream = through("provenance", Provenance.explore_downstream)
@@ -109,6 +112,7 @@ class ProvClient:
     update_item = through("provenance", Provenance.update_item)
     delete_item = through("provenance", Provenance.delete_item)
     item_history = through("provenance", Provenance.item_history)
+    items = iterator_through("provenance", Provenance.items)
 
     what_breaks = through("provenance", Provenance.what_breaks)
     where_from = through("provenance", Provenance.where_from)
@@ -117,7 +121,14 @@ class ProvClient:
     report = through("provenance", Provenance.report)
     generate_report = through("provenance", Provenance.generate_report)
 
+    upstream = through("provenance", Provenance.upstream)
+    downstream = through("provenance", Provenance.downstream)
     lineage = through("provenance", Provenance.lineage)
+    contributing_datasets = through("provenance", Provenance.contributing_datasets)
+    affected_datasets = through("provenance", Provenance.affected_datasets)
+    contributing_agents = through("provenance", Provenance.contributing_agents)
+    affected_agents = through("provenance", Provenance.affected_agents)
+
     picture = through("provenance", Provenance.picture)
     prov = through("provenance", Provenance.prov)
     openlineage = through("provenance", Provenance.openlineage)

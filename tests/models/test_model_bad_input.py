@@ -287,6 +287,11 @@ WRONG: dict[str, tuple[type[Exception], str, Wrong]] = {
         lambda on: on.upsert_registered_model(RegisteredModel("n"), run_id="run_" + "0" * 26),
     ),
     "a get of no id": (MalformedId, "registered model", lambda on: on.get_registered_model_by_id("HAL")),
+    "a get of another kind of id": (
+        MalformedId,
+        "is not the id of a registered model, but of a model version",
+        lambda on: on.get_registered_model_by_id(on.version),
+    ),
     "a get of None": (MalformedId, "model version", lambda on: on.get_model_version_by_id(None)),
     "a get of an absent artifact": (
         NotFound,
@@ -318,6 +323,16 @@ def absent(id_: str) -> str:
 def early(id_: str) -> str:
     """The same address with another time: the id of something that was never registered."""
     return f"{id_[:-26]}{'0' * 10}{id_[-16:]}"
+
+
+NO_IDS = ["", "nonsense", "x", "model_" + "!" * 26, "model_" + "8" + "0" * 25, "model_" + "u" * 26, "model_", 5]
+
+
+@pytest.mark.parametrize("id_", NO_IDS)
+def test_a_get_by_params_gives_none_for_what_is_no_id(lists: ModelLists, id_: Any) -> None:
+    """Whatever it looks like: nothing can be below it."""
+    assert lists.get_model_version_by_params(id_, "1") is None
+    assert lists.get_model_artifact_by_params("HAL", str(id_).replace("model_", "mv_")) is None
 
 
 @pytest.mark.parametrize("case", WRONG)

@@ -363,6 +363,21 @@ def test_MR_32_linking_to_a_version_that_is_not_there(registry: Registry, lists:
             lists.upsert_model_version_artifact(DocArtifact("d"), missing)
 
 
+def test_latest_is_the_last_version_that_is_not_archived(models: ModelRegistry) -> None:
+    """Then too; and none when all are archived."""
+    for version in ("1", "2"):
+        models.register_model("HAL", model=[version], version=version)
+    before = models.models.now()
+    models.archive("HAL", "2")
+    assert (models.resolve("HAL").name, models.load("HAL")) == ("1", ["1"])
+    assert models.resolve("HAL", as_of=before).name == "2"
+    models.archive("HAL", "1")
+    with pytest.raises(ModelNotFound, match="latest"):
+        models.resolve("HAL")
+    models.restore("HAL", "2")
+    assert models.resolve("HAL").name == "2"
+
+
 def test_MR_35_archiving(models: ModelRegistry) -> None:
     """What is archived is left out of lists, can be got, resolved and loaded, and comes back."""
     models.register_model("HAL", model=[1], version="1")
@@ -654,7 +669,7 @@ def test_gets_of_the_high_level_client(registry: Registry, models: ModelRegistry
     assert models.get_registered_model("x") is None
     assert models.get_model_version("HAL", "x") is None
     for call in (lambda: models.get_model_version("x", "1"), lambda: models.get_model_artifact("x", "1"),
-                 lambda: models.get_model_artifact("HAL", "x"), lambda: models.get_model_versions("x")):  # fmt: skip
+                 lambda: models.get_model_artifact("HAL", "x"), lambda: [*models.get_model_versions("x")]):  # fmt: skip
         with pytest.raises(StoreError):
             call()
     with refused(StoreError, registry, "Model must have an ID"):

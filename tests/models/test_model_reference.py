@@ -324,6 +324,27 @@ def test_the_core_is_awaited_and_the_high_level_client_has_twins() -> None:
         assert inspect.iscoroutinefunction(getattr(ModelRegistry, f"a{name}"))
 
 
+async def test_lists_of_the_high_level_client_are_pagers_in_asynchronous_code_too(registry: Registry) -> None:
+    """The twin of a list is not awaited, and gives what the list gives, in pages and orders of the same kind."""
+    models = ModelRegistry(registry, author="me")
+    for n in range(5):
+        await models.aregister_model(f"m{n}", "s3://bucket/x", version="1")
+    await models.aregister_model("m0", "s3://bucket/y", version="2")
+    newest = models.aget_registered_models().order_by_creation_time().descending().page_size(2)
+    assert (
+        await newest.next_page()
+        == models.get_registered_models().order_by_creation_time().descending().limit(2).next_page()
+    )
+    assert len([model async for model in newest.restart()]) == 5
+    asked = {"filter_query": "name = '2'"}
+    assert [v.name async for v in models.aget_model_versions("m0", **asked)] == ["2"]
+    assert [v async for v in models.aget_model_versions(name="m0")] == list(models.get_model_versions("m0"))
+    with pytest.raises(exceptions.StoreError):
+        await models.aget_model_versions("none").next_item()
+    with pytest.raises(TypeError, match="async for"):
+        list(models.aget_registered_models())
+
+
 def test_exceptions_of_the_reference_exist() -> None:
     """Under their names, in the tree that it has; DuplicateError is raised here, and is an AlreadyExists."""
     for name in ("UnsupportedType", "TypeNotFound", "ServerError", "DuplicateError"):

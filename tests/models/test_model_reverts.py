@@ -39,6 +39,19 @@ def test_a_reverted_registration_is_gone_and_can_come_back(registry: Registry, m
     assert registry.fsck().ok
 
 
+def test_what_a_reverted_model_was_can_still_be_read(registry: Registry, models: ModelRegistry) -> None:
+    """``as_of`` holds for the model as for its versions and aliases."""
+    with registry.run("train") as run:
+        models.register_model("digits", "s3://bucket/1", version="1", aliases=["champion"])
+    then = models.models.now()
+    registry.revert(run.id)
+    assert [v.name for v in models.get_model_versions("digits", as_of=then)] == ["1"]
+    assert models.resolve("digits", "champion", as_of=then).name == "1"
+    assert models.aliases("digits", as_of=then) == {"champion": "1"}
+    with pytest.raises(NotFound):
+        next(models.get_model_versions("digits"))
+
+
 def test_a_reverted_registration_leaves_its_names_free(registry: Registry, models: ModelRegistry) -> None:
     """What is not registered any more can be registered again, under an id of its own."""
     with registry.run("train") as run:

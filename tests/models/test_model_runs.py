@@ -11,7 +11,7 @@ from prefect_registry import Registry
 from prefect_registry.errors import InvalidState, NotFound, RunAborted, UndecidedConflict
 from prefect_registry.models.client import ModelRegistry
 from prefect_registry.models.core import ModelRegistryAPIClient
-from prefect_registry.models.exceptions import DuplicateError
+from prefect_registry.models.exceptions import DuplicateError, ModelNotFound
 from prefect_registry.models.types import (
     DataSet,
     DocArtifact,
@@ -259,3 +259,21 @@ async def test_the_core_client_in_a_run(registry: Registry) -> None:
         assert await core.get_registered_models() == [model]
         assert elsewhere(lambda: published(client(registry))) == {}
     assert await core.get_registered_models() == [model]
+
+
+def test_versions_of_a_model_that_a_run_has_staged_are_listed_for_that_run(
+    registry: Registry, models: ModelRegistry
+) -> None:
+    """``run_id`` holds for the model as for its versions."""
+    run = registry.insert_run("train")
+    models.register_model("HAL", URI, version="1", run_id=run)
+    assert [v.name for v in models.get_model_versions("HAL", run_id=run)] == ["1"]
+    with pytest.raises(ModelNotFound, match="HAL"):
+        next(models.get_model_versions("HAL"))
+
+
+def test_a_list_is_read_when_it_is_iterated(registry: Registry, models: ModelRegistry) -> None:
+    """Making a pager asks nothing: what is registered before its first page is on it."""
+    pagers = models.get_registered_models(), models.get_model_versions("HAL")
+    models.register_model("HAL", URI, version="1")
+    assert [[found.name for found in pager] for pager in pagers] == [["HAL"], ["1"]]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import gc
+import threading
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +15,7 @@ import pytest
 from prefect_registry.errors import InvalidInput
 from prefect_registry.models.exceptions import ServerError
 from prefect_registry.models.paging import ListOptions, OrderByField, Pager, SortOrder
+from prefect_registry.models.paging_twins import pager_twin
 
 
 class Numbers:
@@ -198,6 +201,40 @@ def test_page_sizes(size: Any) -> None:
     for call in (Pager(Numbers(1).page).page_size, Pager(Numbers(1).page).limit, ListOptions):
         with pytest.raises(ValueError, match=f"Page size must be at least 1, got {size!r}"):
             call(size)
+
+
+class Slow:
+    """A list whose first page takes until the test says so."""
+
+    def __init__(self) -> None:
+        self.numbers, self.asked, self.go_on = Numbers(4), threading.Event(), threading.Event()
+        self.done = threading.Event()
+
+    def listed(self, /) -> Pager[int]:
+        return Pager(self.page, ListOptions(limit=2))
+
+    def page(self, options: ListOptions) -> list[int]:
+        self.asked.set()
+        self.go_on.wait(10)
+        found = self.numbers.page(options)
+        self.done.set()
+        return found
+
+    alisted = pager_twin(listed)
+
+
+async def test_a_page_whose_call_was_cancelled_is_asked_for_again() -> None:
+    """Its thread ends later, and turns no page of the pager."""
+    slow = Slow()
+    pager = slow.alisted()
+    call = asyncio.create_task(pager.next_page())
+    await asyncio.to_thread(slow.asked.wait, 10)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    slow.go_on.set()
+    await asyncio.to_thread(slow.done.wait, 10)
+    assert [n async for n in pager] == [0, 1, 2, 3]
 
 
 def test_options() -> None:

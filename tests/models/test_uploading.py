@@ -10,6 +10,7 @@ import pytest
 
 from prefect_registry.errors import AccessDenied, IntegrityError, InvalidInput, StorageError
 from prefect_registry.ids import random_token
+from prefect_registry.models.client import ModelRegistry
 from prefect_registry.models.uploading import S3Params, Uploaded, delete_from_s3, save_to_s3, upload_to_s3
 from prefect_registry.models.utils import s3_parts_of, s3_uri_from
 from prefect_registry.storage import Storage, open_storage
@@ -70,6 +71,15 @@ def folder(tmp_path: Path) -> Path:
 
 
 WHOLE = {name: f"content of {name}".encode() for name in ("config.json", "weights.bin", "tokens/vocabulary #1.txt")}
+
+
+async def test_the_asynchronous_twin_stores_the_same(place: Place, folder: Path) -> None:
+    """With the same arguments, by their names or their places, and the same errors."""
+    to = (place.server.bucket, place.prefix)
+    assert await ModelRegistry.asave_to_s3(folder, *to, **place.access) == place.uri()
+    assert place.stored() == WHOLE
+    with pytest.raises(InvalidInput, match="bucket"):
+        await ModelRegistry.asave_to_s3(path=folder, bucket_name="a/b", s3_prefix=place.prefix, **place.access)
 
 
 def test_a_folder(place: Place, folder: Path) -> None:

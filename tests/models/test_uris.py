@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from prefect_registry.errors import InvalidInput, MalformedId
 from prefect_registry.models.exceptions import MissingMetadata
+from prefect_registry.models.uploading import save_to_s3
 from prefect_registry.models.utils import S3Parts, dataset_uri, object_uri, reference_of, s3_parts_of, s3_uri_from
 
 DATASET = "ds_01h2xcejqtf2nbrexx3vqjhp41_0123456789abcdef"
@@ -93,6 +95,15 @@ def test_what_is_no_bucket(bucket: str) -> None:
     """A bucket that would be read as something else is refused, and so is broken Unicode."""
     with pytest.raises(InvalidInput, match="bucket"):
         s3_uri_from("\ud800", bucket, endpoint="http://x")
+
+
+@pytest.mark.parametrize("bucket", ["a/b", "a\\b", "a?b", "a#b", "a b", "a\x1fb", "k@b", "a%b", "\ud800"])
+def test_what_is_no_bucket_for_uris_is_none_for_uploads(bucket: str, tmp_path: Path) -> None:
+    """Both refuse it before anything is sent."""
+    with pytest.raises(InvalidInput, match="bucket"):
+        s3_uri_from("a", bucket, endpoint="http://x")
+    with pytest.raises(InvalidInput, match=r"bucket_name .* cannot be the name of a bucket"):
+        save_to_s3(tmp_path, bucket, "a", endpoint_url="http://x")
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,13 @@ def test_a_whole_session_without_blocking(tmp_path: Path) -> None:
         found = await client.explore_downstream(raw, 1)
         assert found.record_count == 6
         assert len((await client.get_effected_datasets(starting_id=raw)).graph or ()) == 5
+        ids = [run.id async for run in client.model_runs()]
+        assert ids == [run.id for run in client.provenance.model_runs()]
+        assert set(runs) < set(ids)
+        assert [p.id async for p in client.items("PERSON")] == [p.id for p in client.provenance.items("PERSON")]
+        for name in ("upstream", "downstream", "contributing_datasets", "affected_datasets", "contributing_agents",
+                     "affected_agents"):  # fmt: skip
+            assert await getattr(client, name)(runs[0], 2) == getattr(client.provenance, name)(runs[0], 2)
         item = await client.get_model_run(runs[0])
         assert isinstance(item, ItemModelRun)
         rehearsed = await client.admin.delete_model_run_provenance(runs[0], trial_mode=True)

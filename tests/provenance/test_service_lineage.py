@@ -12,7 +12,7 @@ from service_support import Things, chain, dataset, opened, things
 
 from prefect_registry import Registry
 from prefect_registry.capture import Capture
-from prefect_registry.errors import NotFound
+from prefect_registry.errors import MalformedId, NotFound
 from prefect_registry.provenance.graph import Graph
 from prefect_registry.provenance.service import Provenance
 from prefect_registry.provenance.standards.prov import from_prov_json, to_prov_json
@@ -240,6 +240,22 @@ def test_questions_are_answered() -> None:
     assert recipe.inputs == {ds[2]: False}
     assert not recipe.possible
     assert any(ds[2] in what for what in recipe.missing)
+
+
+def test_what_is_asked_of_runs_says_what_it_was_given_instead_of_one() -> None:
+    """Which kind of id it wants, and which it got."""
+    registry = opened()
+    provenance = Provenance(registry)
+    known, raw = things(provenance), dataset(registry)
+    registry.save("model", 1)
+    with registry.run("p") as run:
+        pass
+    for id_, noun in ((raw, "a dataset"), (known.person, "a person"), ("model@1", "a version of an object")):
+        for ask in (provenance.reproduce, lambda id_: provenance.what_changed(run.id, id_)):
+            with pytest.raises(MalformedId, match=f"is not the id of a run, but of {noun}. A run id is 'run_'"):
+                ask(id_)
+    with pytest.raises(MalformedId, match=r"'x' is not the id of a run\. "):
+        provenance.what_changed("x", run.id)
 
 
 def test_where_from_goes_back_to_the_run_that_made_a_source() -> None:

@@ -32,6 +32,7 @@ from prefect_registry.ids import (
     decode,
     encode,
     is_run_id,
+    millis_of,
     parse_inner_id,
     parse_run_id,
 )
@@ -109,6 +110,13 @@ def test_ids_ascend_within_one_millisecond_even_with_the_greatest_random_numbers
     ids = [factory.typeid("run", now) for _ in range(10_000)]
     assert ids == sorted(set(ids))
     assert len({began_at(i) for i in ids}) == 1
+
+
+@given(st.integers(0, 250_000_000_000_000), st.integers(0, 999))
+def test_milliseconds_are_rounded_down_however_far_the_time(millis: int, micros: int) -> None:
+    """A float would round up now and then."""
+    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=millis, microseconds=micros)
+    assert millis_of(moment) == millis
 
 
 def test_inner_ids_are_all_different() -> None:

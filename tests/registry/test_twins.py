@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import inspect
 import subprocess
@@ -17,11 +18,20 @@ import pytest
 from registry_support import FAST, asset, doc, numbers, only, publish, rows, write
 from typing_extensions import override
 
+import prefect_registry
 from prefect_registry import Registry, RegistryProtocol
+from prefect_registry.catalog.catalog import Catalog
 from prefect_registry.datasets.reading import Dataset
 from prefect_registry.datasets.tables import Table
 from prefect_registry.datasets.writing import DatasetWriter
 from prefect_registry.errors import InvalidInput, NoActiveRun, NotFound
+from prefect_registry.ingestion.service import Ingestion
+from prefect_registry.models.client import ModelRegistry
+from prefect_registry.models.core import ModelRegistryAPIClient
+from prefect_registry.models.lists import ModelLists
+from prefect_registry.provenance.administering import ProvenanceAdmin
+from prefect_registry.provenance.client import ProvAdminClient, ProvClient
+from prefect_registry.provenance.service import Provenance
 from prefect_registry.registry import Run, Snapshot
 from prefect_registry.storage.memory import MemoryStorage
 from prefect_registry.storage.wrapper import WrapperStorage
@@ -34,7 +44,26 @@ WITHOUT_TWIN: dict[type, set[str]] = {
     Dataset: {"urls", "open", "dataset"},
     Table: {"datasets", "files", "dataset", "to_pandas"},
     DatasetWriter: {"env", "open", "set_rows", "set_tags", "opened", "closed", "store_file"},
+    Catalog: {"ask", "close"},
+    Ingestion: {"now", "tell_progress"},
+    ModelRegistry: set(),
 }
+# Asynchronous clients under the names of another class, and what of that class only the package itself calls.
+CLIENTS: dict[type, tuple[type, set[str]]] = {
+    ModelRegistryAPIClient: (
+        ModelLists,
+        {"check_reference", "claims", "create", "link", "new_artifact", "new_model", "new_version", "now", "run_of"}
+        | {"update", "write_alone", "write_of"},
+    ),
+    ProvClient: (
+        Provenance,
+        {"begin_of", "is_model_run", "latest", "lodge", "lodge_begun", "now", "prepared", "run_of", "standing"}
+        | {"status_of", "value_of"},
+    ),
+    ProvAdminClient: (ProvenanceAdmin, set()),
+}
+TWIN_MAKERS = {"twin", "iterator_twin", "context_twin", "function_twin", "pager_twin", "through", "iterator_through"}
+SOURCES = Path(prefect_registry.__file__).parent
 
 
 def public_methods(cls: type) -> dict[str, Callable[..., Any]]:
@@ -62,6 +91,39 @@ def test_every_method_that_touches_the_store_has_a_twin_of_the_same_signature(cl
         parameters = inspect.signature(methods[name]).parameters
         assert list(inspect.signature(methods[twin]).parameters) == list(parameters)
         assert (methods[twin].__doc__ or "").startswith("Asynchronous twin of")
+
+
+@pytest.mark.parametrize("client", CLIENTS, ids=lambda cls: cls.__name__)
+def test_an_asynchronous_client_has_every_method_of_the_synchronous_one(client: type) -> None:
+    """Under the same name, with the same parameters; what only the package calls is named here."""
+    synchronous, internal = CLIENTS[client]
+    methods, asynchronous = public_methods(synchronous), public_methods(client)
+    assert {name for name in methods if name not in asynchronous} == internal
+    for name in methods.keys() - internal:
+        told = asynchronous[name]
+        assert told.__wrapped_sync__ is methods[name]  # type: ignore[attr-defined]
+        assert inspect.iscoroutinefunction(told) or inspect.isasyncgenfunction(told)
+        assert list(inspect.signature(told).parameters) == list(inspect.signature(methods[name]).parameters)
+
+
+def test_every_class_that_has_twins_is_looked_at() -> None:
+    """By the tests above: itself, or as a part of a class that users hold; blocks have tests of their own."""
+    found = set()
+    for path in SOURCES.rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        if path.is_relative_to(SOURCES / "blocks") or ("twin" not in text and "through" not in text):
+            continue
+        for cls in (node for node in ast.parse(text).body if isinstance(node, ast.ClassDef)):
+            made = (
+                node.value.func
+                for node in cls.body
+                if isinstance(node, (ast.Assign, ast.AnnAssign)) and isinstance(node.value, ast.Call)
+            )
+            if any(isinstance(maker, ast.Name) and maker.id in TWIN_MAKERS for maker in made):
+                found.add(cls.name)
+    looked_at = {base.__name__ for cls in (*WITHOUT_TWIN, *CLIENTS) for base in cls.__mro__}
+    assert found >= {"Registry", "ModelRegistry", "ProvClient"}
+    assert found - looked_at == set()
 
 
 @pytest.mark.parametrize("cls", WITHOUT_TWIN, ids=lambda cls: cls.__name__)
