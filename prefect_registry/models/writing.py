@@ -57,6 +57,7 @@ class Batch:
     Attributes:
         written: What was written, for certain.
         staged: What was, or may have been, written in the surrounding run.
+        is_unknown: Whether a write whose outcome is not known is not among that.
         may_arrive: Whether something of that may be there later, and is not now: the store did not answer.
         given_up: What is to be done outside the registry when nothing of it will ever be visible.
     """
@@ -67,6 +68,7 @@ class Batch:
     reason: str | None
     written: list[CellGeneration] = field(default_factory=list)
     staged: list[CellGeneration] = field(default_factory=list)
+    is_unknown: bool = False
     may_arrive: bool = False
     given_up: list[Callable[[], object]] = field(default_factory=list)
     _subjects: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -120,13 +122,17 @@ class Batch:
     @contextmanager
     def noting(self) -> Iterator[None]:
         """What the block writes in the surrounding run is of this batch, and is taken back with it."""
+        noted: list[CellGeneration] = []
         try:
-            with observers.noting(self.staged):
+            with observers.noting(noted):
                 yield
         except BaseException as error:
             refused = isinstance(error, RegistryError) and not isinstance(error, (OutcomeUnknown, StorageUnavailable))
             self.may_arrive = self.may_arrive or not refused
+            self.is_unknown = self.is_unknown or (isinstance(error, OutcomeUnknown) and not noted)
             raise
+        finally:
+            self.staged += noted
 
     def also(self, generation: CellGeneration | None) -> None:
         """Something that another domain has written for this batch in the same run."""
@@ -153,7 +159,7 @@ class Batch:
                 f"What it had written could not be taken back: {self._named(taken.left)}. {why} "
                 f"This is tried again, and run {self.run_id} is not committed while it is there"
             )
-        if taken.is_whole:
+        if taken.is_whole and not self.is_unknown:
             if isinstance(error, OutcomeUnknown):  # now it is known
                 error.committed, error.todo = "no", "Nothing of it is left in the run; try again"
             self.clean_up(error)

@@ -206,6 +206,23 @@ def test_a_write_that_may_still_arrive_leaves_the_bytes_and_is_taken_back_before
     assert_whole(place.other.models.registry)
 
 
+def test_an_unknown_outcome_of_what_nobody_has_noted_leaves_the_bytes(place: Place) -> None:
+    """Nothing outside the registry is undone, and the error still says that nobody knows."""
+    undone: list[str] = []
+
+    def upload(batch: Batch, number: str) -> list[Artifact]:
+        batch.when_given_up(lambda: undone.append(number))
+        with batch.noting():
+            raise OutcomeUnknown("Another domain got no answer", committed="unknown")
+
+    with place.registry.run("work"):
+        with pytest.raises(OutcomeUnknown) as caught:
+            place.models.register("old", version="2", upload=upload)
+        assert caught.value.committed == "unknown"
+        assert undone == []
+    assert place.published() == OLD
+
+
 def test_a_write_that_never_arrives_does_not_hold_its_run_up(place: Place) -> None:
     """The run is committed without it, and the same call succeeds in it before."""
     with place.registry.run("work"):
