@@ -100,6 +100,16 @@ def captured(registry: HasLedger, run_id: str) -> Captured:
     )
 
 
+@dataclass(frozen=True)
+class Written:
+    """What a run's own folder tells: :class:`Involved`, and of each version that the run has saved the generations that
+    it wrote, oldest first.
+    """
+
+    involved: Involved
+    generations: Mapping[str, Sequence[CellGeneration]]
+
+
 def involved(registry: HasLedger, run_id: str) -> Involved:
     """What a run has read and made by its own folder, also when it failed, or is not decided yet.
 
@@ -111,6 +121,11 @@ def involved(registry: HasLedger, run_id: str) -> Involved:
         NotFound: No such run.
         InvalidInput: ``run_id`` is none.
     """
+    return written(registry, run_id).involved
+
+
+def written(registry: HasLedger, run_id: str) -> Written:
+    """:func:`involved`, with the generations of the versions; the same reads, and errors."""
     store = registry.ledger.store
     _, end = _documents(registry.ledger, run_id)
     if end is not None and end.committed:
@@ -128,7 +143,8 @@ def involved(registry: HasLedger, run_id: str) -> Involved:
     ids = [id_ for suffix in sorted(datasets) if (id_ := f"ds_{run_id[4:]}_{suffix}") not in dropped]
     versions = read.versions_of(run_id, published=bool(end and end.committed))
     complete = max(len(event_keys), len(cell_keys), len(steps)) <= MOST_DOCUMENTS
-    return Involved(tuple(dict.fromkeys(used_in(read.events))), (*ids, *versions), complete)
+    told = Involved(tuple(dict.fromkeys(used_in(read.events))), (*ids, *versions), complete)
+    return Written(told, versions)
 
 
 def _documents(ledger: Ledger, run_id: str) -> tuple[Begin, Decision | None]:
@@ -162,19 +178,19 @@ class _Documents:
             [s for s in found if isinstance(s, DatasetGeneration)],
         )
 
-    def versions_of(self, run_id: str, published: bool) -> list[str]:
-        """The versions that the run has saved; of a run that is ``published``, without those it took back."""
+    def versions_of(self, run_id: str, published: bool) -> dict[str, list[CellGeneration]]:
+        """The versions that the run has saved, by name, each with what it wrote, oldest first; of a run that is
+        ``published``, without what it took back.
+        """
         of_name: defaultdict[str, list[CellGeneration]] = defaultdict(list)
-        for generation in self.cells:
+        for generation in sorted(self.cells, key=lambda g: (g.name, g.gen)):
             if generation.tx == run_id:
                 of_name[generation.name].append(generation)
-        return sorted(
-            name
-            for name, generations in of_name.items()
-            if any(
-                not g.deleted and RESTORES not in g.value for g in (kept_of(generations) if published else generations)
-            )
-        )
+        found = {
+            name: [g for g in (kept_of(all_) if published else all_) if not g.deleted and RESTORES not in g.value]
+            for name, all_ in of_name.items()
+        }
+        return {name: generations for name, generations in found.items() if generations}
 
 
 def used_in(events: Sequence[Event]) -> Iterator[str]:

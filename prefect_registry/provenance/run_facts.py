@@ -8,21 +8,22 @@ same from run to run; its version is the dataset's id, or the version of the obj
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from itertools import islice
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from prefect_registry.catalog.catalog import Catalog
 from prefect_registry.errors import InvalidInput
 from prefect_registry.ids import parse_inner_id
 from prefect_registry.ledger import paths
+from prefect_registry.ledger.dropping import RESTORES
 from prefect_registry.ledger.ledger import Ledger
 from prefect_registry.ledger.store import Store
-from prefect_registry.provenance.captures import Captured, HasLedger, captured, involved
+from prefect_registry.provenance.captures import Captured, HasLedger, Written, captured, written
 from prefect_registry.provenance.standards.openlineage_facts import (
     MOST_DATASETS,
     MOST_PARAMETERS,
@@ -86,8 +87,7 @@ def facts_of(registry: HasCatalog, run_id: str, *, namespace: str | None = None)
     """What is known of a run that has ended; of one that goes on, what was recorded when it began.
 
     The job is the flow, or else the purpose of the run. What a registered model run lists is told beside what the
-    registry saw. A few reads, one of each dataset and object version, and with ``publish="on_commit"`` a question to
-    the catalog. Columns cost a read of a file each: :func:`~prefect_registry.provenance.run_columns.with_columns` adds
+    registry XX Columns cost a read of a file each: :func:`~prefect_registry.provenance.run_columns.with_columns` adds
     them.
 
     Args:
@@ -101,10 +101,10 @@ def facts_of(registry: HasCatalog, run_id: str, *, namespace: str | None = None)
     found = captured(registry, run_id)
     begin = ledger.runs.known(run_id)
     outcome, message, ended_at = _ending(ledger, found, begin)
-    seen, record = involved(registry, run_id), _record(ledger, run_id)
-    used = _ids(seen.used, record.get("inputs"))
-    made = [*seen.generated, *_published_alone(registry, begin)]
-    told = _datasets(ledger.store, [*used, *_ids(made, record.get("outputs"))])
+    own, record = written(registry, run_id), _record(ledger, run_id)
+    used = _ids(own.involved.used, record.get("inputs"))
+    made = _ids([*own.involved.generated, *_published_alone(registry, begin)], record.get("outputs"))
+    told = _datasets(_Documents(ledger, run_id, own), used, made)
     times = [datetime.fromtimestamp(record[key], UTC) if key in record else None for key in ("start_time", "end_time")]
     return replace(
         begun_facts(registry, run_id, namespace=namespace),
@@ -113,8 +113,8 @@ def facts_of(registry: HasCatalog, run_id: str, *, namespace: str | None = None)
         message=message,
         nominal_start=times[0],
         nominal_end=times[1],
-        inputs=told[: len(used)],
-        outputs=told[len(used) :],
+        inputs=told[0],
+        outputs=told[1],
     )
 
 
@@ -198,31 +198,68 @@ def _published_alone(registry: HasCatalog, begin: Begin) -> list[str]:
     return found
 
 
-class _Key(NamedTuple):
-    key: str
-    model: type[DatasetGeneration] | type[CellGeneration]
+Document = DatasetGeneration | CellGeneration
+Read = Callable[[], Document | None]
 
 
-def _datasets(store: Store, ids: Sequence[str]) -> list[DatasetFacts]:
-    keys = [_key(id_) for id_ in ids]
-    calls = [partial(store.peek, key.key, key.model) for key in keys if key is not None]
+class _Documents:
+    """The documents that tell of what a run has read and made."""
+
+    def __init__(self, ledger: Ledger, run_id: str, own: Written) -> None:
+        self.ledger, self._run_id, self._own = ledger, run_id, own.generations
+
+    def of_input(self, id_: str) -> Read | None:
+        """What an id held that the run has read; None where that is not in documents of its own."""
+        if id_ in self._own:  # it read what it has then written over
+            return partial(self._before, self._own[id_][0])
+        return partial(self._visible, id_) if "@" in id_ else self._of_dataset(id_)
+
+    def of_output(self, id_: str) -> Read | None:
+        """The same of what the run has made, or says that it has."""
+        if id_ in self._own:
+            return partial(self._content, self._own[id_][-1])
+        return partial(self._visible, id_) if "@" in id_ else self._of_dataset(id_)
+
+    def _of_dataset(self, id_: str) -> Read | None:
+        try:
+            run_id, suffix = parse_inner_id(id_, "ds", "dataset")
+        except InvalidInput:
+            return None
+        key = paths.dataset_key(run_id, suffix, _STAGED)
+        return partial(self.ledger.store.peek, key, DatasetGeneration)
+
+    def _visible(self, name: str) -> CellGeneration | None:
+        return self._content(self.ledger.cells.latest(OBJECT, name, self._run_id, guess=0))
+
+    def _before(self, first: CellGeneration) -> CellGeneration | None:
+        return self._content(self._generation(first.name, first.base) or first)
+
+    def _content(self, shown: CellGeneration | None) -> CellGeneration | None:
+        """The generation that says what ``shown`` holds: of a version that was restored, an earlier one."""
+        while shown is not None and RESTORES in shown.value:
+            shown = self._generation(shown.name, shown.value[RESTORES])
+        return shown
+
+    def _generation(self, name: str, gen: int | None) -> CellGeneration | None:
+        if gen is None:
+            return None
+        return self.ledger.store.peek(paths.cell_key(CellRef.named(OBJECT, name), gen), CellGeneration)
+
+
+def _datasets(
+    documents: _Documents, used: Sequence[str], made: Sequence[str]
+) -> tuple[list[DatasetFacts], list[DatasetFacts]]:
+    """The facts of inputs and outputs: all documents are read at the same time."""
+    reads = [*map(documents.of_input, used), *map(documents.of_output, made)]
+    store = documents.ledger.store
+    calls = [read for read in reads if read is not None]
     found = iter(store.together(calls) if calls else [])
     namespace, path = place_of(store.storage.url)
-    return [
-        _dataset(id_, next(found) if key is not None else None, namespace, path, store.storage.url)
-        for id_, key in zip(ids, keys, strict=True)
+    told = [
+        _dataset(id_, next(found) if read is not None else None, namespace, path, store.storage.url)
+        for id_, read in zip([*used, *made], reads, strict=True)
     ]
-
-
-def _key(id_: str) -> _Key | None:
-    """Where it is told what has an id; None where that is not in a single document."""
-    if "@" in id_:
-        return _Key(paths.cell_key(CellRef.named(OBJECT, id_), 0), CellGeneration)
-    try:
-        run_id, suffix = parse_inner_id(id_, "ds", "dataset")
-    except InvalidInput:
-        return None
-    return _Key(paths.dataset_key(run_id, suffix, _STAGED), DatasetGeneration)
+    return told[: len(used)], told[len(used) :]
 
 
 def _dataset(id_: str, document: Any, namespace: str, path: str, url: str) -> DatasetFacts:

@@ -120,6 +120,34 @@ def test_a_model_run_is_told_by_its_record() -> None:
     assert (facts.inputs, facts.outputs, facts.nominal_start) == ([], [], None)
 
 
+def test_a_version_has_the_size_of_what_the_run_saved() -> None:
+    """Neither what an aborted run had staged under its number counts, nor what was written over it since."""
+    registry = opened(mutable=True, version_objects=True)
+
+    def sizes(run_id: str) -> tuple[list[int | None], list[int | None]]:
+        facts = facts_of(registry, run_id)
+        return [each.bytes for each in facts.inputs], [each.bytes for each in facts.outputs]
+
+    with pytest.raises(ValueError, match="in vain"), registry.run("fails") as failed:
+        registry.save("note", "x" * 100, version="1")
+        raise ValueError("in vain")
+    with registry.run("writes") as first:
+        registry.save("note", "y" * 500, version="1")
+    assert (sizes(failed.id), sizes(first.id)) == (([], [102]), ([], [502]))
+    with registry.run("reads") as reads:
+        registry.load("note@1")
+    assert sizes(reads.id) == ([502], [])
+    with registry.run("goes on") as second:
+        registry.load("note@1")
+        registry.save("note", "z" * 700, version="1", on_conflict="overwrite")
+        registry.save("note", "z" * 900, version="1", on_conflict="overwrite")
+    assert sizes(second.id) == ([502], [902])
+    assert sizes(first.id) == ([], [502])
+    registry.delete("note", "1")
+    registry.restore("note", "1")
+    assert sizes(reads.id) == ([902], [])
+
+
 def test_data_elsewhere_has_its_own_name(tmp_path: Path) -> None:
     """That of its place; of what is not there any more, what its id tells."""
     registry = opened()
