@@ -14,11 +14,10 @@ from prefect_registry.catalog.results import Edge
 from prefect_registry.catalog.schema import moment
 from prefect_registry.interpreter import no_collection
 from prefect_registry.provenance.graph import Graph, Link, Node
-from prefect_registry.provenance.looking_up import MODEL_CELLS, SUFFIX_CHARACTERS
 from prefect_registry.provenance.registering_items import PREFIXES
 from prefect_registry.provenance.relations import ItemSubType, Relation
 from prefect_registry.records.cells import OBJECT
-from prefect_registry.records.models import MODEL_ARTIFACT
+from prefect_registry.records.models import ADDRESS_CHARACTERS, CELLS_OF_IDS, MODEL_ARTIFACT
 from prefect_registry.records.provenance import MODEL_RUN, PROV_ITEM, PROV_NODE
 
 START_TIME, END_TIME = "start_time", "end_time"
@@ -115,7 +114,7 @@ def _kind(id_: str) -> str:
     prefix = id_.partition("_")[0]
     if prefix in ("run", "ds"):
         return prefix
-    return "model" if any(id_.startswith(p) for p in MODEL_CELLS) else "item"
+    return "model" if any(id_.startswith(p) for p in CELLS_OF_IDS) else "item"
 
 
 def _subtype_by_id(id_: str) -> ItemSubType | None:
@@ -174,8 +173,8 @@ def _objects(connection: Connection, ids: Sequence[str]) -> Iterator[Node]:
 
 
 def _models(connection: Connection, ids: Sequence[str]) -> Iterator[Node]:
-    for prefix, type_ in MODEL_CELLS.items():
-        names = [id_[-SUFFIX_CHARACTERS:] for id_ in ids if id_.startswith(prefix)]
+    for prefix, type_ in CELLS_OF_IDS.items():
+        names = [id_[-ADDRESS_CHARACTERS:] for id_ in ids if id_.startswith(prefix)]
         for _, value in _newest(connection, type_, names) if names else ():
             is_data = type_ == MODEL_ARTIFACT and value.get("type") != "model-artifact"
             name = str(value.get("name") or "")

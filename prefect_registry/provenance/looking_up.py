@@ -21,14 +21,10 @@ from prefect_registry.provenance.records import (
 )
 from prefect_registry.provenance.registering_items import item_of
 from prefect_registry.records.cells import OBJECT
-from prefect_registry.records.models import MODEL, MODEL_ARTIFACT, MODEL_VERSION
+from prefect_registry.records.models import ADDRESS_CHARACTERS, CELLS_OF_IDS
 from prefect_registry.records.provenance import MODEL_RUN, PROV_ITEM, ProvItemValue
 
 T = TypeVar("T")
-MODEL_CELLS = {"model_": MODEL, "mv_": MODEL_VERSION, "art_": MODEL_ARTIFACT}
-"""The types of cells of registered models, versions and artifacts, by what their ids begin with."""
-SUFFIX_CHARACTERS = 16
-"""The end of such an id is the name of its cell (decision 0028)."""
 
 
 class Lookups:
@@ -108,10 +104,10 @@ class Lookups:
         return found if found is not None and not found.deleted else None
 
     def _of_models(self, id_: str) -> object | None:
-        type_ = next((type_ for prefix, type_ in MODEL_CELLS.items() if id_.startswith(prefix)), None)
-        if type_ is None or len(id_) < SUFFIX_CHARACTERS:
+        type_ = next((type_ for prefix, type_ in CELLS_OF_IDS.items() if id_.startswith(prefix)), None)
+        if type_ is None or len(id_) < ADDRESS_CHARACTERS:
             return None
-        found = self._holding.latest(type_, id_[-SUFFIX_CHARACTERS:], self._run_id)
+        found = self._holding.latest(type_, id_[-ADDRESS_CHARACTERS:], self._run_id)
         return found if found is not None and not found.deleted and found.value.get("id") == id_ else None
 
     def model(self, id: str, /) -> object | None:

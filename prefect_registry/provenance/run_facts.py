@@ -1,45 +1,28 @@
-"""What OpenLineage events tell of a run, from what the registry has kept of it.
-
-Names follow https://openlineage.io/docs/spec/naming: a dataset's namespace is the bucket (``s3://bucket``), or ``file``
-where the store is a folder. Its name is the path of the store and what the table or object is called, which stays the
-same from run to run; its version is the dataset's id, or the version of the object.
-"""
+"""What OpenLineage events tell of a run, from what the registry has kept of it."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
 from itertools import islice
 from typing import Any, Protocol
-from urllib.parse import urlsplit
 
 from prefect_registry.catalog.catalog import Catalog
-from prefect_registry.errors import InvalidInput
-from prefect_registry.ids import parse_inner_id
-from prefect_registry.ledger import paths
-from prefect_registry.ledger.dropping import RESTORES
 from prefect_registry.ledger.ledger import Ledger
 from prefect_registry.ledger.store import Store
-from prefect_registry.provenance.captures import Captured, HasLedger, Written, captured, written
+from prefect_registry.provenance.captures import Captured, HasLedger, captured, written
+from prefect_registry.provenance.data_facts import facts_of_data, place_of
 from prefect_registry.provenance.standards.openlineage_facts import (
     MOST_DATASETS,
     MOST_PARAMETERS,
-    DatasetFacts,
     JobFacts,
     Outcome,
     RunFacts,
 )
-from prefect_registry.records.cells import OBJECT, CellGeneration, CellRef
-from prefect_registry.records.datasets import DatasetGeneration
+from prefect_registry.records.cells import CellRef
 from prefect_registry.records.provenance import MODEL_RUN
 from prefect_registry.records.runs import Begin, Decision
-
-_STAGED = 1
-"""The generation of a dataset that has its rows and files: 0 is its beginning."""
-
 
 _PAGE = 1_000
 
@@ -87,8 +70,10 @@ def facts_of(registry: HasCatalog, run_id: str, *, namespace: str | None = None)
     """What is known of a run that has ended; of one that goes on, what was recorded when it began.
 
     The job is the flow, or else the purpose of the run. What a registered model run lists is told beside what the
-    registry XX Columns cost a read of a file each: :func:`~prefect_registry.provenance.run_columns.with_columns` adds
-    them.
+    registry saw. Of a version of an object that the run has saved, what it saved is told, whatever became of the
+    version since; of one that it read, what is visible of it now. A few reads, one of each dataset and version, a
+    listing of each version that it did not save, and with ``publish="on_commit"`` a question to the catalog. Columns
+    cost a read of a file each: :func:`~prefect_registry.provenance.run_columns.with_columns` adds them.
 
     Args:
         namespace: Of the job, and of the runs around it; the URL of the store, unless given.
@@ -104,7 +89,7 @@ def facts_of(registry: HasCatalog, run_id: str, *, namespace: str | None = None)
     own, record = written(registry, run_id), _record(ledger, run_id)
     used = _ids(own.involved.used, record.get("inputs"))
     made = _ids([*own.involved.generated, *_published_alone(registry, begin)], record.get("outputs"))
-    told = _datasets(_Documents(ledger, run_id, own), used, made)
+    inputs, outputs = facts_of_data(ledger, run_id, own.generations, used, made)
     times = [datetime.fromtimestamp(record[key], UTC) if key in record else None for key in ("start_time", "end_time")]
     return replace(
         begun_facts(registry, run_id, namespace=namespace),
@@ -113,8 +98,8 @@ def facts_of(registry: HasCatalog, run_id: str, *, namespace: str | None = None)
         message=message,
         nominal_start=times[0],
         nominal_end=times[1],
-        inputs=told[0],
-        outputs=told[1],
+        inputs=inputs,
+        outputs=outputs,
     )
 
 
@@ -196,116 +181,3 @@ def _published_alone(registry: HasCatalog, begin: Begin) -> list[str]:
         if cursor is None:
             break
     return found
-
-
-Document = DatasetGeneration | CellGeneration
-Read = Callable[[], Document | None]
-
-
-class _Documents:
-    """The documents that tell of what a run has read and made."""
-
-    def __init__(self, ledger: Ledger, run_id: str, own: Written) -> None:
-        self.ledger, self._run_id, self._own = ledger, run_id, own.generations
-
-    def of_input(self, id_: str) -> Read | None:
-        """What an id held that the run has read; None where that is not in documents of its own."""
-        if id_ in self._own:  # it read what it has then written over
-            return partial(self._before, self._own[id_][0])
-        return partial(self._visible, id_) if "@" in id_ else self._of_dataset(id_)
-
-    def of_output(self, id_: str) -> Read | None:
-        """The same of what the run has made, or says that it has."""
-        if id_ in self._own:
-            return partial(self._content, self._own[id_][-1])
-        return partial(self._visible, id_) if "@" in id_ else self._of_dataset(id_)
-
-    def _of_dataset(self, id_: str) -> Read | None:
-        try:
-            run_id, suffix = parse_inner_id(id_, "ds", "dataset")
-        except InvalidInput:
-            return None
-        key = paths.dataset_key(run_id, suffix, _STAGED)
-        return partial(self.ledger.store.peek, key, DatasetGeneration)
-
-    def _visible(self, name: str) -> CellGeneration | None:
-        return self._content(self.ledger.cells.latest(OBJECT, name, self._run_id, guess=0))
-
-    def _before(self, first: CellGeneration) -> CellGeneration | None:
-        return self._content(self._generation(first.name, first.base) or first)
-
-    def _content(self, shown: CellGeneration | None) -> CellGeneration | None:
-        """The generation that says what ``shown`` holds: of a version that was restored, an earlier one."""
-        while shown is not None and RESTORES in shown.value:
-            shown = self._generation(shown.name, shown.value[RESTORES])
-        return shown
-
-    def _generation(self, name: str, gen: int | None) -> CellGeneration | None:
-        if gen is None:
-            return None
-        return self.ledger.store.peek(paths.cell_key(CellRef.named(OBJECT, name), gen), CellGeneration)
-
-
-def _datasets(
-    documents: _Documents, used: Sequence[str], made: Sequence[str]
-) -> tuple[list[DatasetFacts], list[DatasetFacts]]:
-    """The facts of inputs and outputs: all documents are read at the same time."""
-    reads = [*map(documents.of_input, used), *map(documents.of_output, made)]
-    store = documents.ledger.store
-    calls = [read for read in reads if read is not None]
-    found = iter(store.together(calls) if calls else [])
-    namespace, path = place_of(store.storage.url)
-    told = [
-        _dataset(id_, next(found) if read is not None else None, namespace, path, store.storage.url)
-        for id_, read in zip([*used, *made], reads, strict=True)
-    ]
-    return told[: len(used)], told[len(used) :]
-
-
-def _dataset(id_: str, document: Any, namespace: str, path: str, url: str) -> DatasetFacts:
-    def named(*parts: str) -> str:
-        return "/".join(filter(None, (path.rstrip("/"), *parts)))
-
-    if isinstance(document, DatasetGeneration):
-        inside = f"{url}/{paths.dataset_prefix(document.run_id, id_[-16:])}".rstrip("/")
-        root = document.root if document.external else inside
-        elsewhere = place_of(root) if document.external else None
-        return DatasetFacts(
-            namespace=elsewhere[0] if elsewhere else namespace,
-            name=(elsewhere[1] if elsewhere else "") or named("tables", document.kind),
-            version=id_,
-            rows=document.rows,
-            bytes=None if document.external else document.bytes,
-            files=None if document.external else document.file_count,
-            uri=root if "://" in root else f"file://{root}",
-        )
-    if "@" not in id_:
-        return DatasetFacts(namespace=namespace, name=named("items", id_))
-    name, _, version = id_.rpartition("@")
-    value = document.value if isinstance(document, CellGeneration) else {}
-    return DatasetFacts(
-        namespace=namespace,
-        name=named("objects", name),
-        version=version,
-        bytes=_count(value.get("size")),
-        files=_count(value.get("file_count")),
-    )
-
-
-def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) else None
-
-
-def place_of(url: str) -> tuple[str, str]:
-    """Namespace and path of a URL by OpenLineage's naming: ``("s3://bucket", "a/b")``, ``("file", "/a/b")``.
-
-    Credentials are left out; the ``container@account`` of Azure's URLs stays.
-    """
-    if "://" not in url:
-        return "file", re.sub(r"\\", "/", url)
-    parts = urlsplit(url)
-    if parts.scheme == "file":
-        return "file", parts.path
-    is_azure = parts.scheme in ("abfs", "abfss", "wasb", "wasbs")
-    host = parts.netloc if is_azure else parts.netloc.rpartition("@")[2]
-    return f"{parts.scheme}://{host}", parts.path.strip("/")
