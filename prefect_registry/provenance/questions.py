@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from sqlite3 import Connection
@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from prefect_registry.catalog.histories import newest_cells
-from prefect_registry.provenance import exploring, notebooks
+from prefect_registry.provenance import exploring, notebooks, origins
 from prefect_registry.provenance.asking import Asking
 from prefect_registry.provenance.captures import involved
 from prefect_registry.provenance.facts import nodes_of
@@ -27,7 +27,6 @@ from prefect_registry.records.models import MODEL_ALIAS
 JOB = "job"
 """The type of the cells of scheduled jobs, ``<publication>/<number>`` by name; ``run`` is what published one."""
 _GONE = ("DELETED", "ROLLED_BACK", "PENDING", "STAGED")
-MOST_PATHS = 1_000
 
 
 @dataclass(frozen=True, repr=False)
@@ -64,14 +63,17 @@ class Origin:
     """Where something is from.
 
     Attributes:
-        sources: What it goes back to: the last dataset of each path, or the end of one that has no dataset.
-        paths: From it to its sources, shortest first. The run that made a source comes after it: its code is where
-            the numbers began.
+        sources: What it goes back to: the last dataset of each path, or the end of one that has no dataset; also of
+            paths that are left out.
+        paths: From it to its sources, shortest first, at most 1,000. The run that made a source comes after it: its
+            code is where the numbers began.
+        complete: Whether there are no more paths.
     """
 
     sources: tuple[str, ...]
     paths: tuple[tuple[str, ...], ...]
     graph: Graph = field(repr=False)
+    complete: bool = True
 
     def __repr__(self) -> str:
         return notebooks.counted(
@@ -172,18 +174,19 @@ class Questions(Asking):
         self, starting_id: str, depth: int = DEFAULT_DEPTH, *, as_of: datetime | None = None, fresh: bool = True
     ) -> Origin:
         """The paths from something to what it goes back to: datasets that no run has made from others, each with the
-        run that made it, if one is known, and what nothing is known of before. At most 1,000 paths.
+        run that made it, if one is known, and what nothing is known of before. Every source is told, and the 1,000
+        shortest paths: ``complete`` says whether these are all.
 
         Raises:
             NotFound: The registry does not know it.
         """
         whole = self.upstream(starting_id, depth, as_of=as_of, fresh=fresh)
         graph = exploring.contributing_datasets(whole, starting_id, depth)
-        # A dataset that came from nothing but its template and its makers is a source.
-        before = _before(graph)
-        graph = _with_makers(graph, whole, [node.id for node in graph.nodes if not before.get(node.id)])
-        paths = tuple(_paths(starting_id, _before(graph)))
-        return Origin(tuple(dict.fromkeys(_source(path, graph) for path in paths)), paths, graph)
+        graph = origins.with_makers(graph, whole)
+        ways = origins.Ways.of(graph, starting_id)
+        paths, complete = ways.paths()
+        sources = dict.fromkeys([*map(ways.source, paths), *(() if complete else ways.sources())])
+        return Origin(tuple(sources), tuple(paths), graph, complete)
 
     def what_changed(self, run_a: str, run_b: str) -> Changed:
         """How two runs differ, whatever became of them: in what they read, their parameters, code and packages.
@@ -281,49 +284,6 @@ def _names_of(connection: Connection, ids: set[str]) -> tuple[tuple[str, ...], t
     jobs = newest_cells(connection, JOB).items()
     publications = {name.rpartition("/")[0] for name, cell in jobs if cell.value.get("run") in ids}
     return tuple(sorted(aliases)), tuple(sorted(publications))
-
-
-def _before(graph: Graph) -> dict[str, list[str]]:
-    """The data and the runs that each node comes from by one link, each once."""
-    data = {n.id for n in graph.nodes if n.subtype is ItemSubType.DATASET or n.subtype in RUNS}
-    return {
-        id_: list(dict.fromkeys(link.target for link in links if link.target in data))
-        for id_, links in graph.links_from.items()
-    }
-
-
-def _with_makers(graph: Graph, whole: Graph, ids: Iterable[str]) -> Graph:
-    """A part of ``whole`` with the runs that made some of its nodes."""
-    made = [
-        link
-        for id_ in ids
-        for link in whole.links_from.get(id_, ())
-        if link.relation == "wasGeneratedBy" and whole.by_id[link.target].subtype in RUNS and link.target not in graph
-    ]
-    makers = dict.fromkeys(link.target for link in made)
-    return Graph((*graph.nodes, *(whole.by_id[id_] for id_ in makers)), (*graph.links, *made))
-
-
-def _source(path: tuple[str, ...], graph: Graph) -> str:
-    data = [id_ for id_ in path if graph.by_id[id_].subtype is ItemSubType.DATASET]
-    return data[-1] if data else path[-1]
-
-
-def _paths(start: str, before: Mapping[str, list[str]]) -> Iterable[tuple[str, ...]]:
-    """Ways from ``start`` to what nothing comes before, shortest first; cycles end where they began."""
-    waiting: list[tuple[str, ...]] = [(start,)]
-    found = 0
-    while waiting and found < MOST_PATHS:
-        longer = []
-        for path in waiting:
-            following = [id_ for id_ in before.get(path[-1], ()) if id_ not in path]
-            if not following:
-                found += 1
-                yield path
-                if found == MOST_PATHS:
-                    return
-            longer += [(*path, id_) for id_ in following]
-        waiting = longer[: 10 * MOST_PATHS]
 
 
 def _flat(value: Mapping[str, Any], before: str = "") -> dict[str, Any]:

@@ -71,7 +71,7 @@ def where_from(
     """Tell where something is from: a line for each way back to a source, the shortest first.
 
     Sources are datasets that no run has made from others, each with the run that made it, and what nothing is known of
-    before. At most 1,000 ways are told.
+    before. All sources are counted, and the 1,000 shortest ways are told.
 
     Parameters
     ----------
@@ -83,12 +83,13 @@ def where_from(
     if json:
         write_json(
             "provenance_where_from/1", registry=provenance.registry.url, id=id, sources=found.sources,
-            paths=found.paths, nodes=graph_nodes(found.graph),
+            paths=found.paths, complete=found.complete, nodes=graph_nodes(found.graph),
         )  # fmt: skip
         return
     for path in found.paths:
         write(" <- ".join(named(found.graph, step) for step in path))
-    say(f"{len(found.sources):,} source(s), {len(found.paths):,} way(s).")
+    left_out = "" if found.complete else "; longer ways are left out"
+    say(f"{len(found.sources):,} source(s), {len(found.paths):,} way(s){left_out}.")
 
 
 def what_changed(first: str, second: str, /, *, registry: RegistryName = None, json: Json = False) -> None:
