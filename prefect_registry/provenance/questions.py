@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from sqlite3 import Connection
 from typing import Any
 
 import orjson
 
-from prefect_registry.catalog.histories import newest_cells
+from prefect_registry.catalog.queries import moment_of
 from prefect_registry.provenance import exploring, notebooks, origins
 from prefect_registry.provenance.asking import Asking
 from prefect_registry.provenance.captures import involved
@@ -19,26 +18,23 @@ from prefect_registry.provenance.graph import DEFAULT_DEPTH, Graph, Node
 from prefect_registry.provenance.holding import check_id
 from prefect_registry.provenance.looking_up import Lookups
 from prefect_registry.provenance.overwriting import contents_since
+from prefect_registry.provenance.pointers import pointers_to
 from prefect_registry.provenance.relations import RUNS, ItemSubType
 from prefect_registry.provenance.surroundings import surroundings_of
-from prefect_registry.records.cells import ALIAS
-from prefect_registry.records.models import MODEL_ALIAS
 
-JOB = "job"
-"""The type of the cells of scheduled jobs, ``<publication>/<number>`` by name; ``run`` is what published one."""
 _GONE = ("DELETED", "ROLLED_BACK", "PENDING", "STAGED")
 
 
 @dataclass(frozen=True, repr=False)
 class Breaks:
-    """What came from something, as far as it is visible now.
+    """What came from something, as far as it is visible, now or as of then.
 
     Attributes:
         runs, datasets, models: Their ids; ``datasets`` has versions of objects (``name@version``) too.
         aliases: Names that point at one of them: ``object@alias``, ``model@alias``.
         publications: Scheduled publications that have published one of them.
         agents: People and organisations to tell.
-        graph: All of it.
+        graph: All of it; what is not visible any more, too, with the state DELETED.
     """
 
     runs: tuple[str, ...]
@@ -150,7 +146,8 @@ class Questions(Asking):
     def what_breaks(
         self, starting_id: str, depth: int = DEFAULT_DEPTH, *, as_of: datetime | None = None, fresh: bool = True
     ) -> Breaks:
-        """Everything visible that came from something: what is wrong if that is wrong.
+        """Everything visible that came from something: what is wrong if that is wrong. With ``as_of``, what was visible
+        then, under the names that pointed at it then.
 
         Raises:
             NotFound: The registry does not know it.
@@ -165,10 +162,12 @@ class Questions(Asking):
 
         ids = {starting_id, *(node.id for node in there)}
         catalog = self.registry.catalog
-        aliases, publications = catalog.ask(lambda connection: _names_of(connection, ids), fresh=False)
+        then = moment_of("as_of", as_of)
+        found = catalog.ask(lambda connection: pointers_to(connection, ids, then), fresh=False)
         return Breaks(
-            of(*RUNS), of(ItemSubType.DATASET), of(ItemSubType.MODEL), aliases, publications, tuple(agents), whole
-        )
+            of(*RUNS), of(ItemSubType.DATASET), of(ItemSubType.MODEL), found.aliases, found.publications,
+            tuple(agents), whole,
+        )  # fmt: skip
 
     def where_from(
         self, starting_id: str, depth: int = DEFAULT_DEPTH, *, as_of: datetime | None = None, fresh: bool = True
@@ -270,20 +269,6 @@ def _name(id_: str, attributes: Mapping[str, Any]) -> str:
     if "@" in id_:
         return id_.rpartition("@")[0]
     return str(attributes.get("kind") or id_)
-
-
-def _names_of(connection: Connection, ids: set[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Aliases that point at some things, and publications whose jobs have made them."""
-    aliases = []
-    for name, cell in newest_cells(connection, ALIAS).items():
-        if cell.value and f"{cell.value.get('object')}@{cell.value.get('version')}" in ids:
-            aliases.append(name)
-    for cell in newest_cells(connection, MODEL_ALIAS).values():
-        if cell.value and not ids.isdisjoint((cell.value.get("version"), cell.value.get("model"))):
-            aliases.append(f"{cell.value.get('model_name')}@{cell.value.get('alias')}")
-    jobs = newest_cells(connection, JOB).items()
-    publications = {name.rpartition("/")[0] for name, cell in jobs if cell.value.get("run") in ids}
-    return tuple(sorted(aliases)), tuple(sorted(publications))
 
 
 def _flat(value: Mapping[str, Any], before: str = "") -> dict[str, Any]:

@@ -7,12 +7,15 @@ import random
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from service_support import Things, chain, dataset, opened, things
 
 from prefect_registry import Registry
 from prefect_registry.capture import Capture
 from prefect_registry.errors import NotFound
+from prefect_registry.models.client import ModelRegistry
+from prefect_registry.models.types import Metric
 from prefect_registry.provenance.graph import Graph
 from prefect_registry.provenance.service import Provenance
 from prefect_registry.provenance.standards.prov import from_prov_json, to_prov_json
@@ -240,6 +243,66 @@ def test_questions_are_answered() -> None:
     assert recipe.inputs == {ds[2]: False}
     assert not recipe.possible
     assert any(ds[2] in what for what in recipe.missing)
+
+
+def test_what_is_gone_breaks_no_more() -> None:
+    """Deleted and reverted things are left out, and in the graph they are what they were, with the state DELETED."""
+    registry = opened()
+    provenance, models = Provenance(registry), ModelRegistry(registry, author="me")
+    raw = dataset(registry)
+    with registry.run("train") as train:
+        registry.get_dataset(raw).to_table()
+        registry.save("note", 1, version="1")
+        models.register_model("HAL", model=[1], version="1", artifacts=[Metric("accuracy", value=1.0)])
+    before = provenance.what_breaks(raw)
+    version = models.get_model_version("HAL", "1")
+    assert version is not None
+    assert {"note@1", "models/HAL/1@1"} < set(before.datasets)
+    assert version.id in before.models
+    registry.delete("note", "1")
+    assert "note@1" not in provenance.what_breaks(raw).datasets
+    registry.revert(train.id)
+    after = provenance.what_breaks(raw)
+    assert (after.runs, after.datasets, after.models) == ((train.id,), (), ())
+    for id_ in (*before.datasets, *before.models):
+        was, now = before.graph.node(id_), after.graph.node(id_)
+        assert (now.subtype, now.label, now.attributes["state"]) == (was.subtype, was.label, "DELETED")
+    with pytest.raises(NotFound):
+        provenance.upstream("note@2")
+
+
+def test_what_breaks_as_of_then_tells_all_as_it_was_then() -> None:
+    """States, names, aliases and publications of then; not what was reverted, moved or deleted since."""
+    clock = Clock()
+    registry = opened(MemoryStorage("breaks-as-of", clock=clock), clock=clock, version_objects=True)
+    provenance, models = Provenance(registry), ModelRegistry(registry, author="me")
+    raw = dataset(registry)
+    clock.seconds += 60
+    with registry.run("fit") as fit:
+        registry.get_dataset(raw).to_table()
+        with fit.dataset("fitted", mode="append") as fitted:
+            fitted.write_table(pa.table({"n": [1]}))
+        registry.save("note", 1, version="1")
+        models.register_model("HAL", model=[1], version="1", aliases=["champion"])
+    registry.set_alias("note", "best", "1")
+    registry.ledger.cells.write("job", "weather/1", {"run": fit.id})
+    clock.seconds += 60
+    then = clock.now()
+    was = provenance.what_breaks(raw)
+    assert (set(was.aliases), was.publications) == ({"note@best", "HAL@champion"}, ("weather",))
+    assert {fitted.id, "note@1", "models/HAL/1@1"} == set(was.datasets)
+    clock.seconds += 60
+    registry.save("note", 2, version="2")
+    registry.set_alias("note", "best", "2")
+    registry.ledger.cells.write("job", "weather/1", {}, deleted=True)
+    registry.revert(fit.id)
+    now, past = provenance.what_breaks(raw), provenance.what_breaks(raw, as_of=then)
+    assert (now.datasets, now.models, now.aliases, now.publications) == ((), (), (), ())
+    assert past == was
+    assert past.graph.by_id == was.graph.by_id
+    assert past.graph.node(fitted.id).attributes["state"] == "READY"
+    earlier = provenance.what_breaks(raw, as_of=then - timedelta(seconds=90))
+    assert (earlier.runs, earlier.datasets, earlier.aliases) == ((), (), ())
 
 
 def test_where_from_goes_back_to_the_run_that_made_a_source() -> None:

@@ -43,7 +43,8 @@ def what_breaks(
         A run, a dataset, a version of an object (name@version), a model, an item.
     """
     provenance = open_provenance(registry)
-    found = provenance.what_breaks(id, depth, as_of=moment("--as-of", as_of), fresh=fresh)
+    then = moment("--as-of", as_of)
+    found = provenance.what_breaks(id, depth, as_of=then, fresh=fresh)
     if json:
         write_json(
             "provenance_what_breaks/1", registry=provenance.registry.url, id=id, runs=found.runs,
@@ -51,7 +52,7 @@ def what_breaks(
             agents=found.agents, nodes=graph_nodes(found.graph),
         )  # fmt: skip
         return
-    things = list(_broken(found, labels_of(provenance, found.agents)))
+    things = list(_broken(found, labels_of(provenance, found.agents, then)))
     if things:
         write_things(things)
     else:
