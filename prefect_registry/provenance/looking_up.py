@@ -123,8 +123,16 @@ class Lookups:
 
     def known_datasets(self, ids: Set[str], /) -> Collection[str]:
         """Those of the ids that datasets have."""
+        return self._found(ids, self.dataset)
+
+    def known_data(self, ids: Set[str], /) -> Collection[str]:
+        """Those of the ids that datasets or models have."""
+        found = self._found(ids, self.dataset)
+        return found | self._found(ids - found, self.model)
+
+    def _found(self, ids: Set[str], look: Callable[[str], object | None]) -> set[str]:
         wanted = sorted(ids)
-        calls: list[Callable[[], object | None]] = [partial(self.dataset, id_) for id_ in wanted]
+        calls = [partial(look, id_) for id_ in wanted]
         found = self._holding.ledger.store.together(calls) if calls else []
         return {id_ for id_, there in zip(wanted, found, strict=True) if there is not None}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -209,13 +210,10 @@ class Questions(Asking):
             NotFound: There is no such run.
         """
         found = surroundings_of(self, check_id(run_id, "run_id"))
-        lookups = Lookups(self, self.run_of(None))
-        used = self._inputs(run_id)
-        inputs = {
-            id_: lookups.dataset(id_) is not None or lookups.model(id_) is not None
-            for id_ in sorted(set(used.values()))
-        }
-        missing = [f"input {id_} is not there any more" for id_, there in inputs.items() if not there]
+        used = sorted(set(self._inputs(run_id).values()))
+        there = Lookups(self, self.run_of(None)).known_data(set(used))
+        inputs = {id_: id_ in there for id_ in used}
+        missing = [f"input {id_} is not there any more" for id_ in used if id_ not in there]
         for id_, contents in self._contents(run_id, list(inputs)).items():
             if inputs[id_] and len(contents) > 1:
                 inputs[id_] = False
@@ -234,8 +232,7 @@ class Questions(Asking):
     def _inputs(self, run_id: str) -> dict[str, str]:
         """What a run used, by kind where no other input is of that kind, else by id."""
         nodes = [node for node in self._used(run_id) if node.subtype is not ItemSubType.MODEL_RUN_WORKFLOW_TEMPLATE]
-        names = [_name(node.id, node.attributes) for node in nodes]
-        return {name if names.count(name) == 1 else node.id: node.id for name, node in zip(names, nodes, strict=True)}
+        return by_kind(nodes)
 
     def _inputs_of_both(self, run_a: str, run_b: str) -> tuple[dict[str, str], dict[str, str]]:
         """What two runs used; a version that was overwritten between them is told with what it held."""
@@ -263,6 +260,13 @@ class Questions(Asking):
         ids = involved(self.registry, run_id).used
         known = self.registry.catalog.ask(lambda connection: nodes_of(connection, ids))
         return [known.get(id_) or Node.of(id_, ItemSubType.DATASET) for id_ in ids]
+
+
+def by_kind(nodes: Sequence[Node]) -> dict[str, str]:
+    """The ids of some nodes: by kind, or the name of an object, where no other node is called that; else by id."""
+    names = [_name(node.id, node.attributes) for node in nodes]
+    times = Counter(names)
+    return {name if times[name] == 1 else node.id: node.id for name, node in zip(names, nodes, strict=True)}
 
 
 def _name(id_: str, attributes: Mapping[str, Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,11 +17,14 @@ from prefect_registry.capture import Capture
 from prefect_registry.errors import NotFound
 from prefect_registry.models.client import ModelRegistry
 from prefect_registry.models.types import Metric
-from prefect_registry.provenance.graph import Graph
+from prefect_registry.provenance.graph import Graph, Node
+from prefect_registry.provenance.questions import by_kind
+from prefect_registry.provenance.relations import ItemSubType
 from prefect_registry.provenance.service import Provenance
 from prefect_registry.provenance.standards.prov import from_prov_json, to_prov_json
 from prefect_registry.storage.base import Storage
 from prefect_registry.storage.memory import MemoryStorage
+from prefect_registry.testing.counting import CountingStorage
 
 
 class Clock:
@@ -415,6 +419,42 @@ def test_a_version_that_was_overwritten_is_another_input() -> None:
     assert provenance.reproduce(run.id).inputs == {"rate@1": False}
     registry.restore("rate", "1")
     assert provenance.reproduce(run.id).inputs == {"rate@1": True}
+
+
+def test_inputs_are_looked_for_at_the_same_time() -> None:
+    """A recipe of many inputs takes as many round trips as one of few, whether they are there or not."""
+    steps = {}
+    for inputs in (2, 12):
+        storage = CountingStorage(MemoryStorage(f"recipes-{inputs}"))
+        registry = opened(storage)
+        ids = [dataset(registry, f"kind-{n}") for n in range(inputs)]
+        with registry.run("reads") as run:
+            for id_ in ids:
+                registry.get_dataset(id_).to_table()
+        registry.revert(str(registry.get_dataset(ids[0]).run_id))
+        provenance = Provenance(opened(storage))
+        provenance.upstream(run.id)
+        with storage.measure() as measured:
+            recipe = provenance.reproduce(run.id)
+        assert recipe.inputs == {id_: id_ != ids[0] for id_ in ids}
+        steps[inputs] = measured.sequential
+    assert steps[2] == steps[12]
+
+
+def test_naming_inputs_takes_time_in_proportion_to_how_many_there_are() -> None:
+    """Ten times as many take about ten times as long, and not a hundred times."""
+
+    def seconds(count: int) -> float:
+        nodes = [Node.of(f"ds_{n}", ItemSubType.DATASET, "", {"kind": f"kind_{n // 2}"}) for n in range(count)]
+        nodes.append(Node.of("model@1", ItemSubType.DATASET))
+        begun = time.perf_counter()
+        found = by_kind(nodes)
+        taken = time.perf_counter() - begun
+        assert len(found) == count + 1
+        assert (found["model"], found["ds_0"]) == ("model@1", "ds_0")
+        return taken
+
+    assert min(seconds(10_000) for _ in range(3)) < 40 * min(seconds(1_000) for _ in range(5))
 
 
 def test_what_git_told_late_counts() -> None:
