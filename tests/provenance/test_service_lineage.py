@@ -92,6 +92,27 @@ def test_lineage_is_as_it_was_before_and_after_a_change() -> None:
     assert is_sound(registry)
 
 
+def test_what_is_said_again_counts_as_said_all_the_time() -> None:
+    """After A, B and A again, lineage as of the time of B has both, and the history of the model run has B alone."""
+    clock = Clock()
+    registry = opened(MemoryStorage("said-again", clock=clock), clock=clock)
+    provenance = Provenance(registry)
+    known, a, b, c = things(provenance), dataset(registry), dataset(registry), dataset(registry)
+    run = str(provenance.register_model_run(known.record([a], [c])).session_id)
+    clock.seconds += 60
+    provenance.update_model_run(run, "it was b", known.record([b], [c]))
+    clock.seconds += 60
+    then = clock.now()
+    assert {id_ for id_ in (a, b) if id_ in provenance.upstream(run, 1, as_of=then)} == {b}
+    clock.seconds += 60
+    provenance.update_model_run(run, "it was a", known.record([a], [c]))
+    assert {id_ for id_ in (a, b) if id_ in provenance.upstream(run, 1)} == {a}
+    assert {id_ for id_ in (a, b) if id_ in provenance.upstream(run, 1, as_of=then)} == {a, b}
+    [told_then] = [each.item for each in provenance.model_run_history(run) if each.reason == "it was b"]
+    assert told_then is not None
+    assert [each.dataset_id for each in told_then.record.inputs] == [b]
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_every_index_says_the_same_and_what_records_say(seed: int) -> None:
     """Followed all along, built anew, from a checkpoint, lodged again: one lineage, which is that of the records."""
