@@ -17,6 +17,8 @@ from prefect_registry.cli.output import clean, say, write, write_table
 from prefect_registry.errors import AccessDenied, InvalidInput, StorageUnavailable
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from prefect_registry.provenance.graph import Graph, Node
     from prefect_registry.provenance.service import Provenance
 
@@ -66,12 +68,13 @@ def named(graph: Graph, id_: str) -> str:
     return on_one_line(f"{label} ({id_})" if label and label != id_ else id_)
 
 
-def labels_of(provenance: Provenance, ids: Iterable[str]) -> dict[str, str]:
-    """What people call some things, as far as the index knows them."""
+def labels_of(provenance: Provenance, ids: Iterable[str], as_of: datetime | None) -> dict[str, str]:
+    """What people call some things, now or as of then, as far as the index knows them."""
+    from prefect_registry.catalog.queries import moment_of
     from prefect_registry.provenance.facts import nodes_of
 
-    wanted = list(ids)
-    found = provenance.registry.catalog.ask(lambda connection: nodes_of(connection, wanted), fresh=False)
+    wanted, then = list(ids), moment_of("as_of", as_of)
+    found = provenance.registry.catalog.ask(lambda connection: nodes_of(connection, wanted, then), fresh=False)
     return {id_: node.label for id_, node in found.items()}
 
 

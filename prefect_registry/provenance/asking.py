@@ -31,7 +31,7 @@ class Asking(Holding):
     - ``starting_id``: a run, dataset, version of an object (``name@version``), model, item: anything that lineage
       speaks of. It is always the first node of the answer.
     - ``depth``: how many links the walks may have, from 1 to 100.
-    - ``as_of``: lineage as it was then (aware).
+    - ``as_of``: lineage as it was then (aware), and the states and names that things had then.
     - ``fresh``: look at the store first; else the index answers as it is.
 
     They raise ``NotFound`` for what the registry does not know, and ``InvalidInput`` for another depth.
@@ -111,7 +111,7 @@ class Asking(Holding):
             edges = [edge for each in directions for edge in edges_from(connection, id_, each, depth, then)]
             if agents:
                 edges += _to_agents(connection, {id_, *(edge.source for edge in edges)}, then)
-            return graph_of(connection, id_, edges) if edges or is_known(connection, id_) else None
+            return graph_of(connection, id_, edges, then) if edges or is_known(connection, id_) else None
 
         found = self.registry.catalog.ask(ask, fresh)
         if found is None:

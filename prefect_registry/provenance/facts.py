@@ -4,29 +4,35 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from sqlite3 import Connection
+from dataclasses import dataclass, replace
+from sqlite3 import Connection, Cursor
 from typing import Any
 
 import orjson
 
 from prefect_registry.catalog.results import Edge
 from prefect_registry.catalog.schema import moment
+from prefect_registry.catalog.subjects import DATASETS, RUNS, Subject
 from prefect_registry.interpreter import no_collection
 from prefect_registry.provenance.graph import Graph, Link, Node
-from prefect_registry.provenance.looking_up import MODEL_CELLS, SUFFIX_CHARACTERS
 from prefect_registry.provenance.registering_items import PREFIXES
 from prefect_registry.provenance.relations import ItemSubType, Relation
 from prefect_registry.records.cells import OBJECT
-from prefect_registry.records.models import MODEL_ARTIFACT
+from prefect_registry.records.models import ADDRESS_CHARACTERS, CELLS_OF_IDS, MODEL_ARTIFACT
 from prefect_registry.records.provenance import MODEL_RUN, PROV_ITEM, PROV_NODE
 
 START_TIME, END_TIME = "start_time", "end_time"
 """Of a workflow run when it was begun and decided, of a model run by its record: ISO 8601, as PROV has it."""
+DELETED = "DELETED"
+"""The state of what is known, and not visible: deleted, reverted, or taken back."""
 _AT_A_TIME = 500
+_AMONG = "id IN (SELECT value FROM json_each(:ids))"
 _BY_PREFIX = {
     "run": ItemSubType.WORKFLOW_RUN,
     "ds": ItemSubType.DATASET,
+    "model": ItemSubType.MODEL,
+    "mv": ItemSubType.MODEL,
+    "art": ItemSubType.MODEL,
     **{prefix: ItemSubType(subtype) for subtype, prefix in PREFIXES.items() if subtype != "MODEL"},
 }
 _AS_SOURCE = {
@@ -50,13 +56,16 @@ _AS_TARGET = {
 """What a thing that the registry does not know must be, by its part in a relation; else it is a dataset."""
 
 
-def graph_of(connection: Connection, start: str, edges: Sequence[Edge]) -> Graph:
-    """The edges as a graph: its first node is ``start``, and nodes and links know which runs speak of them."""
+def graph_of(connection: Connection, start: str, edges: Sequence[Edge], as_of: int | None = None) -> Graph:
+    """The edges as a graph: its first node is ``start``, and nodes and links know which runs speak of them.
+
+    What was there once and is not visible has the state DELETED, and what was known of it.
+    """
     with no_collection():
-        return _graph_of(connection, start, edges)
+        return _graph_of(connection, start, edges, as_of)
 
 
-def _graph_of(connection: Connection, start: str, edges: Sequence[Edge]) -> Graph:
+def _graph_of(connection: Connection, start: str, edges: Sequence[Edge], as_of: int | None) -> Graph:
     records: defaultdict[tuple[str, str, str], set[str]] = defaultdict(set)
     spoken: defaultdict[str, set[str]] = defaultdict(set)
     roles: dict[str, ItemSubType] = {}
@@ -67,7 +76,8 @@ def _graph_of(connection: Connection, start: str, edges: Sequence[Edge]) -> Grap
                 said.add(by)
         roles.setdefault(source, _AS_SOURCE.get(relation, ItemSubType.DATASET))
         roles.setdefault(target, _AS_TARGET.get(relation, ItemSubType.DATASET))
-    known = nodes_of(connection, spoken)
+    known = nodes_of(connection, spoken, as_of)
+    known = {**_gone(_Look(connection, as_of, gone=True), [id_ for id_ in spoken if id_ not in known]), **known}
     nodes = []
     for id_, by_whom in spoken.items():
         node = known.get(id_) or Node.of(id_, _subtype_by_id(id_) or roles.get(id_, ItemSubType.DATASET))
@@ -77,35 +87,79 @@ def _graph_of(connection: Connection, start: str, edges: Sequence[Edge]) -> Grap
     return Graph(tuple(nodes), tuple(links))
 
 
-def nodes_of(connection: Connection, ids: Iterable[str]) -> dict[str, Node]:
+@dataclass(frozen=True)
+class _Look:
+    """Where readers look: at what is visible now, or was at ``as_of``; or (``gone``) at all that was there before."""
+
+    connection: Connection
+    as_of: int | None = None
+    gone: bool = False
+
+    def cells(self, type_: str, names: Sequence[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """The values of cells by their names: of what is gone all that they were, oldest first; else what each is."""
+        then = "AND visible_at <= :as_of" if self.as_of is not None else ""
+        newest = f"AND gen = (SELECT max(gen) FROM cells WHERE type = c.type AND key = c.key {then})"
+        sql = (
+            "SELECT name, value FROM cells AS c WHERE type = :type AND name IN (SELECT value FROM json_each(:names))"
+            f" AND NOT deleted {then} {'ORDER BY gen' if self.gone else newest}"
+        )
+        for row in self.rows(sql, type=type_, names=orjson.dumps(names).decode()):
+            yield row["name"], orjson.loads(row["value"] or "{}")
+
+    def rows(self, sql: str, **values: Any) -> Cursor:
+        """The rows of a query that may name ``:as_of``."""
+        return self.connection.execute(sql, {**values, "as_of": self.as_of})
+
+    def of(self, subject: Subject[Any]) -> str:
+        """A subject of the catalog as SQL."""
+        return f"({subject.source if self.as_of is None else subject.past})"
+
+
+def nodes_of(connection: Connection, ids: Iterable[str], as_of: int | None = None) -> dict[str, Node]:
     """What the index knows of some ids; those that it does not know are left out."""
     wanted = list(ids)
-    found = own_nodes_of(connection, wanted)
+    found = own_nodes_of(connection, wanted, as_of)
     others = [id_ for id_ in wanted if id_ not in found]
-    return {**imported_nodes_of(connection, others), **found} if others else found
+    return {**imported_nodes_of(connection, others, as_of), **found} if others else found
 
 
-def imported_nodes_of(connection: Connection, ids: Sequence[str]) -> dict[str, Node]:
+def imported_nodes_of(connection: Connection, ids: Sequence[str], as_of: int | None = None) -> dict[str, Node]:
     """What imported provenance says that some ids are."""
-    if connection.execute("SELECT 1 FROM cells WHERE type = ? LIMIT 1", (PROV_NODE,)).fetchone() is None:
+    return _imported(_Look(connection, as_of), ids)
+
+
+def own_nodes_of(connection: Connection, ids: Iterable[str], as_of: int | None = None) -> dict[str, Node]:
+    """What the registry has itself of some ids."""
+    return _own(_Look(connection, as_of), ids)
+
+
+def _gone(look: _Look, ids: Sequence[str]) -> dict[str, Node]:
+    """What was there once of some ids that are not visible."""
+    found = {**_imported(look, ids), **_own(look, ids)} if ids else {}
+    return {
+        id_: replace(found[id_], attributes={**found[id_].attributes, "state": DELETED}) for id_ in ids if id_ in found
+    }
+
+
+def _imported(look: _Look, ids: Sequence[str]) -> dict[str, Node]:
+    if look.rows("SELECT 1 FROM cells WHERE type = :type LIMIT 1", type=PROV_NODE).fetchone() is None:
         return {}
     found: dict[str, Node] = {}
     for part in (ids[i : i + _AT_A_TIME] for i in range(0, len(ids), _AT_A_TIME)):
-        for name, value in _newest(connection, PROV_NODE, part):
+        for name, value in look.cells(PROV_NODE, part):
             label, attributes = str(value.get("label") or ""), value.get("attributes") or {}
             found[name] = Node.of(name, ItemSubType(str(value["subtype"])), label, attributes)
     return found
 
 
-def own_nodes_of(connection: Connection, ids: Iterable[str]) -> dict[str, Node]:
-    """What the registry has itself of some ids."""
+def _own(look: _Look, ids: Iterable[str]) -> dict[str, Node]:
     by_kind: defaultdict[str, list[str]] = defaultdict(list)
     for id_ in ids:
         by_kind[_kind(id_)].append(id_)
     found: dict[str, Node] = {}
     for kind, wanted in by_kind.items():
         for part in (wanted[i : i + _AT_A_TIME] for i in range(0, len(wanted), _AT_A_TIME)):
-            found |= {node.id: node for node in _READ[kind](connection, part)}
+            found |= {node.id: node for node in _READ[kind](look, part)}
     return found
 
 
@@ -115,7 +169,7 @@ def _kind(id_: str) -> str:
     prefix = id_.partition("_")[0]
     if prefix in ("run", "ds"):
         return prefix
-    return "model" if any(id_.startswith(p) for p in MODEL_CELLS) else "item"
+    return "model" if any(id_.startswith(p) for p in CELLS_OF_IDS) else "item"
 
 
 def _subtype_by_id(id_: str) -> ItemSubType | None:
@@ -123,24 +177,10 @@ def _subtype_by_id(id_: str) -> ItemSubType | None:
     return _BY_PREFIX.get(prefix) or (ItemSubType.DATASET if id_.startswith("ds_") else None)
 
 
-def _marks(ids: Sequence[str]) -> str:
-    return ", ".join("?" * len(ids))
-
-
-def _newest(connection: Connection, type_: str, names: Sequence[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """The values of cells by their names, but for tombstones."""
-    sql = (
-        f"SELECT name, value FROM cells AS c WHERE type = ? AND name IN ({_marks(names)}) AND NOT deleted"
-        " AND gen = (SELECT max(gen) FROM cells WHERE type = c.type AND key = c.key)"
-    )
-    for row in connection.execute(sql, [type_, *names]):
-        yield row["name"], orjson.loads(row["value"] or "{}")
-
-
-def _runs(connection: Connection, ids: Sequence[str]) -> Iterator[Node]:
-    facets = dict(_newest(connection, MODEL_RUN, ids))
-    sql = f"SELECT id, purpose, state, started_at, finished_at FROM runs WHERE id IN ({_marks(ids)})"
-    for row in connection.execute(sql, ids):
+def _runs(look: _Look, ids: Sequence[str]) -> Iterator[Node]:
+    facets = dict(look.cells(MODEL_RUN, ids))
+    sql = f"SELECT id, purpose, state, started_at, finished_at FROM {look.of(RUNS)} WHERE {_AMONG}"
+    for row in look.rows(sql, ids=orjson.dumps(ids).decode()):
         times = {START_TIME: _iso(row["started_at"]), END_TIME: _iso(row["finished_at"])}
         attributes = {"state": row["state"], **{key: time for key, time in times.items() if time is not None}}
         record = facets.pop(row["id"], None)
@@ -159,24 +199,24 @@ def _model_run(id_: str, value: Mapping[str, Any], attributes: Mapping[str, Any]
     return Node.of(id_, ItemSubType.MODEL_RUN, str(record.get("display_name") or ""), {**attributes, **more})
 
 
-def _datasets(connection: Connection, ids: Sequence[str]) -> Iterator[Node]:
-    sql = f"SELECT id, kind, state, rows, run_id, created_at FROM datasets WHERE id IN ({_marks(ids)})"
-    for row in connection.execute(sql, ids):
+def _datasets(look: _Look, ids: Sequence[str]) -> Iterator[Node]:
+    sql = f"SELECT id, kind, state, rows, created_at FROM {look.of(DATASETS)} WHERE {_AMONG}"
+    for row in look.rows(sql, ids=orjson.dumps(ids).decode()):
         attributes = {"kind": row["kind"], "state": row["state"], "created_at": _iso(row["created_at"])}
         attributes |= {"rows": row["rows"]} if row["rows"] is not None else {}
         yield Node.of(row["id"], ItemSubType.DATASET, str(row["kind"] or ""), attributes)
 
 
-def _objects(connection: Connection, ids: Sequence[str]) -> Iterator[Node]:
-    for name, value in _newest(connection, OBJECT, ids):
+def _objects(look: _Look, ids: Sequence[str]) -> Iterator[Node]:
+    for name, value in look.cells(OBJECT, ids):
         cls = value.get("class") or value.get("materializer")
         yield Node.of(name, ItemSubType.DATASET, name, {"kind": "object", **({"class": str(cls)} if cls else {})})
 
 
-def _models(connection: Connection, ids: Sequence[str]) -> Iterator[Node]:
-    for prefix, type_ in MODEL_CELLS.items():
-        names = [id_[-SUFFIX_CHARACTERS:] for id_ in ids if id_.startswith(prefix)]
-        for _, value in _newest(connection, type_, names) if names else ():
+def _models(look: _Look, ids: Sequence[str]) -> Iterator[Node]:
+    for prefix, type_ in CELLS_OF_IDS.items():
+        names = [id_[-ADDRESS_CHARACTERS:] for id_ in ids if id_.startswith(prefix)]
+        for _, value in look.cells(type_, names) if names else ():
             is_data = type_ == MODEL_ARTIFACT and value.get("type") != "model-artifact"
             name = str(value.get("name") or "")
             label = f"{value['model_name']} {name}" if value.get("model_name") else name
@@ -185,8 +225,8 @@ def _models(connection: Connection, ids: Sequence[str]) -> Iterator[Node]:
             yield Node.of(str(value.get("id")), subtype, label, attributes)
 
 
-def _items(connection: Connection, ids: Sequence[str]) -> Iterator[Node]:
-    for name, value in _newest(connection, PROV_ITEM, ids):
+def _items(look: _Look, ids: Sequence[str]) -> Iterator[Node]:
+    for name, value in look.cells(PROV_ITEM, ids):
         label = str((value.get("document") or {}).get("display_name") or "")
         attributes = {"external_id": value["external_id"]} if value.get("external_id") else {}
         yield Node.of(name, ItemSubType(str(value["subtype"])), label, attributes)

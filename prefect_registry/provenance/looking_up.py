@@ -21,14 +21,10 @@ from prefect_registry.provenance.records import (
 )
 from prefect_registry.provenance.registering_items import item_of
 from prefect_registry.records.cells import OBJECT
-from prefect_registry.records.models import MODEL, MODEL_ARTIFACT, MODEL_VERSION
+from prefect_registry.records.models import ADDRESS_CHARACTERS, CELLS_OF_IDS
 from prefect_registry.records.provenance import MODEL_RUN, PROV_ITEM, ProvItemValue
 
 T = TypeVar("T")
-MODEL_CELLS = {"model_": MODEL, "mv_": MODEL_VERSION, "art_": MODEL_ARTIFACT}
-"""The types of cells of registered models, versions and artifacts, by what their ids begin with."""
-SUFFIX_CHARACTERS = 16
-"""The end of such an id is the name of its cell (decision 0028)."""
 
 
 class Lookups:
@@ -108,10 +104,10 @@ class Lookups:
         return found if found is not None and not found.deleted else None
 
     def _of_models(self, id_: str) -> object | None:
-        type_ = next((type_ for prefix, type_ in MODEL_CELLS.items() if id_.startswith(prefix)), None)
-        if type_ is None or len(id_) < SUFFIX_CHARACTERS:
+        type_ = next((type_ for prefix, type_ in CELLS_OF_IDS.items() if id_.startswith(prefix)), None)
+        if type_ is None or len(id_) < ADDRESS_CHARACTERS:
             return None
-        found = self._holding.latest(type_, id_[-SUFFIX_CHARACTERS:], self._run_id)
+        found = self._holding.latest(type_, id_[-ADDRESS_CHARACTERS:], self._run_id)
         return found if found is not None and not found.deleted and found.value.get("id") == id_ else None
 
     def model(self, id: str, /) -> object | None:
@@ -127,8 +123,16 @@ class Lookups:
 
     def known_datasets(self, ids: Set[str], /) -> Collection[str]:
         """Those of the ids that datasets have."""
+        return self._found(ids, self.dataset)
+
+    def known_data(self, ids: Set[str], /) -> Collection[str]:
+        """Those of the ids that datasets or models have."""
+        found = self._found(ids, self.dataset)
+        return found | self._found(ids - found, self.model)
+
+    def _found(self, ids: Set[str], look: Callable[[str], object | None]) -> set[str]:
         wanted = sorted(ids)
-        calls: list[Callable[[], object | None]] = [partial(self.dataset, id_) for id_ in wanted]
+        calls = [partial(look, id_) for id_ in wanted]
         found = self._holding.ledger.store.together(calls) if calls else []
         return {id_ for id_, there in zip(wanted, found, strict=True) if there is not None}
 

@@ -49,7 +49,8 @@ def origin_html(found: Origin) -> str:
         for path in found.paths
     ]
     start = found.paths[0][0] if found.paths else ""
-    return _table(rows, f"Where {start} is from") + found.graph.to_svg(highlight=found.sources)
+    left_out = "" if found.complete else " (longer paths are left out)"
+    return _table(rows, f"Where {start} is from{left_out}") + found.graph.to_svg(highlight=found.sources)
 
 
 def changed_html(found: Changed) -> str:

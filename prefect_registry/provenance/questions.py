@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from sqlite3 import Connection
 from typing import Any
 
 import orjson
 
-from prefect_registry.catalog.histories import newest_cells
-from prefect_registry.provenance import exploring, notebooks
+from prefect_registry.catalog.queries import moment_of
+from prefect_registry.provenance import exploring, notebooks, origins
 from prefect_registry.provenance.asking import Asking
 from prefect_registry.provenance.captures import involved
 from prefect_registry.provenance.facts import nodes_of
@@ -19,27 +19,23 @@ from prefect_registry.provenance.graph import DEFAULT_DEPTH, Graph, Node
 from prefect_registry.provenance.holding import check_id
 from prefect_registry.provenance.looking_up import Lookups
 from prefect_registry.provenance.overwriting import contents_since
+from prefect_registry.provenance.pointers import pointers_to
 from prefect_registry.provenance.relations import RUNS, ItemSubType
 from prefect_registry.provenance.surroundings import surroundings_of
-from prefect_registry.records.cells import ALIAS
-from prefect_registry.records.models import MODEL_ALIAS
 
-JOB = "job"
-"""The type of the cells of scheduled jobs, ``<publication>/<number>`` by name; ``run`` is what published one."""
 _GONE = ("DELETED", "ROLLED_BACK", "PENDING", "STAGED")
-MOST_PATHS = 1_000
 
 
 @dataclass(frozen=True, repr=False)
 class Breaks:
-    """What came from something, as far as it is visible now.
+    """What came from something, as far as it is visible, now or as of then.
 
     Attributes:
         runs, datasets, models: Their ids; ``datasets`` has versions of objects (``name@version``) too.
         aliases: Names that point at one of them: ``object@alias``, ``model@alias``.
         publications: Scheduled publications that have published one of them.
         agents: People and organisations to tell.
-        graph: All of it.
+        graph: All of it; what is not visible any more, too, with the state DELETED.
     """
 
     runs: tuple[str, ...]
@@ -64,14 +60,17 @@ class Origin:
     """Where something is from.
 
     Attributes:
-        sources: What it goes back to: the last dataset of each path, or the end of one that has no dataset.
-        paths: From it to its sources, shortest first. The run that made a source comes after it: its code is where
-            the numbers began.
+        sources: What it goes back to: the last dataset of each path, or the end of one that has no dataset; also of
+            paths that are left out.
+        paths: From it to its sources, shortest first, at most 1,000. The run that made a source comes after it: its
+            code is where the numbers began.
+        complete: Whether there are no more paths.
     """
 
     sources: tuple[str, ...]
     paths: tuple[tuple[str, ...], ...]
     graph: Graph = field(repr=False)
+    complete: bool = True
 
     def __repr__(self) -> str:
         return notebooks.counted(
@@ -148,7 +147,8 @@ class Questions(Asking):
     def what_breaks(
         self, starting_id: str, depth: int = DEFAULT_DEPTH, *, as_of: datetime | None = None, fresh: bool = True
     ) -> Breaks:
-        """Everything visible that came from something: what is wrong if that is wrong.
+        """Everything visible that came from something: what is wrong if that is wrong. With ``as_of``, what was visible
+        then, under the names that pointed at it then.
 
         Raises:
             NotFound: The registry does not know it.
@@ -163,27 +163,30 @@ class Questions(Asking):
 
         ids = {starting_id, *(node.id for node in there)}
         catalog = self.registry.catalog
-        aliases, publications = catalog.ask(lambda connection: _names_of(connection, ids), fresh=False)
+        then = moment_of("as_of", as_of)
+        found = catalog.ask(lambda connection: pointers_to(connection, ids, then), fresh=False)
         return Breaks(
-            of(*RUNS), of(ItemSubType.DATASET), of(ItemSubType.MODEL), aliases, publications, tuple(agents), whole
-        )
+            of(*RUNS), of(ItemSubType.DATASET), of(ItemSubType.MODEL), found.aliases, found.publications,
+            tuple(agents), whole,
+        )  # fmt: skip
 
     def where_from(
         self, starting_id: str, depth: int = DEFAULT_DEPTH, *, as_of: datetime | None = None, fresh: bool = True
     ) -> Origin:
         """The paths from something to what it goes back to: datasets that no run has made from others, each with the
-        run that made it, if one is known, and what nothing is known of before. At most 1,000 paths.
+        run that made it, if one is known, and what nothing is known of before. Every source is told, and the 1,000
+        shortest paths: ``complete`` says whether these are all.
 
         Raises:
             NotFound: The registry does not know it.
         """
         whole = self.upstream(starting_id, depth, as_of=as_of, fresh=fresh)
         graph = exploring.contributing_datasets(whole, starting_id, depth)
-        # A dataset that came from nothing but its template and its makers is a source.
-        before = _before(graph)
-        graph = _with_makers(graph, whole, [node.id for node in graph.nodes if not before.get(node.id)])
-        paths = tuple(_paths(starting_id, _before(graph)))
-        return Origin(tuple(dict.fromkeys(_source(path, graph) for path in paths)), paths, graph)
+        graph = origins.with_makers(graph, whole)
+        ways = origins.Ways.of(graph, starting_id)
+        paths, complete = ways.paths()
+        sources = dict.fromkeys([*map(ways.source, paths), *(() if complete else ways.sources())])
+        return Origin(tuple(sources), tuple(paths), graph, complete)
 
     def what_changed(self, run_a: str, run_b: str) -> Changed:
         """How two runs differ, whatever became of them: in what they read, their parameters, code and packages.
@@ -207,13 +210,10 @@ class Questions(Asking):
             NotFound: There is no such run.
         """
         found = surroundings_of(self, check_id(run_id, "run_id"))
-        lookups = Lookups(self, self.run_of(None))
-        used = self._inputs(run_id)
-        inputs = {
-            id_: lookups.dataset(id_) is not None or lookups.model(id_) is not None
-            for id_ in sorted(set(used.values()))
-        }
-        missing = [f"input {id_} is not there any more" for id_, there in inputs.items() if not there]
+        used = sorted(set(self._inputs(run_id).values()))
+        there = Lookups(self, self.run_of(None)).known_data(set(used))
+        inputs = {id_: id_ in there for id_ in used}
+        missing = [f"input {id_} is not there any more" for id_ in used if id_ not in there]
         for id_, contents in self._contents(run_id, list(inputs)).items():
             if inputs[id_] and len(contents) > 1:
                 inputs[id_] = False
@@ -232,8 +232,7 @@ class Questions(Asking):
     def _inputs(self, run_id: str) -> dict[str, str]:
         """What a run used, by kind where no other input is of that kind, else by id."""
         nodes = [node for node in self._used(run_id) if node.subtype is not ItemSubType.MODEL_RUN_WORKFLOW_TEMPLATE]
-        names = [_name(node.id, node.attributes) for node in nodes]
-        return {name if names.count(name) == 1 else node.id: node.id for name, node in zip(names, nodes, strict=True)}
+        return by_kind(nodes)
 
     def _inputs_of_both(self, run_a: str, run_b: str) -> tuple[dict[str, str], dict[str, str]]:
         """What two runs used; a version that was overwritten between them is told with what it held."""
@@ -263,67 +262,17 @@ class Questions(Asking):
         return [known.get(id_) or Node.of(id_, ItemSubType.DATASET) for id_ in ids]
 
 
+def by_kind(nodes: Sequence[Node]) -> dict[str, str]:
+    """The ids of some nodes: by kind, or the name of an object, where no other node is called that; else by id."""
+    names = [_name(node.id, node.attributes) for node in nodes]
+    times = Counter(names)
+    return {name if times[name] == 1 else node.id: node.id for name, node in zip(names, nodes, strict=True)}
+
+
 def _name(id_: str, attributes: Mapping[str, Any]) -> str:
     if "@" in id_:
         return id_.rpartition("@")[0]
     return str(attributes.get("kind") or id_)
-
-
-def _names_of(connection: Connection, ids: set[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Aliases that point at some things, and publications whose jobs have made them."""
-    aliases = []
-    for name, cell in newest_cells(connection, ALIAS).items():
-        if cell.value and f"{cell.value.get('object')}@{cell.value.get('version')}" in ids:
-            aliases.append(name)
-    for cell in newest_cells(connection, MODEL_ALIAS).values():
-        if cell.value and not ids.isdisjoint((cell.value.get("version"), cell.value.get("model"))):
-            aliases.append(f"{cell.value.get('model_name')}@{cell.value.get('alias')}")
-    jobs = newest_cells(connection, JOB).items()
-    publications = {name.rpartition("/")[0] for name, cell in jobs if cell.value.get("run") in ids}
-    return tuple(sorted(aliases)), tuple(sorted(publications))
-
-
-def _before(graph: Graph) -> dict[str, list[str]]:
-    """The data and the runs that each node comes from by one link, each once."""
-    data = {n.id for n in graph.nodes if n.subtype is ItemSubType.DATASET or n.subtype in RUNS}
-    return {
-        id_: list(dict.fromkeys(link.target for link in links if link.target in data))
-        for id_, links in graph.links_from.items()
-    }
-
-
-def _with_makers(graph: Graph, whole: Graph, ids: Iterable[str]) -> Graph:
-    """A part of ``whole`` with the runs that made some of its nodes."""
-    made = [
-        link
-        for id_ in ids
-        for link in whole.links_from.get(id_, ())
-        if link.relation == "wasGeneratedBy" and whole.by_id[link.target].subtype in RUNS and link.target not in graph
-    ]
-    makers = dict.fromkeys(link.target for link in made)
-    return Graph((*graph.nodes, *(whole.by_id[id_] for id_ in makers)), (*graph.links, *made))
-
-
-def _source(path: tuple[str, ...], graph: Graph) -> str:
-    data = [id_ for id_ in path if graph.by_id[id_].subtype is ItemSubType.DATASET]
-    return data[-1] if data else path[-1]
-
-
-def _paths(start: str, before: Mapping[str, list[str]]) -> Iterable[tuple[str, ...]]:
-    """Ways from ``start`` to what nothing comes before, shortest first; cycles end where they began."""
-    waiting: list[tuple[str, ...]] = [(start,)]
-    found = 0
-    while waiting and found < MOST_PATHS:
-        longer = []
-        for path in waiting:
-            following = [id_ for id_ in before.get(path[-1], ()) if id_ not in path]
-            if not following:
-                found += 1
-                yield path
-                if found == MOST_PATHS:
-                    return
-            longer += [(*path, id_) for id_ in following]
-        waiting = longer[: 10 * MOST_PATHS]
 
 
 def _flat(value: Mapping[str, Any], before: str = "") -> dict[str, Any]:

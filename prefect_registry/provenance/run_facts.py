@@ -1,44 +1,28 @@
-"""What OpenLineage events tell of a run, from what the registry has kept of it.
-
-Names follow https://openlineage.io/docs/spec/naming: a dataset's namespace is the bucket (``s3://bucket``), or ``file``
-where the store is a folder. Its name is the path of the store and what the table or object is called, which stays the
-same from run to run; its version is the dataset's id, or the version of the object.
-"""
+"""What OpenLineage events tell of a run, from what the registry has kept of it."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
 from itertools import islice
-from typing import Any, NamedTuple, Protocol
-from urllib.parse import urlsplit
+from typing import Any, Protocol
 
 from prefect_registry.catalog.catalog import Catalog
-from prefect_registry.errors import InvalidInput
-from prefect_registry.ids import parse_inner_id
-from prefect_registry.ledger import paths
 from prefect_registry.ledger.ledger import Ledger
 from prefect_registry.ledger.store import Store
-from prefect_registry.provenance.captures import Captured, HasLedger, captured, involved
+from prefect_registry.provenance.captures import Captured, HasLedger, captured, written
+from prefect_registry.provenance.data_facts import facts_of_data, place_of
 from prefect_registry.provenance.standards.openlineage_facts import (
     MOST_DATASETS,
     MOST_PARAMETERS,
-    DatasetFacts,
     JobFacts,
     Outcome,
     RunFacts,
 )
-from prefect_registry.records.cells import OBJECT, CellGeneration, CellRef
-from prefect_registry.records.datasets import DatasetGeneration
+from prefect_registry.records.cells import CellRef
 from prefect_registry.records.provenance import MODEL_RUN
 from prefect_registry.records.runs import Begin, Decision
-
-_STAGED = 1
-"""The generation of a dataset that has its rows and files: 0 is its beginning."""
-
 
 _PAGE = 1_000
 
@@ -86,9 +70,10 @@ def facts_of(registry: HasCatalog, run_id: str, *, namespace: str | None = None)
     """What is known of a run that has ended; of one that goes on, what was recorded when it began.
 
     The job is the flow, or else the purpose of the run. What a registered model run lists is told beside what the
-    registry saw. A few reads, one of each dataset and object version, and with ``publish="on_commit"`` a question to
-    the catalog. Columns cost a read of a file each: :func:`~prefect_registry.provenance.run_columns.with_columns` adds
-    them.
+    registry saw. Of a version of an object that the run has saved, what it saved is told, whatever became of the
+    version since; of one that it read, what is visible of it now. A few reads, one of each dataset and version, a
+    listing of each version that it did not save, and with ``publish="on_commit"`` a question to the catalog. Columns
+    cost a read of a file each: :func:`~prefect_registry.provenance.run_columns.with_columns` adds them.
 
     Args:
         namespace: Of the job, and of the runs around it; the URL of the store, unless given.
@@ -101,10 +86,10 @@ def facts_of(registry: HasCatalog, run_id: str, *, namespace: str | None = None)
     found = captured(registry, run_id)
     begin = ledger.runs.known(run_id)
     outcome, message, ended_at = _ending(ledger, found, begin)
-    seen, record = involved(registry, run_id), _record(ledger, run_id)
-    used = _ids(seen.used, record.get("inputs"))
-    made = [*seen.generated, *_published_alone(registry, begin)]
-    told = _datasets(ledger.store, [*used, *_ids(made, record.get("outputs"))])
+    own, record = written(registry, run_id), _record(ledger, run_id)
+    used = _ids(own.involved.used, record.get("inputs"))
+    made = _ids([*own.involved.generated, *_published_alone(registry, begin)], record.get("outputs"))
+    inputs, outputs = facts_of_data(ledger, run_id, own.generations, used, made)
     times = [datetime.fromtimestamp(record[key], UTC) if key in record else None for key in ("start_time", "end_time")]
     return replace(
         begun_facts(registry, run_id, namespace=namespace),
@@ -113,8 +98,8 @@ def facts_of(registry: HasCatalog, run_id: str, *, namespace: str | None = None)
         message=message,
         nominal_start=times[0],
         nominal_end=times[1],
-        inputs=told[: len(used)],
-        outputs=told[len(used) :],
+        inputs=inputs,
+        outputs=outputs,
     )
 
 
@@ -196,79 +181,3 @@ def _published_alone(registry: HasCatalog, begin: Begin) -> list[str]:
         if cursor is None:
             break
     return found
-
-
-class _Key(NamedTuple):
-    key: str
-    model: type[DatasetGeneration] | type[CellGeneration]
-
-
-def _datasets(store: Store, ids: Sequence[str]) -> list[DatasetFacts]:
-    keys = [_key(id_) for id_ in ids]
-    calls = [partial(store.peek, key.key, key.model) for key in keys if key is not None]
-    found = iter(store.together(calls) if calls else [])
-    namespace, path = place_of(store.storage.url)
-    return [
-        _dataset(id_, next(found) if key is not None else None, namespace, path, store.storage.url)
-        for id_, key in zip(ids, keys, strict=True)
-    ]
-
-
-def _key(id_: str) -> _Key | None:
-    """Where it is told what has an id; None where that is not in a single document."""
-    if "@" in id_:
-        return _Key(paths.cell_key(CellRef.named(OBJECT, id_), 0), CellGeneration)
-    try:
-        run_id, suffix = parse_inner_id(id_, "ds", "dataset")
-    except InvalidInput:
-        return None
-    return _Key(paths.dataset_key(run_id, suffix, _STAGED), DatasetGeneration)
-
-
-def _dataset(id_: str, document: Any, namespace: str, path: str, url: str) -> DatasetFacts:
-    def named(*parts: str) -> str:
-        return "/".join(filter(None, (path.rstrip("/"), *parts)))
-
-    if isinstance(document, DatasetGeneration):
-        inside = f"{url}/{paths.dataset_prefix(document.run_id, id_[-16:])}".rstrip("/")
-        root = document.root if document.external else inside
-        elsewhere = place_of(root) if document.external else None
-        return DatasetFacts(
-            namespace=elsewhere[0] if elsewhere else namespace,
-            name=(elsewhere[1] if elsewhere else "") or named("tables", document.kind),
-            version=id_,
-            rows=document.rows,
-            bytes=None if document.external else document.bytes,
-            files=None if document.external else document.file_count,
-            uri=root if "://" in root else f"file://{root}",
-        )
-    if "@" not in id_:
-        return DatasetFacts(namespace=namespace, name=named("items", id_))
-    name, _, version = id_.rpartition("@")
-    value = document.value if isinstance(document, CellGeneration) else {}
-    return DatasetFacts(
-        namespace=namespace,
-        name=named("objects", name),
-        version=version,
-        bytes=_count(value.get("size")),
-        files=_count(value.get("file_count")),
-    )
-
-
-def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) else None
-
-
-def place_of(url: str) -> tuple[str, str]:
-    """Namespace and path of a URL by OpenLineage's naming: ``("s3://bucket", "a/b")``, ``("file", "/a/b")``.
-
-    Credentials are left out; the ``container@account`` of Azure's URLs stays.
-    """
-    if "://" not in url:
-        return "file", re.sub(r"\\", "/", url)
-    parts = urlsplit(url)
-    if parts.scheme == "file":
-        return "file", parts.path
-    is_azure = parts.scheme in ("abfs", "abfss", "wasb", "wasbs")
-    host = parts.netloc if is_azure else parts.netloc.rpartition("@")[2]
-    return f"{parts.scheme}://{host}", parts.path.strip("/")

@@ -16,7 +16,11 @@ from service_support import chain, dataset, opened
 from prefect_registry import Registry
 from prefect_registry.capture.code import Capture
 from prefect_registry.errors import MalformedId, NotFound
-from prefect_registry.provenance.run_facts import facts_of, place_of
+from prefect_registry.models.client import ModelRegistry
+from prefect_registry.models.types import Metric
+from prefect_registry.provenance.captures import involved
+from prefect_registry.provenance.data_facts import place_of
+from prefect_registry.provenance.run_facts import facts_of
 from prefect_registry.provenance.service import Provenance
 from prefect_registry.records.runs import failure
 
@@ -118,6 +122,76 @@ def test_a_model_run_is_told_by_its_record() -> None:
     provenance.admin.delete_model_run_provenance(run)
     facts = facts_of(provenance.registry, run)
     assert (facts.inputs, facts.outputs, facts.nominal_start) == ([], [], None)
+
+
+def test_a_version_has_the_size_of_what_the_run_saved() -> None:
+    """Neither what an aborted run had staged under its number counts, nor what was written over it since."""
+    registry = opened(mutable=True, version_objects=True)
+
+    def sizes(run_id: str) -> tuple[list[int | None], list[int | None]]:
+        facts = facts_of(registry, run_id)
+        return [each.bytes for each in facts.inputs], [each.bytes for each in facts.outputs]
+
+    with pytest.raises(ValueError, match="in vain"), registry.run("fails") as failed:
+        registry.save("note", "x" * 100, version="1")
+        raise ValueError("in vain")
+    with registry.run("writes") as first:
+        registry.save("note", "y" * 500, version="1")
+    assert (sizes(failed.id), sizes(first.id)) == (([], [102]), ([], [502]))
+    with registry.run("reads") as reads:
+        registry.load("note@1")
+    assert sizes(reads.id) == ([502], [])
+    with registry.run("goes on") as second:
+        registry.load("note@1")
+        registry.save("note", "z" * 700, version="1", on_conflict="overwrite")
+        registry.save("note", "z" * 900, version="1", on_conflict="overwrite")
+    assert sizes(second.id) == ([502], [902])
+    assert sizes(first.id) == ([], [502])
+    registry.delete("note", "1")
+    registry.restore("note", "1")
+    assert sizes(reads.id) == ([902], [])
+
+
+def test_registered_models_are_outputs_of_the_run_that_registered_them() -> None:
+    """Model version, artifacts and the object with its files, as lineage says; a later change makes none of them."""
+    registry = opened()
+    models = ModelRegistry(registry, author="me")
+    with registry.run("train") as train:
+        models.register_model(
+            "HAL", model=[1], version="9000", aliases=["best"], artifacts=[Metric("accuracy", value=1.0)]
+        )
+    version = models.get_model_version("HAL", "9000")
+    assert version is not None
+    with registry.run("annotate") as annotate:
+        models.models.upsert_model_version_artifact(Metric("recall", value=0.5), str(version.id))
+        version.description = "sings"
+        models.models.upsert_model_version(version, str(version.registered_model_id))
+    for run in (train.id, annotate.id):
+        links = registry.catalog.downstream(run, depth=1)
+        assert sorted(involved(registry, run).generated) == sorted(each.source for each in links)
+    written = {(each.name, each.version) for each in facts_of(registry, train.id).outputs}
+    artifacts = {str(each.id): each for each in models.models.get_model_version_artifacts(str(version.id))}
+    ids = {f"models/HAL/{each.artifact_type}/{each.name}": id_ for id_, each in artifacts.items()}
+    assert written == {
+        ("models/HAL", "9000"), ("objects/models/HAL/9000", "1"),
+        ("models/HAL/model-artifact/HAL", ids["models/HAL/model-artifact/HAL"]),
+        ("models/HAL/metric/accuracy", ids["models/HAL/metric/accuracy"]),
+    }  # fmt: skip
+    [recall] = facts_of(registry, annotate.id).outputs
+    assert (recall.name, recall.version) == ("models/HAL/metric/recall", ids["models/HAL/metric/recall"])
+    assert len(told(registry, train.id)[-1]["outputs"]) == 4
+
+
+def test_models_of_a_run_that_failed_are_told_of_it() -> None:
+    """By its own folder, under the ids that nobody else will ever see."""
+    registry = opened()
+    with pytest.raises(ValueError, match="in vain"), registry.run("train") as run:
+        ModelRegistry(registry, author="me").register_model("HAL", "s3://bucket/hal", version="1")
+        raise ValueError("in vain")
+    assert [id_.partition("_")[0] for id_ in involved(registry, run.id).generated] == ["art", "mv"]
+    names = {each.name for each in facts_of(registry, run.id).outputs}
+    assert names == {"models/HAL", "models/HAL/model-artifact/HAL"}
+    assert told(registry, run.id)[-1]["outputs"] == []
 
 
 def test_data_elsewhere_has_its_own_name(tmp_path: Path) -> None:

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import json
 import random
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from service_support import Things, chain, dataset, opened, things
 
 from prefect_registry import Registry
 from prefect_registry.capture import Capture
 from prefect_registry.errors import MalformedId, NotFound
-from prefect_registry.provenance.graph import Graph
+from prefect_registry.models.client import ModelRegistry
+from prefect_registry.models.types import Metric
+from prefect_registry.provenance.graph import Graph, Node
+from prefect_registry.provenance.questions import by_kind
+from prefect_registry.provenance.relations import ItemSubType
 from prefect_registry.provenance.service import Provenance
 from prefect_registry.provenance.standards.prov import from_prov_json, to_prov_json
 from prefect_registry.storage.base import Storage
 from prefect_registry.storage.memory import MemoryStorage
+from prefect_registry.testing.counting import CountingStorage
 
 
 class Clock:
@@ -83,6 +90,27 @@ def test_lineage_is_as_it_was_before_and_after_a_change() -> None:
     assert used(None) == {b}
     assert [run in provenance.downstream(a, as_of=t) for t in times] == [False, True, False, False, False]
     assert is_sound(registry)
+
+
+def test_what_is_said_again_counts_as_said_all_the_time() -> None:
+    """After A, B and A again, lineage as of the time of B has both, and the history of the model run has B alone."""
+    clock = Clock()
+    registry = opened(MemoryStorage("said-again", clock=clock), clock=clock)
+    provenance = Provenance(registry)
+    known, a, b, c = things(provenance), dataset(registry), dataset(registry), dataset(registry)
+    run = str(provenance.register_model_run(known.record([a], [c])).session_id)
+    clock.seconds += 60
+    provenance.update_model_run(run, "it was b", known.record([b], [c]))
+    clock.seconds += 60
+    then = clock.now()
+    assert {id_ for id_ in (a, b) if id_ in provenance.upstream(run, 1, as_of=then)} == {b}
+    clock.seconds += 60
+    provenance.update_model_run(run, "it was a", known.record([a], [c]))
+    assert {id_ for id_ in (a, b) if id_ in provenance.upstream(run, 1)} == {a}
+    assert {id_ for id_ in (a, b) if id_ in provenance.upstream(run, 1, as_of=then)} == {a, b}
+    [told_then] = [each.item for each in provenance.model_run_history(run) if each.reason == "it was b"]
+    assert told_then is not None
+    assert [each.dataset_id for each in told_then.record.inputs] == [b]
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -258,6 +286,66 @@ def test_what_is_asked_of_runs_says_what_it_was_given_instead_of_one() -> None:
         provenance.what_changed("x", run.id)
 
 
+def test_what_is_gone_breaks_no_more() -> None:
+    """Deleted and reverted things are left out, and in the graph they are what they were, with the state DELETED."""
+    registry = opened()
+    provenance, models = Provenance(registry), ModelRegistry(registry, author="me")
+    raw = dataset(registry)
+    with registry.run("train") as train:
+        registry.get_dataset(raw).to_table()
+        registry.save("note", 1, version="1")
+        models.register_model("HAL", model=[1], version="1", artifacts=[Metric("accuracy", value=1.0)])
+    before = provenance.what_breaks(raw)
+    version = models.get_model_version("HAL", "1")
+    assert version is not None
+    assert {"note@1", "models/HAL/1@1"} < set(before.datasets)
+    assert version.id in before.models
+    registry.delete("note", "1")
+    assert "note@1" not in provenance.what_breaks(raw).datasets
+    registry.revert(train.id)
+    after = provenance.what_breaks(raw)
+    assert (after.runs, after.datasets, after.models) == ((train.id,), (), ())
+    for id_ in (*before.datasets, *before.models):
+        was, now = before.graph.node(id_), after.graph.node(id_)
+        assert (now.subtype, now.label, now.attributes["state"]) == (was.subtype, was.label, "DELETED")
+    with pytest.raises(NotFound):
+        provenance.upstream("note@2")
+
+
+def test_what_breaks_as_of_then_tells_all_as_it_was_then() -> None:
+    """States, names, aliases and publications of then; not what was reverted, moved or deleted since."""
+    clock = Clock()
+    registry = opened(MemoryStorage("breaks-as-of", clock=clock), clock=clock, version_objects=True)
+    provenance, models = Provenance(registry), ModelRegistry(registry, author="me")
+    raw = dataset(registry)
+    clock.seconds += 60
+    with registry.run("fit") as fit:
+        registry.get_dataset(raw).to_table()
+        with fit.dataset("fitted", mode="append") as fitted:
+            fitted.write_table(pa.table({"n": [1]}))
+        registry.save("note", 1, version="1")
+        models.register_model("HAL", model=[1], version="1", aliases=["champion"])
+    registry.set_alias("note", "best", "1")
+    registry.ledger.cells.write("job", "weather/1", {"run": fit.id})
+    clock.seconds += 60
+    then = clock.now()
+    was = provenance.what_breaks(raw)
+    assert (set(was.aliases), was.publications) == ({"note@best", "HAL@champion"}, ("weather",))
+    assert {fitted.id, "note@1", "models/HAL/1@1"} == set(was.datasets)
+    clock.seconds += 60
+    registry.save("note", 2, version="2")
+    registry.set_alias("note", "best", "2")
+    registry.ledger.cells.write("job", "weather/1", {}, deleted=True)
+    registry.revert(fit.id)
+    now, past = provenance.what_breaks(raw), provenance.what_breaks(raw, as_of=then)
+    assert (now.datasets, now.models, now.aliases, now.publications) == ((), (), (), ())
+    assert past == was
+    assert past.graph.by_id == was.graph.by_id
+    assert past.graph.node(fitted.id).attributes["state"] == "READY"
+    earlier = provenance.what_breaks(raw, as_of=then - timedelta(seconds=90))
+    assert (earlier.runs, earlier.datasets, earlier.aliases) == ((), (), ())
+
+
 def test_where_from_goes_back_to_the_run_that_made_a_source() -> None:
     """That run read nothing through the registry, and its code is where numbers began; the source stays the data."""
     registry = opened()
@@ -368,6 +456,42 @@ def test_a_version_that_was_overwritten_is_another_input() -> None:
     assert provenance.reproduce(run.id).inputs == {"rate@1": False}
     registry.restore("rate", "1")
     assert provenance.reproduce(run.id).inputs == {"rate@1": True}
+
+
+def test_inputs_are_looked_for_at_the_same_time() -> None:
+    """A recipe of many inputs takes as many round trips as one of few, whether they are there or not."""
+    steps = {}
+    for inputs in (2, 12):
+        storage = CountingStorage(MemoryStorage(f"recipes-{inputs}"))
+        registry = opened(storage)
+        ids = [dataset(registry, f"kind-{n}") for n in range(inputs)]
+        with registry.run("reads") as run:
+            for id_ in ids:
+                registry.get_dataset(id_).to_table()
+        registry.revert(str(registry.get_dataset(ids[0]).run_id))
+        provenance = Provenance(opened(storage))
+        provenance.upstream(run.id)
+        with storage.measure() as measured:
+            recipe = provenance.reproduce(run.id)
+        assert recipe.inputs == {id_: id_ != ids[0] for id_ in ids}
+        steps[inputs] = measured.sequential
+    assert steps[2] == steps[12]
+
+
+def test_naming_inputs_takes_time_in_proportion_to_how_many_there_are() -> None:
+    """Ten times as many take about ten times as long, and not a hundred times."""
+
+    def seconds(count: int) -> float:
+        nodes = [Node.of(f"ds_{n}", ItemSubType.DATASET, "", {"kind": f"kind_{n // 2}"}) for n in range(count)]
+        nodes.append(Node.of("model@1", ItemSubType.DATASET))
+        begun = time.perf_counter()
+        found = by_kind(nodes)
+        taken = time.perf_counter() - begun
+        assert len(found) == count + 1
+        assert (found["model"], found["ds_0"]) == ("model@1", "ds_0")
+        return taken
+
+    assert min(seconds(10_000) for _ in range(3)) < 40 * min(seconds(1_000) for _ in range(5))
 
 
 def test_what_git_told_late_counts() -> None:

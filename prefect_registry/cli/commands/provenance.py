@@ -43,7 +43,8 @@ def what_breaks(
         A run, a dataset, a version of an object (name@version), a model, an item.
     """
     provenance = open_provenance(registry)
-    found = provenance.what_breaks(id, depth, as_of=moment("--as-of", as_of), fresh=fresh)
+    then = moment("--as-of", as_of)
+    found = provenance.what_breaks(id, depth, as_of=then, fresh=fresh)
     if json:
         write_json(
             "provenance_what_breaks/1", registry=provenance.registry.url, id=id, runs=found.runs,
@@ -51,7 +52,7 @@ def what_breaks(
             agents=found.agents, nodes=graph_nodes(found.graph),
         )  # fmt: skip
         return
-    things = list(_broken(found, labels_of(provenance, found.agents)))
+    things = list(_broken(found, labels_of(provenance, found.agents, then)))
     if things:
         write_things(things)
     else:
@@ -71,7 +72,7 @@ def where_from(
     """Tell where something is from: a line for each way back to a source, the shortest first.
 
     Sources are datasets that no run has made from others, each with the run that made it, and what nothing is known of
-    before. At most 1,000 ways are told.
+    before. All sources are counted, and the 1,000 shortest ways are told.
 
     Parameters
     ----------
@@ -83,12 +84,13 @@ def where_from(
     if json:
         write_json(
             "provenance_where_from/1", registry=provenance.registry.url, id=id, sources=found.sources,
-            paths=found.paths, nodes=graph_nodes(found.graph),
+            paths=found.paths, complete=found.complete, nodes=graph_nodes(found.graph),
         )  # fmt: skip
         return
     for path in found.paths:
         write(" <- ".join(named(found.graph, step) for step in path))
-    say(f"{len(found.sources):,} source(s), {len(found.paths):,} way(s).")
+    left_out = "" if found.complete else "; longer ways are left out"
+    say(f"{len(found.sources):,} source(s), {len(found.paths):,} way(s){left_out}.")
 
 
 def what_changed(first: str, second: str, /, *, registry: RegistryName = None, json: Json = False) -> None:
