@@ -89,12 +89,36 @@ def imported_nodes_of(connection: Connection, ids: Sequence[str]) -> dict[str, N
     """What imported provenance says that some ids are."""
     if connection.execute("SELECT 1 FROM cells WHERE type = ? LIMIT 1", (PROV_NODE,)).fetchone() is None:
         return {}
-    found: dict[str, Node] = {}
+    found: defaultdict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for part in (ids[i : i + _AT_A_TIME] for i in range(0, len(ids), _AT_A_TIME)):
-        for name, value in _newest(connection, PROV_NODE, part):
-            label, attributes = str(value.get("label") or ""), value.get("attributes") or {}
-            found[name] = Node.of(name, ItemSubType(str(value["subtype"])), label, attributes)
-    return found
+        for id_, value in _said_of(connection, part):
+            found[id_].append(value)
+    return {id_: _as_said(id_, values) for id_, values in found.items()}
+
+
+def _said_of(connection: Connection, ids: Sequence[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The values of the cells of imported things, by the ids of these."""
+    yield from ((name, value) for name, value in _newest(connection, PROV_NODE, ids) if value.get("id") == name)
+    sql = (  # names from "<id>/run_" on: "`" comes behind "_"
+        "SELECT wanted.value AS id, c.value FROM json_each(?) AS wanted CROSS JOIN cells AS c"
+        " ON c.type = ? AND c.name >= wanted.value || '/run_' AND c.name < wanted.value || '/run`'"
+        " WHERE NOT deleted AND gen = (SELECT max(gen) FROM cells WHERE type = c.type AND key = c.key)"
+    )
+    for row in connection.execute(sql, (orjson.dumps(list(ids)).decode(), PROV_NODE)):
+        value = orjson.loads(row["value"] or "{}")
+        if value.get("id") == row["id"]:
+            yield row["id"], value
+
+
+def _as_said(id_: str, values: Sequence[Mapping[str, Any]]) -> Node:
+    """A thing that several imports speak of: the first one says what it is, later ones add to it and correct it."""
+    label = ""
+    attributes: dict[str, Any] = {}
+    ordered = sorted(values, key=lambda value: str(value.get("changed_at")))
+    for value in ordered:
+        label = str(value.get("label") or label)
+        attributes |= value.get("attributes") or {}
+    return Node.of(id_, ItemSubType(str(ordered[0]["subtype"])), label, attributes)
 
 
 def own_nodes_of(connection: Connection, ids: Iterable[str]) -> dict[str, Node]:
