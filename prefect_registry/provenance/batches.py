@@ -240,10 +240,13 @@ def _records_of(payload: RegisterBatchModelRunRequest | Mapping[str, Any]) -> li
 
 
 def _storable(document: Mapping[str, Any]) -> dict[str, Any]:
-    """A record as it can be kept, though something may be wrong with it."""
+    """A record as it can be kept, though something may be wrong with it: its name and template alone, if need be."""
     document = {key: value for key, value in document.items() if value is not None}
     if json_object_problems(document, "the record") or _size(document) > LARGEST_PART_BYTES:
-        return {"display_name": str(document.get("display_name"))[:200].encode("ascii", "replace").decode()}
+        name = str(document.get("display_name"))[:200].encode("ascii", "replace").decode()
+        template = {key: value for key, value in document.items() if key == "workflow_template_id"}
+        cut = json_object_problems(template, "the record") or _size(template) > LONGEST_ERROR_CHARACTERS
+        return {"display_name": name, **({} if cut else template)}
     return document
 
 
