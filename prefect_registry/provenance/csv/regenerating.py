@@ -65,7 +65,7 @@ def regenerate_csv(
     with_organisation = any(row.record.associations.requesting_organisation_id is not None for row in rows)
     headers = columns.headers([ANNOTATION + key for key in more] + [ORGANISATION] * with_organisation)
     keys = [each.key for each in columns.annotations] + more
-    return csv_text([headers, *(_cells(columns, row, keys, with_organisation) for row in rows)])
+    return csv_text([map(cells.guarded, headers), *(_cells(columns, row, keys, with_organisation) for row in rows)])
 
 
 def _cells(columns: Columns, row: BatchRow, annotations: Sequence[str], with_organisation: bool) -> list[str]:
