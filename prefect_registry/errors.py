@@ -316,6 +316,23 @@ def settle(error: BaseException, committed: Committed) -> None:
         error.committed = committed
 
 
+@contextmanager
+def published_before(committed: Committed, note: str) -> Iterator[None]:
+    """Errors of this block come after a part of the call is published: none of them says ``committed: no``.
+
+    Args:
+        committed: What they say instead: "yes" when nothing is to be done again, "unknown" when somebody has to look.
+        note: What is published, what may not be, and what to do; added to the error.
+    """
+    try:
+        yield
+    except BaseException as error:
+        error.add_note(note)
+        if isinstance(error, RegistryError) and error.committed != "unknown":
+            error.committed = committed
+        raise
+
+
 def nothing_published(method: Callable[P, R]) -> Callable[P, R]:
     """A writing method whose storage errors say ``committed: no``, unless they know better.
 

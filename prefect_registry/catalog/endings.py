@@ -18,7 +18,14 @@ import orjson
 from prefect_registry.catalog.checkpoints.parts import note_edge_of
 from prefect_registry.records.cells import OBJECT
 from prefect_registry.records.models import MODEL_ARTIFACT, MODEL_VERSION
-from prefect_registry.records.provenance import MODEL_RUN, PROV_NODE, Assertion, assertions, node_assertions
+from prefect_registry.records.provenance import (
+    MODEL_RUN,
+    PROV_NODE,
+    Assertion,
+    assertions,
+    node_assertions,
+    prov_node_name,
+)
 
 EARLIER = "excluded.at <= edges.at"
 """Of an edge that one run asserts several times, the first time counts."""
@@ -39,7 +46,8 @@ def end_edges(connection: sqlite3.Connection, rows: Mapping[str, Sequence[Mappin
     _set(connection, list(endings(connection, names)))
     things = {str(row["name"]) for row in rows["cells"] if row["type"] == PROV_NODE}
     if rows["edges"] and connection.execute(_ANY_NODE).fetchone() is not None:
-        things |= {str(row["source"]) for row in rows["edges"]}
+        for row in rows["edges"]:
+            things |= {str(row["source"]), prov_node_name(row["source"], row["asserted_by"])}
     _set(connection, list(node_endings(connection, things)))
 
 
@@ -89,7 +97,7 @@ def endings(connection: sqlite3.Connection, names: Iterable[str]) -> Iterator[tu
 
 
 def changed_nodes(connection: sqlite3.Connection) -> list[str]:
-    """The imported things of which more was said, or less, than at first."""
+    """The cells of imported things that say more, or less, than at first."""
     return [row["name"] for row in connection.execute(_CHANGED_NODES)]
 
 

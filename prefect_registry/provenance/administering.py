@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from prefect_registry.errors import InvalidInput, nothing_published
+from prefect_registry.errors import InvalidInput, nothing_published, published_before
 from prefect_registry.ids import is_run_id
 from prefect_registry.provenance.differences import diff
 from prefect_registry.provenance.facts import spoken_of
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 DEFAULT_FILE = "prefect-registry.env"
 _LODGED_AGAIN = "Lodged again"
+_Change = tuple[str, dict[str, Any], int | None]
+"""A run, what its record is to be, and the generation that this follows."""
 
 
 class ProvenanceAdmin:
@@ -75,7 +77,7 @@ class ProvenanceAdmin:
     @nothing_published
     def store_record(self, registry_record: ItemModelRun, validate_record: bool = True) -> StatusResponse:
         """Put a model run's record into lineage again, after its provenance was deleted. Nothing changes where it
-        stands already.
+        stands already. In a run it is published with that.
 
         Raises:
             NotFound: There is no such run.
@@ -87,9 +89,11 @@ class ProvenanceAdmin:
     def store_multiple_records(
         self, registry_record: Iterable[ItemModelRun], validate_record: bool = True
     ) -> StatusResponse:
-        """The same for several: each by itself, once all have been validated."""
+        """The same for several, by one decision, once all have been validated."""
         records = [checked(ItemModelRun, each, "the model run") for each in registry_record]
-        lookups = Lookups(self._provenance, None)
+        service = self._provenance
+        around = service.run_of(None)
+        lookups = Lookups(service, around)
         problems: list[str] = []
         for number, record in enumerate(records):
             if record.id is None or not is_run_id(record.id):
@@ -98,27 +102,36 @@ class ProvenanceAdmin:
                 problems += [f"[{number}].{each}" for each in problems_of_model_run(record.record, lookups)]
         if problems:
             raise InvalidInput.of("the records", problems)
-        changed = sum(self._store(record, lookups) for record in records)
-        details = f"{changed:,} of {len(records):,} records were lodged again; the others stood."
+        last = {str(record.id): record for record in records}
+        changes = [change for each in last.values() if (change := self._change(each, lookups, around)) is not None]
+        if around is None and len(changes) > 1:  # P2
+            with service.ledger.implicit_run(f"lodge {len(changes):,} model runs again") as own:
+                self._store(changes, own)
+        else:
+            self._store(changes, around)
+        details = f"{len(changes):,} of {len(records):,} records were lodged again; the others stood."
         return StatusResponse(status=Status(success=True, details=details))
 
-    def _store(self, item: ItemModelRun, lookups: Lookups) -> bool:
+    def _change(self, item: ItemModelRun, lookups: Lookups, around: str | None) -> _Change | None:
+        """What lodging a record again has to write; None where it stands already."""
         service, id_ = self._provenance, str(item.id)
         if service.ledger.outcomes.effective(service.ledger.runs.known(id_).run_id) != "committed":
             raise not_found("committed run", id_)
-        before = service.ledger.cells.latest(MODEL_RUN, id_, None, guess=0)
+        before = service.ledger.cells.latest(MODEL_RUN, id_, around, guess=0)
         document = item.record.model_dump(mode="json", exclude_none=True)
         value = service.value_of(item.record, lookups, document).model_copy(update={"run_id": id_})
         if before is not None and not before.deleted:
             old = parsed(ModelRunValue, before)
             if old.record == document:
-                return False
+                return None
             value = value.model_copy(update={"created_at": old.created_at, "batch_id": old.batch_id})
-        service.ledger.cells.write(
-            MODEL_RUN, id_, value.model_dump(mode="json"), expected=None if before is None else before.gen,
-            blind=before is None, reason=_LODGED_AGAIN,
-        )  # fmt: skip
-        return True
+        return id_, value.model_dump(mode="json"), None if before is None else before.gen
+
+    def _store(self, changes: Iterable[_Change], run: str | None) -> None:
+        for id_, value, expected in changes:
+            self._provenance.ledger.cells.write(
+                MODEL_RUN, id_, value, run_id=run, expected=expected, blind=expected is None, reason=_LODGED_AGAIN
+            )
 
     def store_all_registry_records(self, validate_record: bool = True) -> StatusResponse:
         """Make the lineage of all model runs anew from their records: the index, not the store, is changed. What was
@@ -182,7 +195,9 @@ class ProvenanceAdmin:
         service = self._provenance
         found = self.delete_model_run_provenance(model_run_id, trial_mode=True)
         if not (trial_mode or dry_run):
-            service.registry.revert(model_run_id, reason)
-            if service.is_model_run(model_run_id, service.run_of(None)):  # its record was changed by others since
-                self.delete_model_run_provenance(model_run_id, reason=reason)
+            by = service.registry.revert(model_run_id, reason).run_id
+            note = f"What {model_run_id} has published is un-published, by {by}. Its provenance may stand: call again"
+            with published_before("unknown", note):
+                if service.is_model_run(model_run_id, service.run_of(None)):  # its record was changed by others since
+                    self.delete_model_run_provenance(model_run_id, reason=reason)
         return found

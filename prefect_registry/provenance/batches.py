@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from prefect_registry.errors import InvalidInput, RegistryError, nothing_published
+from prefect_registry.errors import InvalidInput, RegistryError, nothing_published, published_before
 from prefect_registry.provenance.holding import check_id, not_found, parsed
 from prefect_registry.provenance.looking_up import Lookups
 from prefect_registry.provenance.records import (
@@ -92,12 +92,9 @@ class Batches(ModelRuns):
                 values.append(value)
                 begins.append(begin)
         self._write_batch(batch_id, rows, around)
-        try:
+        with _telling(batch_id, around):
             errors = self._lodge_all(values, begins)
-        except BaseException as error:
-            error.add_note(f"Some records of the batch {batch_id} may be registered: batch_results() tells which")
-            raise
-        self._finish(batch_id, errors, around)
+            self._finish(batch_id, errors, around)
         refused = sum(row.error is not None for row in rows) + len(errors)
         details = f"The batch is {batch_id}: {len(rows) - refused:,} of {len(rows):,} model runs were registered."
         return RegisterBatchModelRunResponse(status=Status(success=True, details=details), session_id=batch_id)
@@ -201,6 +198,21 @@ class Batches(ModelRuns):
         return JobStatus.FAILED, why or "A run around it was rolled back"
 
 
+@contextmanager
+def _telling(batch_id: str, around: str | None) -> Iterator[None]:
+    """Errors of this block name the batch, which is stored, and say what of it is published."""
+    note = f"Some records of the batch {batch_id} may be registered: batch_results() tells which"
+    if around is None:
+        with published_before("yes", note):
+            yield
+        return
+    try:
+        yield
+    except BaseException as error:  # all of it is published with the run around it
+        error.add_note(note)
+        raise
+
+
 def part_name(batch_id: str, number: int) -> str:
     """The name of the cell that holds a part of a batch."""
     return batch_id if number == 0 else f"{batch_id}.{number}"
@@ -228,10 +240,13 @@ def _records_of(payload: RegisterBatchModelRunRequest | Mapping[str, Any]) -> li
 
 
 def _storable(document: Mapping[str, Any]) -> dict[str, Any]:
-    """A record as it can be kept, though something may be wrong with it."""
+    """A record as it can be kept, though something may be wrong with it: its name and template alone, if need be."""
     document = {key: value for key, value in document.items() if value is not None}
     if json_object_problems(document, "the record") or _size(document) > LARGEST_PART_BYTES:
-        return {"display_name": str(document.get("display_name"))[:200].encode("ascii", "replace").decode()}
+        name = str(document.get("display_name"))[:200].encode("ascii", "replace").decode()
+        template = {key: value for key, value in document.items() if key == "workflow_template_id"}
+        cut = json_object_problems(template, "the record") or _size(template) > LONGEST_ERROR_CHARACTERS
+        return {"display_name": name, **({} if cut else template)}
     return document
 
 

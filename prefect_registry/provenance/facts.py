@@ -97,14 +97,24 @@ class _Look:
 
     def cells(self, type_: str, names: Sequence[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """The values of cells by their names: of what is gone all that they were, oldest first; else what each is."""
+        sql = "SELECT name, value FROM cells AS c WHERE type = :type AND name IN (SELECT value FROM json_each(:names))"
+        for row in self.rows(f"{sql} AND {self._state}", type=type_, names=orjson.dumps(names).decode()):
+            yield row["name"], orjson.loads(row["value"] or "{}")
+
+    def cells_of_runs(self, type_: str, names: Sequence[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """The values of the cells ``<name>/run_...``, by these names."""
+        sql = (  # "`" comes behind "_"
+            "SELECT wanted.value AS name, c.value FROM json_each(:names) AS wanted CROSS JOIN cells AS c"
+            " ON c.type = :type AND c.name >= wanted.value || '/run_' AND c.name < wanted.value || '/run`'"
+        )
+        for row in self.rows(f"{sql} WHERE {self._state}", type=type_, names=orjson.dumps(list(names)).decode()):
+            yield row["name"], orjson.loads(row["value"] or "{}")
+
+    @property
+    def _state(self) -> str:
         then = "AND visible_at <= :as_of" if self.as_of is not None else ""
         newest = f"AND gen = (SELECT max(gen) FROM cells WHERE type = c.type AND key = c.key {then})"
-        sql = (
-            "SELECT name, value FROM cells AS c WHERE type = :type AND name IN (SELECT value FROM json_each(:names))"
-            f" AND NOT deleted {then} {'ORDER BY gen' if self.gone else newest}"
-        )
-        for row in self.rows(sql, type=type_, names=orjson.dumps(names).decode()):
-            yield row["name"], orjson.loads(row["value"] or "{}")
+        return f"NOT c.deleted {then} {'ORDER BY gen' if self.gone else newest}"
 
     def rows(self, sql: str, **values: Any) -> Cursor:
         """The rows of a query that may name ``:as_of``."""
@@ -144,12 +154,29 @@ def _gone(look: _Look, ids: Sequence[str]) -> dict[str, Node]:
 def _imported(look: _Look, ids: Sequence[str]) -> dict[str, Node]:
     if look.rows("SELECT 1 FROM cells WHERE type = :type LIMIT 1", type=PROV_NODE).fetchone() is None:
         return {}
-    found: dict[str, Node] = {}
+    found: defaultdict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for part in (ids[i : i + _AT_A_TIME] for i in range(0, len(ids), _AT_A_TIME)):
-        for name, value in look.cells(PROV_NODE, part):
-            label, attributes = str(value.get("label") or ""), value.get("attributes") or {}
-            found[name] = Node.of(name, ItemSubType(str(value["subtype"])), label, attributes)
-    return found
+        for id_, value in _said_of(look, part):
+            found[id_].append(value)
+    return {id_: _as_said(id_, values) for id_, values in found.items()}
+
+
+def _said_of(look: _Look, ids: Sequence[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The values of the cells of imported things, by the ids of these."""
+    for id_, value in (*look.cells(PROV_NODE, ids), *look.cells_of_runs(PROV_NODE, ids)):
+        if value.get("id") == id_:
+            yield id_, value
+
+
+def _as_said(id_: str, values: Sequence[Mapping[str, Any]]) -> Node:
+    """A thing that several imports speak of: the first one says what it is, later ones add to it and correct it."""
+    label = ""
+    attributes: dict[str, Any] = {}
+    ordered = sorted(values, key=lambda value: str(value.get("changed_at")))
+    for value in ordered:
+        label = str(value.get("label") or label)
+        attributes |= value.get("attributes") or {}
+    return Node.of(id_, ItemSubType(str(ordered[0]["subtype"])), label, attributes)
 
 
 def _own(look: _Look, ids: Iterable[str]) -> dict[str, Node]:

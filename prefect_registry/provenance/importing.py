@@ -1,7 +1,7 @@
 """Provenance that other systems have recorded: taken in by one decision, and part of lineage from then on.
 
-Of each thing that the registry does not know itself there is a cell, which holds what is known of it and the links that
-begin there, each with the run that it was first imported in. What is known already is not said again.
+Of each thing that an import says something new of there is a cell, which holds that and the links that begin there. It
+is the import's own: reverting that takes back what it said and nothing else. What is known already is not said again.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from prefect_registry.provenance.facts import imported_nodes_of, own_nodes_of
 from prefect_registry.provenance.graph import Graph, Link, Node
 from prefect_registry.provenance.holding import Holding
 from prefect_registry.records.base import json_object_problems
-from prefect_registry.records.provenance import PROV_NODE, ProvNodeValue
+from prefect_registry.records.provenance import PROV_NODE, ProvNodeValue, prov_node_name
 
 MOST_PROBLEMS = 100
 """How many are told."""
@@ -100,10 +100,11 @@ class Imports(Holding):
 
     def _keep(self, node: Node, links: Sequence[Link], run: str) -> None:
         change = partial(self._merged, node, [(link.relation.value, link.target, run) for link in links])
+        name = prov_node_name(node.id, run)
         try:
-            self.ledger.cells.write(PROV_NODE, node.id, change(None), run_id=run, expected=None, blind=True)
-        except RevisionConflict:  # something was said of it before
-            self.ledger.cells.update(PROV_NODE, node.id, change, run_id=run)
+            self.ledger.cells.write(PROV_NODE, name, change(None), run_id=run, expected=None, blind=True)
+        except RevisionConflict:  # something was said of it in this run before
+            self.ledger.cells.update(PROV_NODE, name, change, run_id=run)
 
     def _merged(
         self, node: Node, links: list[tuple[str, str, str]], before: Mapping[str, Any] | None

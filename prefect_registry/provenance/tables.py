@@ -78,7 +78,7 @@ class Tables(Sessions):
     def regenerate_csv_from_model_run_batch(
         self, batch_id: str, file_path: PathLike | None = None, write_to_csv: bool = False
     ) -> str:
-        """The table of a batch, with what became of each record.
+        """The table of a batch, with what became of each record, also of those that name no workflow template.
 
         Args:
             batch_id: The batch.
@@ -91,10 +91,11 @@ class Tables(Sessions):
         """
         path = _target(file_path, write_to_csv, batch_id)
         results = self.batch_results(batch_id)
-        ids = list(dict.fromkeys(str(each.record.get("workflow_template_id")) for each in results))
+        named = [each.record.get("workflow_template_id") for each in results]
+        ids = list(dict.fromkeys(id_ for id_ in named if id_ and isinstance(id_, str)))
         if len(ids) != 1:
-            some = ", ".join(ids[:20])
-            raise InvalidInput.of("the batch", [f"its records are of {len(ids)} workflow templates: {some}"])
+            some = f"{len(ids)} workflow templates: {', '.join(ids[:20])}" if ids else "no workflow template"
+            raise InvalidInput.of("the batch", [f"its records are of {some}"])
         template, others = self._templates(ids[0])
         return _written(regenerate_csv(template, others, map(_row, results)), path)
 

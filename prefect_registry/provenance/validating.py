@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from prefect_registry.errors import InvalidInput
 from prefect_registry.provenance.records.items import SeedItem, Study
 from prefect_registry.provenance.records.runs import (
     END_BEFORE_START,
@@ -82,13 +81,6 @@ class Problem:
 
     def __str__(self) -> str:
         return f"{self.path}: {self.message}"
-
-
-def check_model_run(record: ModelRunRecord, lookup: Lookup) -> None:
-    """Raise ``InvalidInput`` with every problem of :func:`problems_of_model_run`, if there is any."""
-    problems = problems_of_model_run(record, lookup)
-    if problems:
-        raise InvalidInput.of("the model run record", map(str, problems), todo="Correct it and register it again")
 
 
 def problems_of_model_run(record: ModelRunRecord, lookup: Lookup) -> list[Problem]:

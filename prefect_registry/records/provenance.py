@@ -17,7 +17,8 @@ PROV_BATCH: Final = "prov_batch"
 """The type of the cells that are batches of model runs, named by their ids; rows that do not fit one document are in
 ``<id>.1``, ``<id>.2`` …"""
 PROV_NODE: Final = "prov_node"
-"""The type of the cells that are things of imported provenance, named by the ids that they have there."""
+"""The type of the cells that are things of imported provenance: one for each thing and import, see
+:func:`prov_node_name`."""
 PROV_TYPES: Final = (PROV_ITEM, MODEL_RUN, PROV_BATCH, PROV_NODE)
 
 
@@ -96,13 +97,13 @@ class ProvBatchValue(Record):
 
 
 class ProvNodeValue(ProvenanceRecord):
-    """A thing that imported provenance speaks of.
+    """A thing that imported provenance speaks of: what one import said of it.
 
     Attributes:
         subtype: What it is.
         label: What people call it.
         attributes: What else is known of it.
-        links: Those that begin at it: relation, target, and the run that they were first imported in.
+        links: Those that begin at it: relation, target, and the run that they were imported in.
     """
 
     id: str
@@ -122,10 +123,19 @@ def assertions(value: Mapping[str, Any]) -> dict[Assertion, None]:
     return dict.fromkeys(a for a in _assertions(value) if all(isinstance(id_, str) and id_ for id_ in a))
 
 
+def prov_node_name(id_: str, run_id: str) -> str:
+    """The name of the cell that holds what the import ``run_id`` said of the thing ``id_``: reverting the import takes
+    back that cell, and nothing that other imports said. Cells of before that hold what all imports said, and are named
+    by the id alone.
+    """
+    return f"{id_}/{run_id}"
+
+
 def node_assertions(name: str, value: Mapping[str, Any]) -> dict[tuple[str, str, str, str], None]:
-    """What the cell of the imported thing ``name`` says of lineage: source, relation, target, and who says so."""
+    """What the cell ``name`` of an imported thing says of lineage: source, relation, target, and who says so."""
+    source = value.get("id") or name
     links = [link for link in _list(value.get("links")) if isinstance(link, list) and len(link) == 3]
-    return {(name, *map(str, link)): None for link in links}  # type: ignore[misc]
+    return {(str(source), *map(str, link)): None for link in links}  # type: ignore[misc]
 
 
 def _assertions(value: Mapping[str, Any]) -> Iterator[Any]:

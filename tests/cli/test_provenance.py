@@ -389,3 +389,23 @@ def test_tables_go_from_template_to_batch_and_back(
     said = command("provenance", "csv", "convert", str(tmp_path / "again.csv"), "--json", "-r", own.url).data
     assert said["records"] == []
     assert "registered before" in said["warnings"][-1]
+
+
+def test_tables_in_other_encodings_are_read_when_it_is_said(command: Command, own: Lineage, tmp_path: Path) -> None:
+    """The error advises the option; of other actions than convert it is refused."""
+    header = command("provenance", "csv", "template", own.template, "-r", own.url).out
+    values = dict.fromkeys(next(csv.reader(io.StringIO(header))), "")
+    values |= {name: own.reefs for name in values if name.startswith(("Input dataset", "Output dataset"))}
+    values |= {name: "2013-01-01 00:00:00+00:00" for name in values if "time" in name}
+    values |= {"display name": "été", "description": "d", "agent id": own.person}
+    path = tmp_path / "french.csv"
+    with path.open("w", encoding="cp1252", newline="") as file:
+        csv.writer(file).writerows([values, values.values()])
+    refused = command("provenance", "csv", "convert", str(path), "-r", own.url)
+    assert refused.code == 6
+    assert "--encoding cp1252" in " ".join(refused.err.split())
+    read = command("provenance", "csv", "convert", str(path), "--encoding", "cp1252", "--json", "-r", own.url)
+    assert [each["display_name"] for each in read.data["records"]] == ["été"]
+    wrong = command("provenance", "csv", "template", own.template, "--encoding", "cp1252", "-r", own.url)
+    assert wrong.code == 6
+    assert "convert" in wrong.err

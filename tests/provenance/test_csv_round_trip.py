@@ -19,7 +19,7 @@ from model_run_support import (
 )
 
 from prefect_registry.errors import InvalidInput
-from prefect_registry.provenance.csv import BatchRow, convert_csv, regenerate_csv
+from prefect_registry.provenance.csv import BatchRow, convert_csv, regenerate_csv, template_csv
 from prefect_registry.provenance.csv.cells import FORMULAS, read, written
 from prefect_registry.provenance.records import DatasetTemplate, JobStatus, ModelRunRecord
 
@@ -47,8 +47,9 @@ def test_cells(value: str | None) -> None:
 
 
 def test_many_apostrophes() -> None:
-    """A cell of a million apostrophes takes no time."""
-    for value in ("'" * 1_000_000, "'" * 999_999, "'" * 500_000 + " " + "'" * 500_000):
+    """A cell of a million apostrophes, or line ends, takes no time."""
+    ends = "\n" * 1_000_000
+    for value in ("'" * 1_000_000, "'" * 999_999, "'" * 500_000 + " " + "'" * 500_000, ends, f"a{ends}=", ends + "a"):
         assert read(written(value)) == value
 
 
@@ -56,6 +57,36 @@ def test_what_is_written() -> None:
     """Formulas get an apostrophe; ordinary values stay as they are."""
     assert [written(v) for v in ("=1", "+1", "-1", "@x", "'=1")] == ["'=1", "'+1", "'-1", "'@x", "''=1"]
     assert [written(v) for v in (None, "", "\tx", "a b", "it's", "'")] == ["", "''", "'\tx'", "a b", "it's", "'"]
+
+
+def assert_no_formula_elsewhere(text: str) -> None:
+    """Spreadsheets that part cells at semicolons or tabs take quotes for text, but where they begin a cell."""
+    for delimiter in ";\t":
+        for cells in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter):
+            assert not [cell for cell in cells if cell.strip(" '\"").startswith(FORMULAS) and cell[0] != "'"]
+
+
+@pytest.mark.parametrize(
+    "value", ["a;=HYPERLINK(1)", 'a;"=1+1;b', "a;\t@x", "u\t=2+2", "a\n=1", "a; -1", ";'=1", "a;;+1"]
+)
+def test_formulas_behind_semicolons(value: str) -> None:
+    """In the places where other separators than commas begin a cell, none is a formula; all is had back as it was."""
+    template = dataset_template(f"reefs {value}", deferred(f"map {value}"))
+    workflow = workflow_template(["a"], [])
+    inputs = [{"dataset_template_id": "a", "dataset_id": "d", "resources": {f"map {value}": value}}]
+    made = record(inputs=inputs, outputs=[], description=value, annotations={"scenario": "x", f"x{value}": value})
+    for text in (regenerate_csv(workflow, {"a": template}, [BatchRow(made)]), template_csv(workflow, {"a": template})):
+        assert_no_formula_elsewhere(text)
+    text = regenerate_csv(workflow, {"a": template}, [BatchRow(made)])
+    registry = Registry(workflow_templates={"10378.1/w": workflow}, dataset_templates={"a": template})
+    registry.datasets = {"d"}
+    assert convert_csv(text, registry).new_records == [made]
+
+
+def test_what_is_written_behind_semicolons() -> None:
+    """An apostrophe, where a formula would begin; else nothing, and what had one has one more."""
+    values = ("a;=1", "a;b", "a; b", "a;'=1", "a;'b", "5;6", "a;-6")
+    assert [written(v) for v in values] == ["a;'=1", "a;b", "a; b", "a;''=1", "a;'b", "5;6", "a;'-6"]
 
 
 @st.composite
@@ -100,6 +131,7 @@ def test_records(run: tuple[dict[str, DatasetTemplate], ModelRunRecord], encodin
     found = convert_csv(text.encode(encoding), registry)
     assert (found.new_records, found.existing_records, found.warnings) == ([made], [], [])
     assert regenerate_csv(workflow, templates, [BatchRow(r) for r in found.new_records]) == text
+    assert_no_formula_elsewhere(text)
     for cells in csv.reader(io.StringIO(text, newline=""), strict=True):
         assert not [cell for cell in cells if cell.startswith((*FORMULAS, "\t", "\r", "\n"))]
 

@@ -168,3 +168,27 @@ def test_a_table_shows_records_that_were_refused_for_their_form(registry: Regist
     assert (rows[4][start], rows[4][end], rows[4]["agent id"]) == ("", "", known.person)
     source = next(key for key in rows[0] if key.startswith("Input dataset id"))
     assert [row[source] for row in rows] == [raw, raw, raw, raw, ""]
+
+
+def test_a_table_shows_records_that_name_no_workflow_template(registry: Registry, provenance: Provenance) -> None:
+    """Without one, with something else in its place, or kept in part since they cannot be stored: the rest is shown."""
+    known, raw = things(provenance), dataset(registry)
+    good = known.record([raw], [raw]).model_dump(mode="json")
+    records = [
+        good,
+        {**{key: value for key, value in good.items() if key != "workflow_template_id"}, "display_name": "lost"},
+        {**good, "display_name": "number", "workflow_template_id": 5},
+        {**good, "display_name": "late", "start_time": 10**30},
+        {**good, "display_name": "half", "workflow_template_id": "\ud800"},
+    ]
+    answer = provenance.register_batch_model_runs({"records": records})
+    kept = [each.record.get("workflow_template_id") for each in provenance.batch_results(str(answer.session_id))]
+    assert kept == [known.template, None, 5, known.template, None]
+    rows = list(csv.DictReader(io.StringIO(provenance.regenerate_csv_from_model_run_batch(str(answer.session_id)))))
+    assert [row["_job_status"] for row in rows] == ["SUCCEEDED"] + ["FAILED"] * 4
+    assert [row["display name"] for row in rows] == ["grow corals", "lost", "number", "late", "half"]
+    assert rows[1]["agent id"] == known.person
+    assert all(row["_error_info"] for row in rows[1:])
+    nameless = provenance.register_batch_model_runs({"records": records[1:2]})
+    with pytest.raises(InvalidInput, match="no workflow template"):
+        provenance.regenerate_csv_from_model_run_batch(str(nameless.session_id))

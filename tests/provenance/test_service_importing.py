@@ -13,6 +13,7 @@ from prefect_registry.errors import InvalidInput
 from prefect_registry.provenance.graph import Graph, Link, Node
 from prefect_registry.provenance.relations import ItemSubType, Relation
 from prefect_registry.provenance.service import Provenance
+from prefect_registry.records.provenance import PROV_NODE, ProvNodeValue
 from prefect_registry.storage.memory import MemoryStorage
 
 
@@ -130,6 +131,88 @@ def test_an_import_can_be_reverted_and_the_revert_too(cached: bool) -> None:
     assert seen(registry) == everything
     assert edges_of(opened(storage)) == edges_of(registry)
     assert is_sound(opened(storage))
+
+
+@pytest.mark.parametrize("first_reverted", [0, 1])
+def test_imports_that_speak_of_the_same_thing_are_reverted_each_by_itself(first_reverted: int) -> None:
+    """In any order: what a reverted import said is gone, what the other one said stays, and reverts can be undone."""
+    storage = MemoryStorage(f"imports-{first_reverted}")
+    registry = opened(storage)
+    provenance = Provenance(registry)
+    texts = prov(("a", "b"), entity={"x:a": {"prov:label": "A"}, "x:b": {}}), prov(("a", "d"))
+    made = [str(provenance.import_prov(text).run_id) for text in texts]
+
+    def targets() -> set[str]:
+        assert edges_of(opened(storage)) == edges_of(registry)
+        assert is_sound(registry)
+        return {link.target for link in provenance.upstream("urn:x:a").links}
+
+    said = [{"urn:x:b"}, {"urn:x:d"}]
+    assert targets() == said[0] | said[1]
+    one = registry.revert(made[first_reverted])
+    assert one.kept == []
+    assert targets() == said[1 - first_reverted]
+    other = registry.revert(made[1 - first_reverted])
+    assert targets() == set()
+    assert provenance.downstream("urn:x:b").links == ()
+    registry.revert(one.run_id)
+    assert targets() == said[first_reverted]
+    registry.revert(other.run_id)
+    assert targets() == said[0] | said[1]
+    assert provenance.upstream("urn:x:a").node("urn:x:a").label == "A"
+    assert provenance.import_prov(texts[0]).run_id is None
+
+
+def test_later_imports_add_to_what_is_known_of_a_thing_and_correct_it() -> None:
+    """Labels and attributes of all that stand; of an import that is reverted, nothing. Ids that go on alike differ."""
+    provenance = Provenance(opened())
+
+    def imported(id_: str, label: str, **attributes: str) -> str:
+        node = Node.of(id_, ItemSubType.DATASET, label, attributes)
+        other = Node.of("urn:other", ItemSubType.DATASET)
+        link = Link(id_, Relation.WAS_DERIVED_FROM, other.id)
+        return str(provenance.import_graph(Graph.of([node, other], [link])).run_id)
+
+    def seen(id_: str) -> tuple[str, dict[str, object]]:
+        node = provenance.upstream(id_).node(id_)
+        return node.label, dict(node.attributes)
+
+    first = imported("urn:a", "old", unit="m", height="2")
+    second = imported("urn:a", "new", height="3")
+    longer = f"urn:a/{first}"
+    imported(longer, "another", depth="1")
+    assert seen("urn:a") == ("new", {"unit": "m", "height": "3"})
+    assert seen(longer) == ("another", {"depth": "1"})
+    provenance.registry.revert(second)
+    assert seen("urn:a") == ("old", {"unit": "m", "height": "2"})
+    provenance.registry.revert(first)
+    assert seen("urn:a") == ("", {})
+    assert is_sound(provenance.registry)
+
+
+def test_imports_of_stores_of_before_are_read_and_added_to() -> None:
+    """There one cell, named by the id, held what all imports said of a thing."""
+    storage = MemoryStorage("imports-of-before")
+    registry = opened(storage)
+    now = registry.ledger.store.clock.now()
+    with registry.run("import provenance") as run:
+        value = ProvNodeValue(
+            id="urn:x:a", subtype="DATASET", label="A", attributes={"unit": "m"},
+            links=[("wasDerivedFrom", "urn:x:b", run.id)], created_at=now, changed_at=now,
+        )  # fmt: skip
+        registry.ledger.cells.write(PROV_NODE, "urn:x:a", value.model_dump(mode="json"), run_id=run.id)
+    provenance = Provenance(registry)
+    made = provenance.import_prov(prov(("a", "b"), ("a", "d")))
+    assert made.links == 1
+    graph = provenance.upstream("urn:x:a")
+    assert {link.target: link.record_ids for link in graph.links} == {
+        "urn:x:b": {run.id}, "urn:x:d": {made.run_id},
+    }  # fmt: skip
+    assert (graph.node("urn:x:a").label, graph.node("urn:x:a").attributes["unit"]) == ("A", "m")
+    registry.revert(run.id)
+    assert {link.target for link in provenance.upstream("urn:x:a").links} == {"urn:x:d"}
+    assert edges_of(opened(storage)) == edges_of(registry)
+    assert is_sound(registry)
 
 
 def test_an_import_in_a_run_is_decided_with_it() -> None:

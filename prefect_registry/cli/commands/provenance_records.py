@@ -150,6 +150,10 @@ def csv(
     /,
     *,
     output: Output = None,
+    encoding: Annotated[
+        str | None,
+        Parameter(help="Of a table to convert that is neither in UTF-8 nor in UTF-16 with a byte order mark: cp1252."),
+    ] = None,
     registry: RegistryName = None,
     json: Json = False,
 ) -> None:
@@ -164,6 +168,8 @@ def csv(
     subject
         For template a workflow template; for convert a file, or - for standard input; for regenerate a batch.
     """
+    if encoding is not None and action != "convert":
+        raise InvalidInput.of("csv", [f"--encoding is for convert alone, not for {action}"])
     provenance = open_provenance(registry)
     warnings: list[str] = []
     records: list[Any] | None = None
@@ -172,7 +178,7 @@ def csv(
     elif action == "regenerate":
         text = provenance.regenerate_csv_from_model_run_batch(subject)
     else:
-        records, existing, warnings = _converted(provenance, given_bytes("csv", subject))
+        records, existing, warnings = _converted(provenance, given_bytes("csv", subject), encoding)
         text = _json_of(records)
         if existing:
             warnings.append(f"{len(existing):,} row(s) were registered before, and are left out: {existing[0]} …")
@@ -234,11 +240,11 @@ def _registered_item(provenance: Provenance, document: Mapping[str, Any]) -> Any
     return provenance.register_item(checked(CLASSES[subtype], fields, "the item"))
 
 
-def _converted(provenance: Provenance, content: bytes) -> tuple[list[Any], list[str], list[str]]:
+def _converted(provenance: Provenance, content: bytes, encoding: str | None) -> tuple[list[Any], list[str], list[str]]:
     from prefect_registry.provenance.csv import convert_csv
     from prefect_registry.provenance.looking_up import Lookups
 
-    found = convert_csv(content, Lookups(provenance, None))
+    found = convert_csv(content, Lookups(provenance, None), encoding)
     records = [record.model_dump(mode="json", exclude_none=True) for record in found.new_records]
     return records, list(found.existing_records), list(found.warnings)
 

@@ -5,19 +5,43 @@ value is written with an apostrophe before it. Cells are stripped when they are 
 line end) at its beginning or end is written between two apostrophes. An empty cell means that there is no value; an
 empty value is two apostrophes. Values that look as if they were written so get apostrophes once more.
 
+Where semicolons or tabs part cells, the quotes of a cell that begins behind a comma count as text: what follows a
+semicolon, a tab or a line end within it begins a cell or a row. There formulas get an apostrophe as well.
+
 What people type needs none of this: ``-5`` and ``'-5`` are both read as -5.
 """
 
 from __future__ import annotations
 
+import re
+
 FORMULAS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """Their first characters; some spreadsheets take the wide forms of Chinese and Japanese keyboards as well."""
+_LEADING = re.compile(r"[\s\"';]+")
+"""What may stand between the beginning of a cell and its formula: what spreadsheets strip, or take for quotes."""
+_PARTING = re.compile(r"[;\t\r\n]")
+_PARTING_AND_GUARD = re.compile(r"([;\t\r\n])'")
+
+
+def guarded(text: str) -> str:
+    """A text in which no spreadsheet that parts cells elsewhere finds a formula; :func:`unguarded` undoes it."""
+    return _LEADING.sub(lambda m: _PARTING.sub(r"\g<0>'", m[0]) if _before_formula(m) else m[0], text)
+
+
+def unguarded(text: str) -> str:
+    """What :func:`guarded` has guarded."""
+    return _LEADING.sub(lambda m: _PARTING_AND_GUARD.sub(r"\1", m[0]) if _before_formula(m) else m[0], text)
+
+
+def _before_formula(match: re.Match[str]) -> bool:
+    return match.string.startswith(FORMULAS, match.end())
 
 
 def written(value: str | None) -> str:
     """The cell for a value."""
     if value is None:
         return ""
+    value = guarded(value)
     if _has_loose_ends(value):
         value = f"'{value}'"
     return f"'{value}" if _is_formula(value) else value
@@ -33,7 +57,7 @@ def read(cell: str) -> str | None:
             value = value[1:]
         if len(value) > 1 and value[0] == value[-1] == "'" and _has_loose_ends(value[1:-1]):
             value = value[1:-1]
-    return value
+    return unguarded(value)
 
 
 def _has_loose_ends(value: str) -> bool:

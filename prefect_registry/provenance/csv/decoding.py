@@ -7,7 +7,9 @@ import codecs
 from prefect_registry.errors import InvalidInput
 
 MOST_BYTES = 256 << 20
-HOW_TO_SAVE = "Save the file as 'CSV UTF-8', or say in which encoding it is: encoding='cp1252'"
+HOW_TO_SAVE = (
+    "Save the file as 'CSV UTF-8', or say in which encoding it is: encoding='cp1252' (in a terminal: --encoding cp1252)"
+)
 _NO_TEXT = {
     b"PK\x03\x04": "a workbook or another zip file",
     b"\xd0\xcf\x11\xe0": "a workbook",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from prefect_registry.errors import InvalidInput
 from prefect_registry.locks import ForkSafeLock
+from prefect_registry.provenance.csv.cells import unguarded
 from prefect_registry.provenance.csv.columns import GENERIC, MARKER, STATUS
 from prefect_registry.provenance.csv.decoding import spoilt, text_of
 from prefect_registry.provenance.records.base import MOST_RECORDS, UNSTORABLE
@@ -83,7 +84,7 @@ def _read(reader: Reader) -> tuple[list[str], list[Row], list[str]]:
             break
         if any(cell and not cell.isspace() for cell in cells):
             if not headers:
-                headers = [cell.strip() for cell in cells]
+                headers = [unguarded(cell.strip()) for cell in cells]
             elif len(rows) == MOST_RECORDS:
                 problems.append(f"line {line:,}: at most {MOST_RECORDS:,} rows are read; split the file")
                 break

@@ -49,14 +49,14 @@ def regenerate_csv(
     Args:
         workflow_template: Registered: it has an id.
         dataset_templates: Those that it names, by id.
-        rows: All of this workflow template.
+        rows: All of this workflow template, or of none.
 
     Raises:
         InvalidInput: With every row that the columns cannot hold: of another template, with several datasets for one
             dataset template, with datasets or resources that the template does not name.
     """
     columns, rows = columns_of(workflow_template, dataset_templates), list(rows)
-    problems = [f"row {n:,}: {what}" for n, row in enumerate(rows, 1) for what in _problems(columns, row.record)]
+    problems = [f"row {n:,}: {what}" for n, row in enumerate(rows, 1) for what in _problems(columns, row)]
     if problems:
         todo = "Look at the runs one by one: a table of this template cannot hold them"
         raise InvalidInput.of("the batch", problems, todo=todo)
@@ -65,7 +65,7 @@ def regenerate_csv(
     with_organisation = any(row.record.associations.requesting_organisation_id is not None for row in rows)
     headers = columns.headers([ANNOTATION + key for key in more] + [ORGANISATION] * with_organisation)
     keys = [each.key for each in columns.annotations] + more
-    return csv_text([headers, *(_cells(columns, row, keys, with_organisation) for row in rows)])
+    return csv_text([map(cells.guarded, headers), *(_cells(columns, row, keys, with_organisation) for row in rows)])
 
 
 def _cells(columns: Columns, row: BatchRow, annotations: Sequence[str], with_organisation: bool) -> list[str]:
@@ -103,8 +103,9 @@ def _dataset_values(columns: Iterable[DatasetColumns], datasets: Iterable[Templa
         yield from (resources.get(resource.key) for resource in each.resources)
 
 
-def _problems(columns: Columns, record: ModelRunRecord) -> Iterator[str]:
-    if record.workflow_template_id != columns.workflow_template_id:
+def _problems(columns: Columns, row: BatchRow) -> Iterator[str]:
+    record = row.record
+    if "workflow_template_id" not in row.absent and record.workflow_template_id != columns.workflow_template_id:
         yield (
             f"it is of the workflow template {record.workflow_template_id}, not {columns.workflow_template_id}: "
             "the runs of a table have one workflow template"

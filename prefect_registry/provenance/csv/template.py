@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
+from prefect_registry.provenance.csv import cells
 from prefect_registry.provenance.csv.columns import columns_of
 from prefect_registry.provenance.records.items import SeedItem
 from prefect_registry.provenance.records.templates import DatasetTemplate, WorkflowTemplate
@@ -23,10 +24,10 @@ def template_csv(
     Raises:
         InvalidInput: With every dataset template that is not there.
     """
-    return csv_text([columns_of(workflow_template, dataset_templates).headers()])
+    return csv_text([map(cells.guarded, columns_of(workflow_template, dataset_templates).headers())])
 
 
-def csv_text(rows: Iterable[Sequence[str]]) -> str:
+def csv_text(rows: Iterable[Iterable[str]]) -> str:
     """Cells as CSV (RFC 4180): commas, CR LF at line ends, quotes where they are needed."""
     sink = io.StringIO(newline="")
     csv.writer(sink).writerows(rows)
