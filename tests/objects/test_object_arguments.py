@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from prefect_registry import Registry
 from prefect_registry.errors import InvalidInput
 from prefect_registry.objects.errors import RegistryObjectNotFound
+from prefect_registry.objects.materializers.base import Materializer
+from prefect_registry.objects.payload import Part, Payload, StoredPayload
 
 
 @pytest.fixture
@@ -98,3 +100,72 @@ def test_what_is_downloaded_from_is_a_registry(three: Registry, source: Any) -> 
     error = refused(lambda: three.download(source, "m"))
     assert f"not {type(source).__name__}" in error.why
     assert "Registry(" in error.todo
+
+
+# -- batches ---------------------------------------------------------------------------------------------------------
+
+
+class Bad:
+    """An object that cannot be saved, or not be loaded."""
+
+    def __init__(self, fails: str) -> None:
+        self.fails = fails
+
+
+class BadForm(Materializer):
+    """Raises what no error of the registry is."""
+
+    name = "test.bad"
+    raised: ClassVar[type[BaseException]] = ValueError
+
+    def save(self, value: Bad) -> Payload:
+        if value.fails == "save":
+            raise self.raised("it is bad")
+        return Payload([Part("data", b"x")])
+
+    def load(self, payload: StoredPayload) -> Any:
+        raise self.raised("it is bad")
+
+
+@pytest.fixture
+def bad(three: Registry) -> Registry:
+    """A registry that knows a materializer that fails."""
+    three.register_materializer(Bad, BadForm)
+    return three
+
+
+def test_whatever_one_item_raises_the_others_are_told(bad: Registry) -> None:
+    """What is published is in the result, and so is the exception, in the item's place."""
+    saved = bad.save(["ok1", "bad", "ok2"], [1, Bad("save"), 2])
+    assert (saved.results, saved.failed) == (["1", None, "1"], [("bad", None)])
+    assert [bad.load(n) for n in ("ok1", "ok2")] == [1, 2]
+    assert not bad.has_object("bad")
+    bad.save("bad", Bad("load"))
+    loaded = bad.load(["ok1", "bad", "ok2"])
+    assert (loaded.results, loaded.failed) == ([1, None, 2], [("bad", None)])
+    for result in (saved, loaded):
+        error = result.errors["bad", None]
+        assert (error["kind"], error["what"], error["committed"]) == ("registry_error", "ValueError: it is bad", None)
+        assert error["why"]
+        assert error["todo"]
+        with pytest.raises(ValueError, match=r"^it is bad$"):
+            result.raise_for_errors()
+
+
+@pytest.mark.parametrize("interrupt", [KeyboardInterrupt, SystemExit])
+def test_an_interrupt_ends_a_batch(bad: Registry, monkeypatch: pytest.MonkeyPatch, interrupt: Any) -> None:
+    """It is about the whole call."""
+    monkeypatch.setattr(BadForm, "raised", interrupt)
+    with pytest.raises(interrupt):
+        bad.save(["ok", "bad"], [1, Bad("save")])
+
+
+def test_what_cannot_be_a_key_is_told_by_its_text(three: Registry) -> None:
+    """Names and versions of any type are an item's error, and nobody else's."""
+    result = three.save(["a", "b", "c"], 1, version=[["1"], {}, "1"])
+    assert result.results == [None, None, "1"]
+    assert list(result.errors) == [("a", "['1']"), ("b", "{}")]
+    assert {e["kind"] for e in result.errors.values()} == {"invalid_input"}
+    names: Any = [["a"], {}, ("c", []), "m"]
+    assert list(three.load(names).errors) == [("['a']", None), ("{}", None), ("('c', [])", None)]
+    assert three.delete(names, "1").succeeded == [("m", "1")]
