@@ -71,9 +71,9 @@ class RegistryObjects(RegistryRetention):
             obj: What to save; for a list of names a list, or one value for all.
             version: One to three numbers, such as ``"2.1"``. Without one, the highest major number that was ever taken
                 plus one; no number is used twice.
-            on_conflict: What to do when that version exists with other content: ``"error"`` (the default), ``"skip"``
-                (keep it, return its version), ``"overwrite"`` (only in a registry with ``mutable=True``). The same
-                content is no conflict, and is not stored again.
+            on_conflict: What to do when that version exists with other content, or with other metadata than is given:
+                ``"error"`` (the default), ``"skip"`` (keep it, return its version), ``"overwrite"`` (only in a registry
+                with ``mutable=True``). The same content is no conflict, and is not stored again.
             materializer: A class, instance or dotted name, instead of the one that is registered for the type.
             metadata: JSON values, kept beside it.
             allow_pickle: Fall back on pickle, in a registry that was opened with ``allow_pickle=True``. Whoever can
@@ -82,7 +82,7 @@ class RegistryObjects(RegistryRetention):
 
         Raises:
             InvalidInput: No materializer fits the type, or it would not come back the same; or a bad name or version.
-            RegistryVersionConflict: That version exists with other content, or was deleted.
+            RegistryVersionConflict: That version exists with other content or metadata, or was deleted.
         """
 
         def one(each: str, value: Any, number: Any, form: Any, facts: Any) -> tuple[str, bool]:
@@ -145,7 +145,7 @@ class RegistryObjects(RegistryRetention):
         Raises:
             RegistryObjectNotFound: There is no such version; never because the store could not be reached.
             IntegrityError: A file is damaged or missing, and which.
-            InvalidInput: No materializer is registered for the form that it was saved in.
+            ConfigurationError: No materializer is registered for the form that it was saved in.
         """
         verify = VerifyLevel.of(verify)
         target = Path(output_dir) if output_dir is not None else None
@@ -320,8 +320,17 @@ class RegistryObjects(RegistryRetention):
         run_id: str | None = None,
         progress: Progress | None = None,
     ) -> str:
-        """Copy a version from another registry, byte by byte, without making the object; returns its version here: that
-        which it has there, or ``target_version``.
+        """Copy a version from another registry, byte by byte and with its metadata, without making the object; returns
+        its version here. Aliases are not copied.
+
+        Args:
+            source: The registry that has it.
+            name: What to copy, as in :meth:`load`: ``name``, ``name@2.1``, ``name@champion``.
+            version: The same, apart from the name; ``"latest"`` is the default.
+            target_name: Its name here, or ``name@7`` with its version here; the same as there by default.
+            target_version: Its version here; the same as there by default.
+            on_conflict: As in :meth:`save`.
+            progress: Called with numbers of bytes as they are fetched.
 
         Raises as :meth:`load` of ``source`` and :meth:`save` do.
         """
@@ -332,7 +341,9 @@ class RegistryObjects(RegistryRetention):
                 todo="Open it first: Registry(url)",
             )
         found = source.parts.objects.get(Wanted.of(name, version), source._wanted(None))
-        wanted = Wanted.of(target_name or found.name, target_version or found.version)
+        wanted = Wanted.of(found.name if target_name is None else target_name, target_version)
+        if wanted.version is None and wanted.alias is None and not wanted.latest:
+            wanted = Wanted(wanted.name, found.version)
         saved, _ = self.parts.objects.copy(
             source.parts.objects, found, wanted, self._wanted(run_id), on_conflict=on_conflict, progress=progress
         )
