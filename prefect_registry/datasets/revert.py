@@ -22,7 +22,7 @@ from prefect_registry.ids import parse_inner_id
 from prefect_registry.ledger import paths
 from prefect_registry.ledger.runs import FLOW_RUN
 from prefect_registry.notebook import shown
-from prefect_registry.records.base import printable
+from prefect_registry.records.base import as_reason
 from prefect_registry.records.cells import OBJECT, CellGeneration, CellRef
 from prefect_registry.records.datasets import LATER_STATES, DatasetGeneration
 from prefect_registry.records.objects import PAYLOAD
@@ -69,7 +69,7 @@ def revert(datasets: Datasets, catalog: Catalog, run_id: str, reason: str | None
     """
     if reason is not None and not isinstance(reason, str):
         raise InvalidInput.of("reason", [f"reason must be a string, not {type(reason).__name__}"])
-    reason = printable(reason, LONGEST_REASON_CHARACTERS) if reason is not None else None
+    reason = as_reason(reason, LONGEST_REASON_CHARACTERS)
     ledger = datasets.ledger
     ledger.runs.known(run_id)
     if ledger.outcomes.effective(run_id) != "committed":

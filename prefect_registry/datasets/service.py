@@ -15,7 +15,7 @@ from prefect_registry.errors import AlreadyExists, Conflict, InvalidInput, Inval
 from prefect_registry.ids import parse_inner_id
 from prefect_registry.ledger import manifests, observers, paths
 from prefect_registry.ledger.ledger import Ledger
-from prefect_registry.records.base import printable
+from prefect_registry.records.base import as_reason
 from prefect_registry.records.datasets import DatasetGeneration, FileEntry
 from prefect_registry.records.runs import Decision, Reference, failure
 
@@ -193,7 +193,7 @@ class Datasets(Beginning):
 
     def rollback(self, dataset_id: str, reason: str | None = None) -> None:
         """Drop a PENDING or STAGED dataset; see ``Registry.rollback_dataset``."""
-        reason = printable(reason, LONGEST_REASON_CHARACTERS) if reason is not None else None
+        reason = as_reason(reason, LONGEST_REASON_CHARACTERS)
         run_id, suffix = parse_inner_id(dataset_id, "ds", "dataset")
         begun = self._begun(run_id, suffix)
         self._written.pop(dataset_id, None)

@@ -14,7 +14,7 @@ from prefect_registry.models.getting import Gets
 from prefect_registry.models.reading import Kept, external_name
 from prefect_registry.models.resources import Artifact, ModelVersion, RegisteredModel, Resource
 from prefect_registry.models.writing import MOST_TRIES, Batch, Write, deciding, write_one
-from prefect_registry.records.base import printable
+from prefect_registry.records.base import as_reason
 from prefect_registry.records.models import (
     MODEL,
     MODEL_ARTIFACT,
@@ -122,7 +122,7 @@ class Records(Gets):
 
     def write_alone(self, write: Write, run: str | None, reason: str | None) -> None:
         """One generation: staged in the run, or visible at once."""
-        written = write_one(self.ledger, write, run, printable(reason, 1_000) if reason is not None else None)
+        written = write_one(self.ledger, write, run, as_reason(reason, 1_000))
         if run is None:
             observers.cell_published(self.ledger.store.storage.url, written)
 

@@ -21,7 +21,7 @@ from prefect_registry.ledger import observers
 from prefect_registry.ledger.dropping import take_back
 from prefect_registry.ledger.ledger import Ledger
 from prefect_registry.models.exceptions import DuplicateError
-from prefect_registry.records.base import printable
+from prefect_registry.records.base import as_reason
 from prefect_registry.records.cells import CellGeneration, CellRef
 from prefect_registry.records.runs import Decision
 
@@ -196,7 +196,7 @@ def deciding(ledger: Ledger, doing: str, run_id: str | None, reason: str | None 
     store does not answer then, the run is not committed before that has succeeded. Outside any, a run is opened for the
     block, and committed at its end.
     """
-    why = printable(reason, LONGEST_REASON_CHARACTERS) if reason is not None else None
+    why = as_reason(reason, LONGEST_REASON_CHARACTERS)
     doing = doing[:250]
     if run_id is None:
         batch = Batch(ledger, "", doing, why)

@@ -25,7 +25,7 @@ from prefect_registry.errors import StorageError
 from prefect_registry.locks import ForkSafeLock
 from prefect_registry.names import key_of
 from prefect_registry.objects.cached import CachedFiles, copied
-from prefect_registry.objects.entries import entries, evict, path_in
+from prefect_registry.objects.entries import entries, evict, path_in, remove
 from prefect_registry.objects.scratch import Scratch
 from prefect_registry.objects.turns import turn_at
 from prefect_registry.objects.verifying import VerifyLevel, check_stored, download
@@ -247,10 +247,10 @@ class ObjectCache(CachedFiles):
         """Remove files, all or those of these contents. Who reads one goes on. Returns how many were removed."""
         removed = 0
         for name in [entry.name for entry in entries(self.folder)] if sha256s is None else sha256s:
-            with self.tried():
-                path = Path(path_in(self.folder, name))
-                if path.exists():
-                    path.unlink(missing_ok=True)
+            with self.tried(), contextlib.suppress(FileNotFoundError):
+                path = path_in(self.folder, name)
+                if os.path.lexists(path):
+                    remove(path)
                     removed += 1
         return removed
 

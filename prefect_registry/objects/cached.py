@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from prefect_registry.objects.entries import path_in
+from prefect_registry.objects.entries import path_in, remove
 from prefect_registry.objects.scratch import Scratch
 from prefect_registry.objects.verifying import VerifyLevel
 from prefect_registry.storage.base import Stored
@@ -79,13 +79,19 @@ class CachedFiles:
 
     def _entry(self, item: Stored) -> io.FileIO | None:
         """The open file of an entry that has the right size."""
+        path = self._path(item)
         try:
-            file = io.FileIO(self._path(item))
+            file = io.FileIO(path)
         except FileNotFoundError:
             return None
+        except OSError:
+            if os.path.isdir(path):
+                self._drop(path)
+                return None
+            raise
         if os.fstat(file.fileno()).st_size == item.size:
             return file
-        self._drop(item, file)
+        self._drop(path, file)
         file.close()
         return None
 
@@ -95,18 +101,18 @@ class CachedFiles:
     def _believed(self, item: Stored, file: io.FileIO, sha256: str) -> bool:
         """Whether an entry is what it should be: then it counts as used, else it goes."""
         if sha256 not in (_TRUSTED, item.sha256):
-            self._drop(item, file)
+            self._drop(self._path(item), file)
             return False
         with contextlib.suppress(OSError):  # somebody else's file, or a disk that is only read
             os.utime(file.fileno() if _TOUCHES_OPEN_FILES else self._path(item))
         return True
 
-    def _drop(self, item: Stored, file: io.FileIO) -> None:
-        log.warning("The cached file %s is damaged; it is removed and fetched again from %s", file.name, self.source)
-        path = self._path(item)
+    def _drop(self, path: str, file: io.FileIO | None = None) -> None:
+        """Remove an entry, if it is still the open file; without one, what is no file."""
+        log.warning("The cached file %s is damaged; it is removed and fetched again from %s", path, self.source)
         with self.tried():
-            if os.path.samestat(os.stat(path), os.fstat(file.fileno())):
-                os.unlink(path)
+            if file is None or os.path.samestat(os.stat(path), os.fstat(file.fileno())):
+                remove(path)
 
     def hold(self, item: Stored, scratch: Scratch, verify: str = "integrity") -> bool:
         """Give a reader a link of a file in ``scratch``, or a copy. False when it is not here."""

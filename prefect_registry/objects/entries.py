@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shutil
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -42,6 +44,14 @@ def entries(folder: Path) -> Iterator[Entry]:
                 yield Entry(status.st_mtime_ns, status.st_size, name)
 
 
+def remove(path: str | Path) -> None:
+    """Remove an entry, and a folder that somebody has put in its place."""
+    if os.path.isdir(path) and not os.path.islink(path):
+        shutil.rmtree(path)
+    else:
+        os.unlink(path)
+
+
 def evict(folder: Path, limit_bytes: int, most_entries: int = MOST_ENTRIES) -> int:
     """If the files are more than the limits, remove those not used for longest, down to 90 % of them.
 
@@ -58,8 +68,9 @@ def evict(folder: Path, limit_bytes: int, most_entries: int = MOST_ENTRIES) -> i
         path = path_in(folder, entry.name)
         with contextlib.suppress(OSError):
             status = os.stat(path, follow_symlinks=False)
-            if status.st_nlink == 1 and status.st_mtime_ns == entry.used_ns:  # neither held nor used since
-                os.unlink(path)
+            held = status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode)
+            if not held and status.st_mtime_ns == entry.used_ns:  # neither held nor used since
+                remove(path)
                 total, count = total - entry.size, count - 1
     return total
 

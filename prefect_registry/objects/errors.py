@@ -14,6 +14,8 @@ class RegistryObjectNotFound(NotFound):
 
 
 class RegistryVersionConflict(VersionConflict):
-    """That version of the object exists with other content, or was deleted, and the registry keeps what it has."""
+    """That version of the object exists with other content or metadata, or was deleted, and the registry keeps what it
+    has.
+    """
 
     kind = "object_version_conflict"

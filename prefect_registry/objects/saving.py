@@ -260,19 +260,20 @@ class Saver:
         """The version, if there is nothing to write; None if it is to be overwritten.
 
         Raises:
-            RegistryVersionConflict: It has other content, which stays.
+            RegistryVersionConflict: It has other content or metadata, which stay.
         """
-        same = found.value.digest == digest
-        if same and saving.run_id is not None and found.generation.tx == saving.run_id:
+        same, facts = found.value.digest == digest, found.value.metadata
+        loses = not saving.overwrites and bool(saving.metadata) and saving.metadata != facts
+        if same and not loses and saving.run_id is not None and found.generation.tx == saving.run_id:
             return None  # another task of the run has staged it, and takes it back if it fails: this one has its own
-        if saving.on_conflict == "skip" or (
-            same and not (saving.overwrites and found.value.metadata != saving.metadata)
-        ):
+        if saving.on_conflict == "skip":
             return found.version
         if saving.overwrites:
-            return None
+            return found.version if same and saving.metadata == facts else None
+        if same and not loses:
+            return found.version
         raise RegistryVersionConflict(
-            f"Object {found.id!r:.250} exists with other content",
+            f"Object {found.id!r:.250} exists with {'this content and other metadata' if same else 'other content'}",
             why="This registry can be overwritten, and the call did not ask for it"
             if saving.settings.mutable
             else "This registry never changes what it has saved",

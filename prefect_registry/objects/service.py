@@ -1,16 +1,16 @@
-"""Versioned objects of one registry: save, load, delete, restore, aliases (reference system 3)."""
+"""Versioned objects of one registry: save, load, delete, restore (reference system 3)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from prefect_registry.errors import InvalidInput, InvalidState, RevisionConflict
-from prefect_registry.ledger import observers
 from prefect_registry.ledger.dropping import before_of, was_never_saved
 from prefect_registry.ledger.ledger import Ledger
+from prefect_registry.objects.aliasing import LONGEST_REASON_CHARACTERS
 from prefect_registry.objects.draft import drafted, fetched
 from prefect_registry.objects.errors import RegistryObjectNotFound
 from prefect_registry.objects.finding import Finding, Found, cell_name
@@ -19,10 +19,10 @@ from prefect_registry.objects.materializers.registered import Materializers
 from prefect_registry.objects.reading import Reading
 from prefect_registry.objects.saving import OnConflict, Saver, Saving
 from prefect_registry.objects.settings import Settings
-from prefect_registry.objects.versions import FIRST, LATEST, Version, Wanted, alias_problems
-from prefect_registry.records.base import checked_json_object, printable
-from prefect_registry.records.cells import ALIAS, OBJECT, CellGeneration
-from prefect_registry.records.objects import PAYLOAD, AliasValue, ObjectSettings
+from prefect_registry.objects.versions import FIRST, LATEST, Version, Wanted
+from prefect_registry.records.base import as_reason, checked_json_object
+from prefect_registry.records.cells import OBJECT, CellGeneration
+from prefect_registry.records.objects import PAYLOAD, ObjectSettings
 from prefect_registry.storage.base import Progress
 
 PIN = "pin"
@@ -262,13 +262,13 @@ class Objects:
 
     def delete(self, wanted: Wanted, run_id: str | None, reason: str | None = None) -> list[str]:
         """Delete one version, or all of them when none is named; returns which. See ``Registry.delete``."""
+        why = as_reason(reason, LONGEST_REASON_CHARACTERS)
         if wanted.version is None and wanted.alias is None and not wanted.latest:
             founds = list(self.finding.versions(wanted.name, run_id))
             if not founds:
                 raise self.finding.missing(wanted, run_id)
         else:
             founds = [self.get(wanted, run_id)]
-        why = printable(reason, 1_000) if reason is not None else None
         if len(founds) == 1:
             self._tombstone(founds[0], run_id, why, guarded=True)
         else:
@@ -353,44 +353,3 @@ class Objects:
             )  # fmt: skip
             return cell_name(name, version)
         raise self.finding.missing(Wanted(name, version), run_id)
-
-    # -- aliases -------------------------------------------------------------------------------------------------
-
-    def set_alias(
-        self, name: str, alias: str, version: object, run_id: str | None, reason: str | None
-    ) -> Version | None:
-        """Point an alias at a version, or remove it (None); returns where it pointed before."""
-        problems = list(alias_problems(alias))
-        if problems:
-            raise InvalidInput.of("the alias", problems)
-        wanted = Wanted(Wanted.of(name).name, None, alias)
-        cell = str(wanted)
-        looks: list[Callable[[], Any]] = [partial(self.ledger.cells.latest, ALIAS, cell, run_id, guess=0)]
-        if version is not None:
-            looks.append(partial(self.get, Wanted.of(wanted.name, version), run_id))
-        before, target = [*self.ledger.store.together(looks), None][:2]
-        pointed = None
-        if before is not None and not before.deleted:
-            pointed = Version.parse(AliasValue.model_validate(before.value).version)
-        if target is None and pointed is None:
-            raise self.finding.missing(wanted, run_id)
-        if target is not None and target.version == pointed:
-            return pointed
-        value = AliasValue(
-            object=wanted.name, alias=alias, version=str(target.version if target is not None else pointed)
-        )
-        written = self.ledger.cells.write(
-            ALIAS, cell, value.model_dump(), run_id=run_id, deleted=target is None,
-            expected=before.gen if before is not None else None, fresh=True,
-            reason=printable(reason, 1_000) if reason is not None else None,
-        )  # fmt: skip
-        if run_id is None:
-            observers.cell_published(self.ledger.store.storage.url, written)
-        return pointed
-
-    def alias_history(self, name: str, alias: str, run_id: str | None) -> Iterator[CellGeneration]:
-        """Every move of an alias, oldest first."""
-        problems = list(alias_problems(alias))
-        if problems:
-            raise InvalidInput.of("the alias", problems)
-        yield from self.ledger.cells.history(ALIAS, f"{Wanted.of(name).name}@{alias}", run_id)

@@ -147,6 +147,18 @@ class Wanted:
         assert isinstance(name, str)
         return cls(name, parsed, alias, asked == LATEST)
 
+    @classmethod
+    def of_all(cls, name: object, call: str) -> Wanted:
+        """An object as a whole, for a call to which no version means anything. Raises ``InvalidInput``."""
+        wanted = cls.of(name)
+        if isinstance(name, str) and "@" in name:
+            raise InvalidInput.of(
+                "the object",
+                [f"name {name!r:.250} names a version, and {call} is about the object, whatever its version"],
+                todo=f"Leave the version out: {wanted.name!r:.250}",
+            )
+        return wanted
+
     def __str__(self) -> str:
         return f"{self.name}@{self.version or self.alias or LATEST}"
 

@@ -151,6 +151,15 @@ def printable(text: str, most_characters: int | None = None) -> str:
     return text.encode("utf-8", "backslashreplace").decode()[:most_characters]
 
 
+def as_reason(reason: object, most_characters: int) -> str | None:
+    """What a caller gave as the reason of a change, as it can be stored. Raises ``InvalidInput`` of what is no text."""
+    if reason is None:
+        return None
+    if not isinstance(reason, str):
+        raise InvalidInput.of("reason", [f"reason must be a string, not {type(reason).__name__}"])
+    return printable(reason, most_characters)
+
+
 def text_of(error: BaseException) -> str:
     """The text of an exception as it can be stored; also of one that cannot tell it."""
     try:

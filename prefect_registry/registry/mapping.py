@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from prefect_registry.asynchronous import iterator_twin, twin
-from prefect_registry.errors import NotFound, VersionConflict, nothing_published
+from prefect_registry.errors import InvalidInput, NotFound, VersionConflict, nothing_published
 from prefect_registry.objects.batches import BatchResult
+from prefect_registry.objects.versions import Wanted
 from prefect_registry.registry.objects import RegistryObjects
 
 _MISSING: Any = object()
@@ -31,12 +32,21 @@ class RegistryMapping(RegistryObjects):
         if isinstance(saved, BatchResult):
             saved.raise_for_errors()
 
-    def __delitem__(self, key: str) -> None:
-        """Delete a version, or all of an object's."""
-        self.delete(key)
+    def __delitem__(self, key: str | list[str]) -> None:
+        """Delete a version, or all of an object's; of a list of keys, all that are there.
+
+        Raises ``RegistryObjectNotFound``, which is a ``KeyError``.
+        """
+        deleted = self.delete(key)
+        if isinstance(deleted, BatchResult):
+            deleted.raise_for_errors()
 
     def __contains__(self, key: object) -> bool:
-        return isinstance(key, str) and self.has_object(key)
+        try:
+            wanted = Wanted.of(key)
+        except InvalidInput:  # nothing can have that name
+            return False
+        return self.parts.objects.find(wanted, self._wanted(None)) is not None
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.list_objects())
@@ -95,8 +105,13 @@ class RegistryMapping(RegistryObjects):
         return default
 
     @nothing_published
-    def update(self, /, other: Mapping[str, Any] | RegistryObjects, **objects: Any) -> None:
-        """Save every object of a mapping; of another registry, copy every version, under its own number."""
+    def update(
+        self, other: Mapping[str, Any] | Iterable[tuple[str, Any]] | RegistryObjects = (), /, **objects: Any
+    ) -> None:
+        """Save every object of a mapping or of pairs; of another registry, copy every version, under its own number.
+
+        Aliases are not copied. What was saved before an error stays.
+        """
         if isinstance(other, RegistryObjects):
             for name, versions in other.list_objects_and_versions().items():
                 for version in versions:

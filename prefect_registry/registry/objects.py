@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from prefect_registry.asynchronous import twin
-from prefect_registry.errors import nothing_published
-from prefect_registry.objects import telling
+from prefect_registry.errors import InvalidInput, nothing_published
+from prefect_registry.objects import aliasing, telling
 from prefect_registry.objects.batches import BatchResult, aligned, run_batch
 from prefect_registry.objects.materializers.base import Materializer
 from prefect_registry.objects.saving import OnConflict
 from prefect_registry.objects.telling import AliasMove
 from prefect_registry.objects.verifying import VerifyLevel
-from prefect_registry.objects.versions import LATEST, Wanted
+from prefect_registry.objects.versions import Version, Wanted
 from prefect_registry.registry.retaining import RegistryRetention
 from prefect_registry.storage.base import Progress
 
@@ -71,9 +71,9 @@ class RegistryObjects(RegistryRetention):
             obj: What to save; for a list of names a list, or one value for all.
             version: One to three numbers, such as ``"2.1"``. Without one, the highest major number that was ever taken
                 plus one; no number is used twice.
-            on_conflict: What to do when that version exists with other content: ``"error"`` (the default), ``"skip"``
-                (keep it, return its version), ``"overwrite"`` (only in a registry with ``mutable=True``). The same
-                content is no conflict, and is not stored again.
+            on_conflict: What to do when that version exists with other content, or with other metadata than is given:
+                ``"error"`` (the default), ``"skip"`` (keep it, return its version), ``"overwrite"`` (only in a registry
+                with ``mutable=True``). The same content is no conflict, and is not stored again.
             materializer: A class, instance or dotted name, instead of the one that is registered for the type.
             metadata: JSON values, kept beside it.
             allow_pickle: Fall back on pickle, in a registry that was opened with ``allow_pickle=True``. Whoever can
@@ -82,7 +82,7 @@ class RegistryObjects(RegistryRetention):
 
         Raises:
             InvalidInput: No materializer fits the type, or it would not come back the same; or a bad name or version.
-            RegistryVersionConflict: That version exists with other content, or was deleted.
+            RegistryVersionConflict: That version exists with other content or metadata, or was deleted.
         """
 
         def one(each: str, value: Any, number: Any, form: Any, facts: Any) -> tuple[str, bool]:
@@ -145,7 +145,7 @@ class RegistryObjects(RegistryRetention):
         Raises:
             RegistryObjectNotFound: There is no such version; never because the store could not be reached.
             IntegrityError: A file is damaged or missing, and which.
-            InvalidInput: No materializer is registered for the form that it was saved in.
+            ConfigurationError: No materializer is registered for the form that it was saved in.
         """
         verify = VerifyLevel.of(verify)
         target = Path(output_dir) if output_dir is not None else None
@@ -198,18 +198,22 @@ class RegistryObjects(RegistryRetention):
 
     def list_objects(self, prefix: str = "", *, run_id: str | None = None) -> list[str]:
         """The names of all objects that begin with ``prefix``, sorted. Answered by the catalog's index."""
-        found = telling.numbers_of_all(self.catalog, self.parts.objects, self._wanted(run_id))
-        return [name for name in found if name.startswith(prefix)]
+        return list(self._numbers(prefix, run_id))
 
     def list_versions(self, name: str, *, run_id: str | None = None) -> list[str]:
         """The visible versions of an object, ascending as numbers; empty when there is no such object."""
-        wanted = Wanted.of(name)
+        wanted = Wanted.of_all(name, "list_versions")
         return [str(f.version) for f in self.parts.objects.finding.versions(wanted.name, self._wanted(run_id))]
 
     def list_objects_and_versions(self, prefix: str = "", *, run_id: str | None = None) -> dict[str, list[str]]:
         """Every object whose name begins with ``prefix``, and its versions. Answered by the catalog's index."""
+        return {name: [str(v) for v in versions] for name, versions in self._numbers(prefix, run_id).items()}
+
+    def _numbers(self, prefix: str, run_id: str | None) -> dict[str, list[Version]]:
+        if not isinstance(prefix, str):
+            raise InvalidInput.of("prefix", [f"prefix must be a string, not {type(prefix).__name__}"])
         found = telling.numbers_of_all(self.catalog, self.parts.objects, self._wanted(run_id))
-        return {name: [str(v) for v in versions] for name, versions in found.items() if name.startswith(prefix)}
+        return {name: versions for name, versions in found.items() if name.startswith(prefix)}
 
     # -- deleting ------------------------------------------------------------------------------------------------
 
@@ -251,30 +255,42 @@ class RegistryObjects(RegistryRetention):
 
     @nothing_published
     def set_alias(
-        self, name: str, alias: str, version: str = LATEST, *, reason: str | None = None, run_id: str | None = None
+        self,
+        name: str,
+        alias: str,
+        version: str | None = None,
+        *,
+        reason: str | None = None,
+        run_id: str | None = None,
     ) -> str | None:
         """Point an alias of an object at a version, atomically; returns the version that it pointed at before.
+
+        Args:
+            name: The object, or ``name@2.1``: then that is the version.
+            alias: Any text that looks like no version, except ``latest``.
+            version: A version, or another alias, whose version is meant; the latest one by default.
+            reason: Kept in the alias's history.
 
         Raises:
             RegistryObjectNotFound: There is no such version.
             RevisionConflict: Somebody moved the alias meanwhile.
         """
-        before = self.parts.objects.set_alias(name, alias, version, self._wanted(run_id), reason)
+        before = aliasing.set_alias(self.parts.objects, name, alias, version, self._wanted(run_id), reason)
         return str(before) if before is not None else None
 
     @nothing_published
     def remove_alias(self, name: str, alias: str, *, reason: str | None = None, run_id: str | None = None) -> None:
         """Remove an alias; its history stays. Raises ``RegistryObjectNotFound``."""
-        self.parts.objects.set_alias(name, alias, None, self._wanted(run_id), reason)
+        aliasing.remove_alias(self.parts.objects, name, alias, self._wanted(run_id), reason)
 
     def aliases(self, name: str, *, run_id: str | None = None) -> dict[str, str]:
         """The aliases of an object, and the version that each points at."""
-        found = self.parts.objects.finding.aliases(Wanted.of(name).name, self._wanted(run_id))
+        found = self.parts.objects.finding.aliases(Wanted.of_all(name, "aliases").name, self._wanted(run_id))
         return {alias: str(version) for alias, version in found.items()}
 
     def alias_history(self, name: str, alias: str, *, run_id: str | None = None) -> list[AliasMove]:
         """Every move of an alias, oldest first: when, to which version, by which run, why."""
-        moves = self.parts.objects.alias_history(name, alias, self._wanted(run_id))
+        moves = aliasing.alias_history(self.parts.objects, name, alias, self._wanted(run_id))
         return [telling.move_of(generation) for generation in moves]
 
     # -- materializers, cache, other registries --------------------------------------------------------------------
@@ -304,13 +320,30 @@ class RegistryObjects(RegistryRetention):
         run_id: str | None = None,
         progress: Progress | None = None,
     ) -> str:
-        """Copy a version from another registry, byte by byte, without making the object; returns its version here: that
-        which it has there, or ``target_version``.
+        """Copy a version from another registry, byte by byte and with its metadata, without making the object; returns
+        its version here. Aliases are not copied.
+
+        Args:
+            source: The registry that has it.
+            name: What to copy, as in :meth:`load`: ``name``, ``name@2.1``, ``name@champion``.
+            version: The same, apart from the name; ``"latest"`` is the default.
+            target_name: Its name here, or ``name@7`` with its version here; the same as there by default.
+            target_version: Its version here; the same as there by default.
+            on_conflict: As in :meth:`save`.
+            progress: Called with numbers of bytes as they are fetched.
 
         Raises as :meth:`load` of ``source`` and :meth:`save` do.
         """
+        if not isinstance(source, RegistryObjects):
+            raise InvalidInput.of(
+                "source",
+                [f"source must be a registry, not {type(source).__name__}"],
+                todo="Open it first: Registry(url)",
+            )
         found = source.parts.objects.get(Wanted.of(name, version), source._wanted(None))
-        wanted = Wanted.of(target_name or found.name, target_version or found.version)
+        wanted = Wanted.of(found.name if target_name is None else target_name, target_version)
+        if wanted.version is None and wanted.alias is None and not wanted.latest:
+            wanted = Wanted(wanted.name, found.version)
         saved, _ = self.parts.objects.copy(
             source.parts.objects, found, wanted, self._wanted(run_id), on_conflict=on_conflict, progress=progress
         )

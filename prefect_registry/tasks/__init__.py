@@ -24,7 +24,6 @@ from prefect.cache_policies import NO_CACHE
 from prefect_registry.datasets.revert import RevertReport
 from prefect_registry.ledger.reaping import CollectReport, ReapReport
 from prefect_registry.objects.saving import OnConflict
-from prefect_registry.objects.versions import LATEST
 from prefect_registry.records.datasets import Mode
 from prefect_registry.records.documents import Doc, DoctagsAsset
 from prefect_registry.records.runs import Publish
@@ -301,7 +300,7 @@ def restore_object(
 def set_alias(
     name: str,
     alias: str,
-    version: str = LATEST,
+    version: str | None = None,
     *,
     reason: str | None = None,
     run_id: str | None = None,

@@ -192,7 +192,7 @@ def restore_object(name: str, version: str | None, run_id: str | None, registry:
 
 
 def set_alias(
-    name: str, alias: str, version: str, reason: str | None, run_id: str | None, registry: RegistryLike | None
+    name: str, alias: str, version: str | None, reason: str | None, run_id: str | None, registry: RegistryLike | None
 ) -> str | None:
     """Move an alias."""
     leave_no_cached_result()

@@ -104,6 +104,43 @@ def test_a_damaged_entry_is_replaced(
         load(cache, items)
 
 
+@pytest.mark.parametrize("way", ["fetch", "read", "open", "copy", "clear", "clear one", "limit"])
+def test_a_folder_in_place_of_an_entry_is_removed(
+    cache: ObjectCache, counting: CountingStorage, tmp_path: Path, caplog: pytest.LogCaptureFixture, way: str
+) -> None:
+    """Like a damaged file: whoever reads it fetches the file again, clearing and the limit take it away."""
+    items = store(counting, FILES)
+    load(cache, items)
+    item = items["part-3.bin"]
+    path = entry(cache, item)
+    path.unlink()
+    (path / "deep").mkdir(parents=True)
+    (path / "deep" / "file").write_bytes(b"x")
+    if way == "clear":
+        assert cache.clear() == len(FILES)
+    elif way == "clear one":
+        assert cache.clear([item.sha256]) == 1
+    elif way == "limit":
+        entries.evict(cache.folder, 0)
+        assert cache.stats().entries == 0
+    else:
+        if way == "fetch":
+            with counting.measure() as again:
+                assert load(cache, items) == FILES
+            assert again.keys == [("download", item.key)]
+        elif way == "copy":
+            assert not cache.copy(item, tmp_path / "copy")
+        else:
+            assert getattr(cache, way)(item) is None
+        assert "damaged" in warnings(caplog)[0]
+        assert len(warnings(caplog)) == 1
+    assert not path.is_dir()
+    assert load(cache, items) == FILES
+    with counting.measure() as hit:
+        assert load(cache, items) == FILES
+    assert hit.total == 0
+
+
 def test_none_trusts_what_has_the_right_size(cache: ObjectCache, counting: CountingStorage) -> None:
     """Without verification a changed entry is handed out, and a truncated one is not."""
     items = store(counting, {"a": b"right", "b": b"whole"})

@@ -196,6 +196,26 @@ def test_listing_objects_is_answered_by_the_index(bench: Bench) -> None:
     assert found == (0, 0), "after the sync nothing is asked"
 
 
+@pytest.mark.parametrize("names", [900, 1_900])
+def test_listing_many_names_is_a_page_per_thousand(names: int) -> None:
+    """Of the open hour, by who has saved them; who has not reads each record once, all of them in one round trip."""
+    bench = Bench()
+    saved = sorted(f"o{n:05}" for n in range(names))
+    assert bench.registry.save(saved, 1, version="1").all_succeeded
+    pages = -(-names // 1_000)
+    for listing in (bench.registry.list_objects, bench.registry.list_objects_and_versions):
+        listing()
+        with bench.counting.measure() as found:
+            assert list(listing()) == saved
+        assert (found.by_method, found.sequential) == ({"list": pages}, pages)
+    reader = bench.process()
+    with bench.counting.measure() as found:
+        assert reader.list_objects() == saved
+    assert found.by_method == {"list": pages + 1, "get": names}, "one listing of checkpoints"
+    assert found.sequential == pages + 2
+    assert bench.cost(lambda: reader.list_objects("o0000")) == (pages, pages)
+
+
 def test_listing_the_versions_of_an_object_is_a_page_per_thousand(bench: Bench) -> None:
     """One listing, and a record for each version that this process has not met."""
     for n in range(1, 6):

@@ -207,6 +207,34 @@ def test_overwriting_with_the_same_content_keeps_the_new_metadata(mutable: Regis
     assert keys(mutable, "cells/object/") == generations
 
 
+@pytest.mark.parametrize("value", [1, LARGE])
+@pytest.mark.parametrize("met", [True, False])
+def test_the_same_content_with_other_metadata_is_a_conflict(versioned: Registry, value: Any, met: bool) -> None:
+    """What was asked to be kept would be lost; ``skip`` accepts that, and who gives no metadata asks for none."""
+    versioned.save("m", value, version="1", metadata={"a": 1})
+    other = versioned if met else Registry(versioned.url)
+    with pytest.raises(RegistryVersionConflict, match="this content and other metadata") as caught:
+        other.save("m", value, version="1", metadata={"a": 2})
+    assert caught.value.committed == "no"
+    assert "on_conflict='skip'" in caught.value.todo
+    assert other.save("m", value, version="1", metadata={"a": 2}, on_conflict="skip") == "1"
+    assert other.save("m", value, version="1", metadata={"a": 1}) == "1"
+    assert other.save("m", value, version="1") == "1"
+    assert versioned.info("m@1")["metadata"] == {"a": 1}
+    assert keys(versioned, "cells/object/") == ["cells/object/m/1/0000000000.json"]
+
+
+def test_other_metadata_is_a_conflict_within_a_run_too(versioned: Registry) -> None:
+    """The run publishes what it was told first."""
+    with versioned.run("work"):
+        versioned.save("m", 1, version="1", metadata={"a": 1})
+        with pytest.raises(RegistryVersionConflict):
+            versioned.save("m", 1, version="1", metadata={"a": 2})
+        assert versioned.save("m", 1, version="1", metadata={"a": 2}, on_conflict="skip") == "1"
+        assert versioned.save("m", 1, version="1", metadata={"a": 1}) == "1"
+    assert versioned.info("m@1")["metadata"] == {"a": 1}
+
+
 # -- at the same time ------------------------------------------------------------------------------------------------
 
 
@@ -441,6 +469,39 @@ def test_57_and_58_a_registry_is_used_as_a_mapping(mutable: Registry) -> None:
     mutable.clear()
     assert len(mutable) == 0
     assert mutable.restore("d") == ["d@1"]
+
+
+def test_of_keys_that_are_deleted_together_a_missing_one_is_told(mutable: Registry) -> None:
+    """As one that is set; the others are deleted."""
+    mutable.save(["z1", "z2"], 1)
+    with pytest.raises(RegistryObjectNotFound, match="nope"):
+        del mutable[["z1", "nope", "z2"]]
+    assert list(mutable) == []
+
+
+def test_update_takes_what_a_dict_takes(mutable: Registry) -> None:
+    """Nothing, a mapping, pairs, keywords, and any of these names."""
+    mutable.update()
+    assert list(mutable) == []
+    mutable.update(w=2)
+    mutable.update({}, other=3, self=4)
+    mutable.update([("p", 5)])
+    mutable.update({"w": 6}, objects=7)
+    assert dict(mutable.items()) == {"objects": 7, "other": 3, "p": 5, "self": 4, "w": 6}
+
+
+@pytest.mark.parametrize("key", ["", "a@", "a@1.2.3.4", "a@b@c", " ", "\x00", "a@la\ntest", 3, None, ["a"], b"a"])
+def test_what_cannot_be_a_name_is_not_in_a_registry(mutable: Registry, key: object) -> None:
+    """It is asked whether it is there, and it is not."""
+    mutable.save("a", 1)
+    assert key not in mutable
+    assert "a@1" in mutable
+
+
+def test_whether_a_key_is_there_is_not_answered_by_another_error(versioned: Registry) -> None:
+    """Settings that differ are told, whatever the key."""
+    with pytest.raises(InvalidInput, match="mutable"):
+        "a" in Registry(versioned.url, mutable=True)  # noqa: B015
 
 
 def test_a_batch_belongs_to_the_run_around_it(versioned: Registry) -> None:

@@ -15,6 +15,7 @@ from prefect_registry.errors import InvalidInput, RegistryError
 from prefect_registry.ledger import paths
 from prefect_registry.ledger.ledger import Ledger, RunSpec
 from prefect_registry.names import key_of
+from prefect_registry.objects import aliasing
 from prefect_registry.objects.errors import RegistryObjectNotFound, RegistryVersionConflict
 from prefect_registry.objects.keeping import Keeping
 from prefect_registry.objects.materializers.registered import Materializers
@@ -160,12 +161,19 @@ def mover(alias: str, version: str | None, rollback: bool | None = None) -> Prog
 
     def program(actor: Actor) -> None:
         objects = objects_of(actor, True, True)
+
+        def move(run: str | None) -> None:
+            if version is None:
+                aliasing.remove_alias(objects, NAME, alias, run, actor.name)
+            else:
+                aliasing.set_alias(objects, NAME, alias, version, run, actor.name)
+
         if rollback is not None:
             run = actor.ledger.begin(RunSpec("move")).begin.run_id
-            conclude(actor, run, lambda: (objects.set_alias(NAME, alias, version, run, actor.name), None)[1], rollback)
+            conclude(actor, run, lambda: move(run), rollback)
             return
         try:
-            objects.set_alias(NAME, alias, version, None, actor.name)
+            move(None)
             say(actor, "moved", alias, (version or "").encode())
         except RegistryError as error:
             if error.committed == "no":
@@ -361,7 +369,7 @@ def prepared(*versions: str, alias: str = "", large: bool = False, deleted: bool
         for version in versions:
             objects.save(Wanted.of(NAME, version), content_of(f"old {version}", large), None)
         if alias:
-            objects.set_alias(NAME, alias, versions[0], None, "before")
+            aliasing.set_alias(objects, NAME, alias, versions[0], None, "before")
         if deleted:
             objects.delete(Wanted.of(NAME, versions[0]), None)
         assert isinstance(world.storage, MemoryStorage)
