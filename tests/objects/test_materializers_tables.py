@@ -182,6 +182,12 @@ COLUMNS: dict[str, Any] = {
     "categories": pd.Categorical(["b", None], categories=["b", "a", "unused"], ordered=True),
     "numbered categories": pd.Categorical([10, 20]),
     "dated categories": pd.Categorical(pd.to_datetime(["2020", "2021"])),
+    "binned": pd.cut([1, 2, 3], 2),
+    "dated bins": pd.cut(pd.date_range("2020", periods=3, freq="D"), 2),
+    "categories of months": pd.Categorical(pd.period_range("2020", periods=2, freq="M"), ordered=True),
+    "categories of nullable numbers": pd.Categorical(pd.array([2, None, 1], dtype="Int64")),
+    "categories of texts": pd.Categorical(pd.array(["b", None, "a"], dtype="string")),
+    "categories at intervals": pd.Categorical(pd.date_range("2020", periods=2, freq="D", tz="Europe/Berlin")),
 }
 
 
@@ -195,6 +201,52 @@ def test_columns_of_pandas_come_back(column: Any) -> None:
     assert [repr(d) for d in back.dtypes] == [repr(d) for d in frame.dtypes]
     assert [[type(v) for v in back[c]] for c in frame] == [[type(v) for v in frame[c]] for c in frame]
     pd.testing.assert_series_equal(there_and_back(Materializers(), series), series, check_exact=True)
+
+
+@pytest.mark.parametrize("name", ["binned", "dated bins", "categories of months", "categories at intervals"])
+def test_categories_of_any_kind_are_wherever_categories_can_be(name: str) -> None:
+    """As an index, a level of one, the labels of groups, and in a container; frequency and type of categories too."""
+    values = pd.Categorical(COLUMNS[name])
+    index = pd.CategoricalIndex(values, name="c")
+    grouped = pd.DataFrame({"x": range(len(index))}).groupby(values, observed=False).mean()
+    levels = pd.MultiIndex.from_product([index, ["a", "b"]])
+    for back in (there_and_back(Materializers(), index), there_and_back(Materializers(), {"i": [index]})["i"][0]):
+        pd.testing.assert_index_equal(back, index, exact=True)
+        pd.testing.assert_index_equal(back.categories, index.categories, exact=True)
+        assert getattr(back.categories, "freq", None) == getattr(index.categories, "freq", None)
+    pd.testing.assert_frame_equal(there_and_back(Materializers(), grouped), grouped)
+    back = there_and_back(Materializers(), levels)
+    pd.testing.assert_index_equal(back, levels, exact=True)
+    assert [repr(level) for level in back.levels] == [repr(level) for level in levels.levels]
+
+
+def test_a_dictionary_of_a_type_that_a_file_does_not_keep_is_refused() -> None:
+    """What Arrow would write and could not read again is never stored."""
+    ids = pa.ExtensionArray.from_storage(pa.uuid(), pa.array([b"a" * 16], pa.binary(16)))
+    column = pa.DictionaryArray.from_arrays(pa.array([0, 0], pa.int8()), ids)
+    with pytest.raises(InvalidInput, match="'u' of dtype dictionary.*would change"):
+        stored(Materializers(), pd.DataFrame({"u": pd.arrays.ArrowExtensionArray(pa.chunked_array([column]))}))
+
+
+@pytest.mark.parametrize(
+    "freq",
+    [
+        pd.offsets.CustomBusinessDay(holidays=["2020-01-01"]),
+        pd.offsets.Easter(),
+        pd.DateOffset(months=1, days=2),
+        pd.offsets.BusinessHour(start="10:00"),
+    ],
+    ids=repr,
+)
+def test_a_frequency_without_a_name_is_refused(freq: Any) -> None:
+    """Of an index and of categories; the error says which frequency, and that it may be removed."""
+    index = pd.date_range("2020", periods=3, freq=freq)
+    with pytest.raises(InvalidInput, match=r"frequency .* cannot be told by a name.*index.freq = None"):
+        stored(Materializers(), pd.Series(range(3), index=index))
+    with pytest.raises(InvalidInput, match=r"frequency .* cannot be told by a name"):
+        stored(Materializers(), pd.Categorical(index).categories)
+    with pytest.raises(InvalidInput, match=r"frequency .* cannot be told by a name"):
+        stored(Materializers(), pd.Series(pd.Categorical(index)))
 
 
 DAYS = pd.date_range("2020", periods=3, freq="D", name="day")
