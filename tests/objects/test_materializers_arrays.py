@@ -62,6 +62,10 @@ def test_arrays_come_back(array: Any) -> None:
         np.bool_(True),
         np.str_("ü"),
         np.bytes_(b"x"),
+        np.str_(""),
+        np.str_("a\0ü\0\0"),
+        np.bytes_(b"a\0"),
+        np.bytes_(b"\0"),
         np.datetime64("2020-01-01T00:00", "ms"),
         np.timedelta64(5, "D"),
         np.complex64(1j),
@@ -73,6 +77,7 @@ def test_scalars_keep_their_type(scalar: Any) -> None:
     """A float64 of numpy is no float of Python, on its own and in a list."""
     for back in (there_and_back(Materializers(), scalar), there_and_back(Materializers(), [scalar])[0]):
         assert (type(back), back.dtype, back.tobytes()) == (type(scalar), scalar.dtype, scalar.tobytes())
+        assert not isinstance(scalar, (str, bytes)) or back == scalar
 
 
 @pytest.mark.parametrize(
@@ -103,6 +108,13 @@ def test_arrays_lie_in_containers() -> None:
     assert np.array_equal(back["more"][0][0], np.ones(2))
 
 
+def masked(attribute: str, of: str = "__dict__") -> Any:
+    """A masked array that has an attribute of its own, or one that numpy hands on to results."""
+    made = np.ma.array([1])
+    getattr(made, of)[attribute] = "m"
+    return made
+
+
 @pytest.mark.parametrize(
     ("array", "why"),
     [
@@ -111,6 +123,12 @@ def test_arrays_lie_in_containers() -> None:
         (np.array(["a"], dtype=np.dtypes.StringDType()), "holds Python objects|is not one that"),
         (np.zeros(1, dtype=np.dtype("i4", metadata={"a": 1})), "metadata"),
         (np.zeros(1, dtype=np.dtype([("a", "i1"), ("b", "f8")], align=True)), "would come back as"),
+        (
+            np.ma.array(np.ones(2).view(type("Mine", (np.ndarray,), {}))),
+            "Its data of type Mine would come back as numpy.ndarray",
+        ),
+        (masked("unit"), "Its attributes unit would be lost"),
+        (masked("source", "_optinfo"), "Its attributes source would be lost"),
         (np.rec.array([(1,)], dtype=[("a", "i4")]), r"numpy\.asarray"),
         (type("Mine", (np.ndarray,), {})((2,)), "Mine would come back as numpy.ndarray"),
     ],

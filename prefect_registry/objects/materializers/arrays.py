@@ -11,6 +11,8 @@ from prefect_registry.objects.materializers.builtin import SMALL_BYTES, BuiltIn,
 from prefect_registry.objects.payload import Part, Payload, StoredPayload
 from prefect_registry.objects.spans import Spans
 
+_MASKED_ATTRIBUTES = frozenset(vars(np.ma.array([1], mask=[True])))
+"""What numpy itself keeps in each masked array."""
 DATA, MASK, FILL = "array.npy", "mask.npy", "fill_value.npy"
 
 
@@ -31,7 +33,9 @@ class ArrayMaterializer(BuiltIn):
         """Subclasses, and types that a ``.npy`` file does not keep."""
         if isinstance(value, np.generic):
             return _type_problem(value.dtype) or lossy(value, [value.dtype.type])
-        return lossy(value, (np.ndarray, np.ma.MaskedArray), "pass numpy.asarray(value)") or _type_problem(value.dtype)
+        if why := lossy(value, (np.ndarray, np.ma.MaskedArray), "pass numpy.asarray(value)"):
+            return why
+        return (_masked_problem(value) if isinstance(value, np.ma.MaskedArray) else None) or _type_problem(value.dtype)
 
     def save(self, value: Any) -> Payload:
         """One file; two or three of a masked array.
@@ -42,7 +46,8 @@ class ArrayMaterializer(BuiltIn):
         if why := self.refuses(value):
             raise refused(value, why, "Convert it to numbers, dates, or texts of a fixed length (value.astype)")
         if isinstance(value, np.generic):
-            return Payload([_part(DATA, np.asarray(value))], {"kind": "scalar"})
+            ends = {"length": len(value)} if isinstance(value, (str, bytes)) and _ends_in_nul(value) else {}
+            return Payload([_part(DATA, np.asarray(value))], {"kind": "scalar", **ends})
         if not isinstance(value, np.ma.MaskedArray):
             return Payload([_part(DATA, value)], {"kind": "array"})
         parts = [_part(DATA, value.data)]
@@ -58,7 +63,10 @@ class ArrayMaterializer(BuiltIn):
         if kind == "array":
             return _read(payload, DATA, payload.lazy)
         if kind == "scalar":
-            return _read(payload, DATA)[()]
+            scalar = _read(payload, DATA)[()]
+            if (length := payload.init.get("length")) is None:
+                return scalar
+            return type(scalar)(scalar.ljust(length, "\0" if isinstance(scalar, str) else b"\0"))
         if kind != "masked":
             raise damaged(self.name, f"Its kind is {kind!r}")
         paths = payload.paths()
@@ -94,6 +102,21 @@ def _read(payload: StoredPayload, path: str, lazy: bool = False) -> Any:
         return np.load(payload.local(path), mmap_mode="r" if lazy else None, allow_pickle=False)
     except ValueError as error:
         raise damaged("numpy", f"{path}: {error}") from error
+
+
+def _ends_in_nul(value: str | bytes) -> bool:
+    """Whether an array would forget the end of a scalar: it cannot tell trailing NULs from what it fills up with."""
+    return value.endswith("\0") if isinstance(value, str) else value.endswith(b"\0")
+
+
+def _masked_problem(value: Any) -> str | None:
+    """Why a masked array would change: data of a subclass, and attributes."""
+    if value._baseclass is not np.ndarray or type(value.data) is not np.ndarray:
+        return (
+            f"its data of type {value._baseclass.__name__} would come back as numpy.ndarray: mask numpy.asarray(data)"
+        )
+    lost = sorted(map(str, ({*vars(value)} - _MASKED_ATTRIBUTES) | {*value._optinfo} | {*value._basedict}))
+    return f"its attributes {', '.join(lost)} would be lost" if lost else None
 
 
 def _type_problem(dtype: Any) -> str | None:
