@@ -224,7 +224,7 @@ def test_a_dictionary_of_a_type_that_a_file_does_not_keep_is_refused() -> None:
     """What Arrow would write and could not read again is never stored."""
     ids = pa.ExtensionArray.from_storage(pa.uuid(), pa.array([b"a" * 16], pa.binary(16)))
     column = pa.DictionaryArray.from_arrays(pa.array([0, 0], pa.int8()), ids)
-    with pytest.raises(InvalidInput, match="'u' of dtype dictionary.*would change"):
+    with pytest.raises(InvalidInput, match=r"'u' of dtype dictionary.*would change"):
         stored(Materializers(), pd.DataFrame({"u": pd.arrays.ArrowExtensionArray(pa.chunked_array([column]))}))
 
 
@@ -308,6 +308,10 @@ def test_frames_keep_what_is_not_in_columns() -> None:
         pd.Timedelta(5, unit="ms"),
         pd.Period("2020-01", "M"),
         pd.Interval(1.5, 2, closed="both"),
+        pd.Interval(1, 2.5),
+        pd.Interval(1, 2, closed="neither"),
+        pd.Interval(np.int64(1), np.int64(2)),
+        pd.Interval(pd.Timestamp("2020", tz="Europe/Berlin"), pd.Timestamp("2021", tz="Europe/Berlin")),
         pd.NaT,
         pd.NA,
     ],
@@ -319,6 +323,8 @@ def test_scalars_of_pandas_come_back(scalar: Any) -> None:
         assert type(back) is type(scalar)
         assert back is scalar or back == scalar
         assert getattr(back, "unit", None) == getattr(scalar, "unit", None)
+        if isinstance(scalar, pd.Interval):
+            assert (type(back.left), type(back.right)) == (type(scalar.left), type(scalar.right))
 
 
 class Geo(pd.DataFrame):
@@ -333,6 +339,8 @@ class Geo(pd.DataFrame):
         (pd.DataFrame({"o": [object()]}), "'o' of dtype object.*object"),
         (pd.DataFrame({"o": [np.arange(2), None]}), "'o' of dtype object.*files of their own"),
         (pd.Series([pd.NaT, 1], dtype=object), "dtype object.*files of their own"),
+        (pd.Interval(1, np.float32(2)), "would come back as Interval"),
+        (pd.Interval(pd.Timestamp("2020").as_unit("s"), pd.Timestamp("2021").as_unit("ns")), "come back"),
         (Geo({"a": [1]}), "Geo would come back as pandas"),
         (pd.DataFrame({"a": [1]}, index=[object()]), "dtype object would change"),
     ],
@@ -413,6 +421,20 @@ def test_what_polars_would_lose_is_refused(value: Any, why: str) -> None:
     """With what to do instead."""
     with pytest.raises(InvalidInput, match=f"(?i){why}"):
         stored(Materializers(), value)
+
+
+@pytest.mark.parametrize(
+    "dtype", [pl.Array(pl.Int8, 0), pl.List(pl.Array(pl.Int8, 0)), pl.Struct({"a": pl.Array(pl.Int8, 0)})], ids=repr
+)
+def test_what_polars_cannot_read_again_is_refused(dtype: Any) -> None:
+    """Found out by reading the bytes of some rows, also of a table too large to read as a whole."""
+    value = {"a": []} if isinstance(dtype, pl.Struct) else [[]] if isinstance(dtype, pl.List) else []
+    for values in ([value], [None] * 500 + [value]):
+        series = pl.Series("a", values, dtype=dtype)
+        wide = pl.DataFrame([series, pl.Series("b", [b"x" * (1 << 16)] * len(values))])
+        for refused in (series, wide):
+            with pytest.raises(InvalidInput, match="Polars cannot read again"):
+                stored(Materializers(), refused)
 
 
 def test_tables_lie_in_containers() -> None:

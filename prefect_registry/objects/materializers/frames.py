@@ -67,6 +67,8 @@ class PandasMaterializer(BuiltIn):
         kind = fact(payload, self.name, "kind", str)
         facts = json.loads(payload.read(FACTS))
         tables = {path.removesuffix(".arrow"): ipc.read(payload, path) for path in payload.paths() if path != FACTS}
+        if "interval" in facts:
+            return pd.Interval(*self._value(facts["interval"]))
         if kind == "scalar":
             return pd.NA if facts["index"] is None else self._index(facts["index"], tables)[0]
         if kind == "index":
@@ -140,13 +142,15 @@ class _Writing:
         """The facts of a scalar, which lies in an index of its own."""
         if value is pd.NA:
             return {"kind": "scalar", "index": None}
+        if isinstance(value, pd.Interval) and {type(value.left), type(value.right)} <= {int, float}:
+            return {"kind": "scalar", "interval": self._tree([value.left, value.right, value.closed], "It")}
         index: Any = pd.Index([value])
         if isinstance(value, (pd.Timestamp, pd.Timedelta)):
             index = index.as_unit(value.unit)
-        if type(index[0]) is not type(value) or (index[0] != value and value is not pd.NaT):
-            raise refused(self._value, f"It would come back as {index[0]!r}")
         facts = self.index(index, "index")
         self.check(index, facts)
+        if not _is_same(value, back := self._materializer._index(facts, self.tables)[0]):
+            raise refused(self._value, f"It would come back as {back!r}")
         return {"kind": "scalar", "index": facts}
 
     def index(self, index: Any, at: str) -> dict[str, Any]:
@@ -196,3 +200,12 @@ class _Writing:
         if encoder.parts:
             raise refused(self._value, f"{what} holds objects that have files of their own, such as arrays")
         return tree
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    """Whether two scalars are equal and of the same types; instants and spans of the same unit, too."""
+    if type(one) is not type(other) or getattr(one, "unit", None) != getattr(other, "unit", None):
+        return False
+    if isinstance(one, pd.Interval):
+        return one.closed == other.closed and _is_same(one.left, other.left) and _is_same(one.right, other.right)
+    return one is other or bool(one == other)

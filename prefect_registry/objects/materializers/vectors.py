@@ -38,7 +38,15 @@ class Vectors:
             back = self.decode(ipc.there_and_back(column), json.loads(json.dumps(facts)))
         except InvalidInput:  # of the categories of this column
             raise
-        except (pa.ArrowException, FormatError, NotImplementedError, TypeError, ValueError, AttributeError, LookupError) as error:
+        except (
+            pa.ArrowException,
+            FormatError,
+            NotImplementedError,
+            TypeError,
+            ValueError,
+            AttributeError,
+            LookupError,
+        ) as error:
             raise self._refused(label, array, str(error)) from error
         if (why := _difference(array, back)) is not None:
             raise self._refused(label, array, why)
