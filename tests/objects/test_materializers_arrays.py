@@ -32,6 +32,10 @@ ARRAYS = {
     "bytes": np.array([b"a", b"bc"]),
     "void": np.array([b"\x00\x01"], dtype="V2"),
     "structured": np.array([(1, [2.0, 3.0])], dtype=[("a", "i4"), ("b", ">f8", (2,))]),
+    "named in Greek": np.zeros(2, dtype=[("λ", "i1")]),
+    "many fields": np.ones(1, dtype=[(f"field {n}", "<i4") for n in range(1_000)]),
+    "many fields and rows": np.ones(300, dtype=[(f"field {n}", "<i4") for n in range(1_000)]),
+    "a long name": np.zeros(1, dtype=[("n" * 70_000, "i1")]),
     "aligned": np.zeros(2, dtype=np.dtype([("a", "i1"), ("b", "f8")], align=False)),
 }
 
@@ -108,6 +112,14 @@ def test_arrays_lie_in_containers() -> None:
     assert np.array_equal(back["more"][0][0], np.ones(2))
 
 
+def nested(levels: int) -> Any:
+    """A dtype of fields in fields."""
+    dtype: Any = "i1"
+    for _ in range(levels):
+        dtype = np.dtype([("f", dtype)])
+    return dtype
+
+
 def masked(attribute: str, of: str = "__dict__") -> Any:
     """A masked array that has an attribute of its own, or one that numpy hands on to results."""
     made = np.ma.array([1])
@@ -127,6 +139,8 @@ def masked(attribute: str, of: str = "__dict__") -> Any:
             np.ma.array(np.ones(2).view(type("Mine", (np.ndarray,), {}))),
             "Its data of type Mine would come back as numpy.ndarray",
         ),
+        (np.zeros(1, dtype=[("n" * (1 << 20), "i1")]), "Its fields cannot be read again"),
+        (np.zeros(1, dtype=nested(100)), "Its fields cannot be read again|nested"),
         (masked("unit"), "Its attributes unit would be lost"),
         (masked("source", "_optinfo"), "Its attributes source would be lost"),
         (np.rec.array([(1,)], dtype=[("a", "i4")]), r"numpy\.asarray"),

@@ -13,6 +13,8 @@ from prefect_registry.objects.spans import Spans
 
 _MASKED_ATTRIBUTES = frozenset(vars(np.ma.array([1], mask=[True])))
 """What numpy itself keeps in each masked array."""
+_MOST_HEADER_BYTES, _MOST_SHAPE_BYTES = 1 << 20, 4096
+"""Of what is read; numpy's own limit of 10,000 is less than what some hundred fields need."""
 DATA, MASK, FILL = "array.npy", "mask.npy", "fill_value.npy"
 
 
@@ -81,7 +83,7 @@ def _part(path: str, array: Any) -> Part:
     """The array as a file: what lies in one piece of memory is read from there, anything else is written first."""
 
     def write(file: BinaryIO) -> None:
-        np.lib.format.write_array(file, array, allow_pickle=False)
+        np.lib.format.write_array(file, array, _version(array), allow_pickle=False)
 
     if array.nbytes > SMALL_BYTES and (array.flags.c_contiguous or array.flags.f_contiguous):
         header = io.BytesIO()
@@ -95,11 +97,27 @@ def _part(path: str, array: Any) -> Part:
     return Part(path, write)
 
 
+def _version(array: Any) -> tuple[int, int]:
+    """The first version of the format whose header has room for the names of fields; left to itself, numpy warns."""
+    facts = np.lib.format.header_data_from_array_1_0(array)
+    for version, write in (
+        ((1, 0), np.lib.format.write_array_header_1_0),
+        ((2, 0), np.lib.format.write_array_header_2_0),
+    ):
+        try:
+            write(io.BytesIO(), facts)
+        except ValueError:
+            continue
+        return version
+    return (3, 0)
+
+
 def _read(payload: StoredPayload, path: str, lazy: bool = False) -> Any:
     try:
         if not lazy and payload.size(path) <= SMALL_BYTES:
-            return np.lib.format.read_array(io.BytesIO(payload.read(path)), allow_pickle=False)
-        return np.load(payload.local(path), mmap_mode="r" if lazy else None, allow_pickle=False)
+            return _from_bytes(payload.read(path), _MOST_HEADER_BYTES)
+        mode: Any = "r" if lazy else None
+        return np.load(payload.local(path), mode, allow_pickle=False, max_header_size=_MOST_HEADER_BYTES)
     except ValueError as error:
         raise damaged("numpy", f"{path}: {error}") from error
 
@@ -119,6 +137,21 @@ def _masked_problem(value: Any) -> str | None:
     return f"its attributes {', '.join(lost)} would be lost" if lost else None
 
 
+def _from_bytes(data: bytes, most_header_bytes: int) -> Any:
+    return np.lib.format.read_array(io.BytesIO(data), allow_pickle=False, max_header_size=most_header_bytes)
+
+
+def _header_problem(dtype: Any) -> str | None:
+    """Why the header of an array with fields could not be read again: it is too long, or nested too deeply."""
+    empty, file = np.empty(0, dtype), io.BytesIO()
+    try:
+        np.lib.format.write_array(file, empty, _version(empty), allow_pickle=False)
+        _from_bytes(file.getvalue(), _MOST_HEADER_BYTES - _MOST_SHAPE_BYTES)
+    except (ValueError, RecursionError, MemoryError) as error:
+        return f"its fields cannot be read again from the header of a .npy file: {str(error)[:200]}"
+    return None
+
+
 def _type_problem(dtype: Any) -> str | None:
     if dtype.hasobject:
         fields = [name for name in dtype.names or () if dtype[name].hasobject]
@@ -134,7 +167,7 @@ def _type_problem(dtype: Any) -> str | None:
         return f"its type {dtype} cannot be written to a .npy file: {error}"
     if back != dtype or back.isalignedstruct != dtype.isalignedstruct or back.type is not dtype.type:
         return f"its type {dtype!r} would come back as {back!r}"
-    return None
+    return _header_problem(dtype) if dtype.names else None
 
 
 def _has_metadata(dtype: Any) -> bool:
