@@ -18,6 +18,7 @@ import orjson
 from prefect_registry.errors import InvalidInput
 from prefect_registry.ledger.manifests import check_paths
 from prefect_registry.objects.materializers.base import Materializer
+from prefect_registry.objects.materializers.builtin import saved
 from prefect_registry.objects.payload import Part, StoredPayload
 from prefect_registry.records.base import checked_json_object
 from prefect_registry.records.datasets import FileEntry
@@ -108,7 +109,7 @@ def rewind(source: Source) -> None:
 @contextmanager
 def drafted(value: Any, materializer: Materializer) -> Iterator[Draft]:
     """The draft of an object. What had to be written to this disk for it is removed at the end of the block."""
-    payload = materializer.save(value)
+    payload = saved(materializer, value)
     init = checked_json_object(payload.init, "what the materializer tells of the object")
     if len(orjson.dumps(init)) > MOST_INIT_BYTES:
         raise InvalidInput.of("the object", [f"its init has more than {MOST_INIT_BYTES:,} bytes"])

@@ -32,6 +32,10 @@ ARRAYS = {
     "bytes": np.array([b"a", b"bc"]),
     "void": np.array([b"\x00\x01"], dtype="V2"),
     "structured": np.array([(1, [2.0, 3.0])], dtype=[("a", "i4"), ("b", ">f8", (2,))]),
+    "named in Greek": np.zeros(2, dtype=[("λ", "i1")]),
+    "many fields": np.ones(1, dtype=[(f"field {n}", "<i4") for n in range(1_000)]),
+    "many fields and rows": np.ones(300, dtype=[(f"field {n}", "<i4") for n in range(1_000)]),
+    "a long name": np.zeros(1, dtype=[("n" * 70_000, "i1")]),
     "aligned": np.zeros(2, dtype=np.dtype([("a", "i1"), ("b", "f8")], align=False)),
 }
 
@@ -62,6 +66,10 @@ def test_arrays_come_back(array: Any) -> None:
         np.bool_(True),
         np.str_("ü"),
         np.bytes_(b"x"),
+        np.str_(""),
+        np.str_("a\0ü\0\0"),
+        np.bytes_(b"a\0"),
+        np.bytes_(b"\0"),
         np.datetime64("2020-01-01T00:00", "ms"),
         np.timedelta64(5, "D"),
         np.complex64(1j),
@@ -73,6 +81,7 @@ def test_scalars_keep_their_type(scalar: Any) -> None:
     """A float64 of numpy is no float of Python, on its own and in a list."""
     for back in (there_and_back(Materializers(), scalar), there_and_back(Materializers(), [scalar])[0]):
         assert (type(back), back.dtype, back.tobytes()) == (type(scalar), scalar.dtype, scalar.tobytes())
+        assert not isinstance(scalar, (str, bytes)) or back == scalar
 
 
 @pytest.mark.parametrize(
@@ -103,6 +112,21 @@ def test_arrays_lie_in_containers() -> None:
     assert np.array_equal(back["more"][0][0], np.ones(2))
 
 
+def nested(levels: int) -> Any:
+    """A dtype of fields in fields."""
+    dtype: Any = "i1"
+    for _ in range(levels):
+        dtype = np.dtype([("f", dtype)])
+    return dtype
+
+
+def masked(attribute: str, of: str = "__dict__") -> Any:
+    """A masked array that has an attribute of its own, or one that numpy hands on to results."""
+    made = np.ma.array([1])
+    getattr(made, of)[attribute] = "m"
+    return made
+
+
 @pytest.mark.parametrize(
     ("array", "why"),
     [
@@ -111,6 +135,14 @@ def test_arrays_lie_in_containers() -> None:
         (np.array(["a"], dtype=np.dtypes.StringDType()), "holds Python objects|is not one that"),
         (np.zeros(1, dtype=np.dtype("i4", metadata={"a": 1})), "metadata"),
         (np.zeros(1, dtype=np.dtype([("a", "i1"), ("b", "f8")], align=True)), "would come back as"),
+        (
+            np.ma.array(np.ones(2).view(type("Mine", (np.ndarray,), {}))),
+            "Its data of type Mine would come back as numpy.ndarray",
+        ),
+        (np.zeros(1, dtype=[("n" * (1 << 20), "i1")]), "Its fields cannot be read again"),
+        (np.zeros(1, dtype=nested(100)), "Its fields cannot be read again|nested"),
+        (masked("unit"), "Its attributes unit would be lost"),
+        (masked("source", "_optinfo"), "Its attributes source would be lost"),
         (np.rec.array([(1,)], dtype=[("a", "i4")]), r"numpy\.asarray"),
         (type("Mine", (np.ndarray,), {})((2,)), "Mine would come back as numpy.ndarray"),
     ],

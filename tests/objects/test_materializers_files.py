@@ -220,3 +220,13 @@ def test_a_record_cannot_write_elsewhere(model: Path, tmp_path: Path) -> None:
             Materializers().named(name).load(payload)
         payload.init = {k: v for k, v in payload.init.items() if k not in ("empty", "executable")} | {"name": "ok"}
     assert not (tmp_path / "out").exists()
+
+
+def test_an_output_dir_that_is_a_file_is_named(tmp_path: Path) -> None:
+    """Itself and one of the folders above it; the file is left as it was."""
+    (tmp_path / "f").write_text("data")
+    (tmp_path / "taken").write_text("mine")
+    for output in (tmp_path / "taken", tmp_path / "taken" / "below"):
+        with pytest.raises(InvalidInput, match=r"output_dir .*taken.* cannot be made.*Pass a folder"):
+            there_and_back(Materializers(), tmp_path / "f", output_dir=output)
+    assert (tmp_path / "taken").read_text() == "mine"

@@ -76,6 +76,22 @@ def test_info_that_cannot_be_kept_is_refused() -> None:
         stored(Materializers(), value)
 
 
+def test_exif_that_was_changed_is_not_lost() -> None:
+    """It lies outside of ``info``: refused with what to do, which then keeps it."""
+    value = image("RGB")
+    assert not value.getexif()
+    check(there_and_back(Materializers(), value), value)
+    value.getexif()[271] = "Canon"
+    with pytest.raises(InvalidInput, match=r"EXIF.*would be lost.*image\.info\[\"exif\"\] = image.getexif\(\)"):
+        stored(Materializers(), value)
+    value.info["exif"] = value.getexif().tobytes()
+    for kept in (value, value.copy()):
+        assert dict(there_and_back(Materializers(), kept).getexif()) == {271: "Canon"}
+    value.getexif().get_ifd(34665)[36867] = "2020"
+    with pytest.raises(InvalidInput, match="EXIF"):
+        stored(Materializers(), value)
+
+
 def test_damage_is_a_format_error() -> None:
     """Pixels of another length, or no PNG at all."""
     for mode in ("L", "HSV"):

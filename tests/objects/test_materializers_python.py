@@ -24,9 +24,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prefect_registry.errors import ConfigurationError, FormatError, InvalidInput
+from prefect_registry.objects.materializers.base import Materializer
+from prefect_registry.objects.materializers.builtin import saved
 from prefect_registry.objects.materializers.encoding import DEEPEST
 from prefect_registry.objects.materializers.python import PythonMaterializer
 from prefect_registry.objects.materializers.registered import Materializers
+from prefect_registry.objects.payload import Payload
 
 T = TypeVar("T")
 
@@ -44,6 +47,34 @@ class Size(IntEnum):
 class Access(Flag):
     READ = auto()
     WRITE = auto()
+
+
+class Titled(Enum):
+    FIRST = "Second"
+    Second = "FIRST"
+
+    @property
+    def name(self) -> str:
+        return self._value_
+
+
+class Lettered(Flag):
+    A = auto()
+    B = auto()
+
+    @property
+    def value(self) -> str:
+        return "".join(member._name_ or "" for member in self)
+
+
+class Open(Enum):
+    KNOWN = 1
+
+    @classmethod
+    def _missing_(cls, value: object) -> Open:
+        made = object.__new__(cls)
+        made._name_, made._value_ = "ALSO", value
+        return made
 
 
 class Point(NamedTuple):
@@ -66,6 +97,18 @@ class Plain:
 class Frozen(Generic[T]):
     value: T
     next: Frozen[T] | None = None
+
+
+class Slotted:
+    __slots__ = ("__own", "extra")
+
+    def own(self, value: int) -> None:
+        self.__own = value
+
+
+@dataclass
+class OnSlots(Slotted):
+    a: int = 1
 
 
 class Outer:
@@ -99,6 +142,26 @@ class Hashing(pydantic.BaseModel):
     @classmethod
     def change(cls, value: str) -> str:
         return value + "!"
+
+
+class ModelOnSlots(pydantic.BaseModel):
+    __slots__ = ("extra",)
+    a: int = 1
+
+    @cached_property
+    def double(self) -> int:
+        return self.a * 2
+
+
+class Picky(pydantic.BaseModel):
+    a: int = 1
+
+    @pydantic.field_validator("a")
+    @classmethod
+    def check(cls, value: int) -> int:
+        if value > 1:
+            raise RuntimeError("the service of words is away")
+        return value
 
 
 class Shifting(tzinfo):
@@ -229,6 +292,10 @@ def test_equal_values_are_equal_bytes(values: set[Any], random: Any) -> None:
         [PurePosixPath("a/b"), PureWindowsPath("c:/d"), Path("/nowhere/at all")],
         Colour.CRIMSON,
         Access.READ | Access.WRITE,
+        [Titled.FIRST, Titled.Second],
+        [Lettered.A, Lettered.A | Lettered.B, Lettered(0)],
+        OnSlots(2),
+        ModelOnSlots(a=2),
         Point(1.0),
         Frozen(Frozen(1)),
         Outer.Inner(datetime(2020, 1, 1)),
@@ -311,6 +378,16 @@ def _with(value: Any, **attributes: Any) -> Any:
     return value
 
 
+def _called(value: Any, method: str, *arguments: Any) -> Any:
+    getattr(value, method)(*arguments)
+    return value
+
+
+def _set(value: Any, name: str) -> Any:
+    object.__setattr__(value, name, 1)
+    return value
+
+
 def _cycle() -> list[Any]:
     value: list[Any] = [1]
     value.append({"me": value})
@@ -342,6 +419,13 @@ REFUSED: list[tuple[Any, str]] = [
     (_with(Plain("a"), other=1), "other are no fields"),
     (AlsoADict(), "also a value of another kind"),
     (_with(OrderedDict(a=1), x=1), "attributes x would be lost"),
+    (_with(Counter("a"), x=1), "attributes x would be lost"),
+    (_with(OnSlots(), extra=1), "attributes extra are no fields"),
+    (_called(OnSlots(), "own", 1), "attributes _Slotted__own are no fields"),
+    (_set(ModelOnSlots(), "extra"), "attributes extra are no fields"),
+    (_set(Model(ID=1), "other"), "attributes other are no fields"),
+    (Open("no"), "none of the members of .*Open"),
+    (Picky.model_construct(a=2), "does not validate any more: RuntimeError: the service of words is away"),
     (Hashing(word="a"), "would differ in word"),
     (_with(Model(ID=1), id="no number"), "does not validate"),
     (pydantic.SecretStr("s"), "make it a dataclass"),
@@ -385,6 +469,8 @@ def test_the_deepest_value_is_kept() -> None:
         '{"$part": {"at": 0}}',
         "[" * 100_000,
         '{"$enum": []}',
+        '{"$zoneinfo": "../x"}',
+        '{"$zoneinfo": "Europe"}',
     ],
 )
 def test_a_text_that_is_not_ours_is_a_format_error(text: str, tmp_path: Path) -> None:
@@ -407,6 +493,48 @@ def test_the_form_is_what_the_page_says() -> None:
         "d": {"$namedtuple": [f"{name}:Point", [["x", 1.0], ["y", 0.0]]]},
     }
     assert PythonMaterializer.name == "python"
+
+
+def test_a_cached_property_of_a_model_does_not_stand_in_the_way() -> None:
+    """What is only cached is computed again."""
+    value = ModelOnSlots(a=3)
+    assert value.double == 6
+    back = there_and_back(Materializers(), value)
+    assert (back, back.double) == (ModelOnSlots(a=3), 6)
+
+
+def test_a_time_zone_that_is_not_known_here_is_asked_for(tmp_path: Path) -> None:
+    """The reader is told to install the data of time zones, not to upgrade this package."""
+    texts = ['{"$datetime": ["2020-01-01T00:00:00", {"$zoneinfo": "Mars/Olympus_Mons"}, 0]}']
+    for text in (*texts, '{"$time": ["00:00:00", {"$zoneinfo": "Mars/Base"}, 0]}', '[{"$zoneinfo": "Mars/Base"}]'):
+        (tmp_path / "value.json").write_text(text, "utf-8")
+        with pytest.raises(ConfigurationError, match=r"time zone 'Mars/.*tzdata"):
+            Materializers().named("python").load(FolderPayload(tmp_path, {}))
+
+
+class Careless(Materializer):
+    name = "acme.careless"
+
+    def __init__(self, made: Any) -> None:
+        self.made = made
+
+    def save(self, value: Any) -> Any:
+        return self.made
+
+    def load(self, payload: Any) -> Any:
+        return None
+
+
+@pytest.mark.parametrize("made", [{}, None, Payload([b"x"])], ids=["dict", "None", "parts"])
+def test_a_materializer_that_gives_back_no_payload_is_named(made: Any) -> None:
+    """For the object itself, inside a container, and for a subclass of what it was registered for."""
+    materializers = Materializers()
+    materializers.register(Slotted, Careless(made))
+    for value in (Slotted(), [Slotted()], type("Sub", (Slotted,), {})()):
+        found = materializers.find(value)
+        with pytest.raises(InvalidInput, match=r"'acme.careless' \(.*Careless\) gave back .*no Pa") as refusal:
+            saved(found, value)
+        assert refusal.value.committed == "no"
 
 
 @pytest.mark.parametrize("value", [b"", b"x" * 100, bytearray(b"y")])

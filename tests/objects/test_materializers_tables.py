@@ -182,6 +182,12 @@ COLUMNS: dict[str, Any] = {
     "categories": pd.Categorical(["b", None], categories=["b", "a", "unused"], ordered=True),
     "numbered categories": pd.Categorical([10, 20]),
     "dated categories": pd.Categorical(pd.to_datetime(["2020", "2021"])),
+    "binned": pd.cut([1, 2, 3], 2),
+    "dated bins": pd.cut(pd.date_range("2020", periods=3, freq="D"), 2),
+    "categories of months": pd.Categorical(pd.period_range("2020", periods=2, freq="M"), ordered=True),
+    "categories of nullable numbers": pd.Categorical(pd.array([2, None, 1], dtype="Int64")),
+    "categories of texts": pd.Categorical(pd.array(["b", None, "a"], dtype="string")),
+    "categories at intervals": pd.Categorical(pd.date_range("2020", periods=2, freq="D", tz="Europe/Berlin")),
 }
 
 
@@ -195,6 +201,52 @@ def test_columns_of_pandas_come_back(column: Any) -> None:
     assert [repr(d) for d in back.dtypes] == [repr(d) for d in frame.dtypes]
     assert [[type(v) for v in back[c]] for c in frame] == [[type(v) for v in frame[c]] for c in frame]
     pd.testing.assert_series_equal(there_and_back(Materializers(), series), series, check_exact=True)
+
+
+@pytest.mark.parametrize("name", ["binned", "dated bins", "categories of months", "categories at intervals"])
+def test_categories_of_any_kind_are_wherever_categories_can_be(name: str) -> None:
+    """As an index, a level of one, the labels of groups, and in a container; frequency and type of categories too."""
+    values = pd.Categorical(COLUMNS[name])
+    index = pd.CategoricalIndex(values, name="c")
+    grouped = pd.DataFrame({"x": range(len(index))}).groupby(values, observed=False).mean()
+    levels = pd.MultiIndex.from_product([index, ["a", "b"]])
+    for back in (there_and_back(Materializers(), index), there_and_back(Materializers(), {"i": [index]})["i"][0]):
+        pd.testing.assert_index_equal(back, index, exact=True)
+        pd.testing.assert_index_equal(back.categories, index.categories, exact=True)
+        assert getattr(back.categories, "freq", None) == getattr(index.categories, "freq", None)
+    pd.testing.assert_frame_equal(there_and_back(Materializers(), grouped), grouped)
+    back = there_and_back(Materializers(), levels)
+    pd.testing.assert_index_equal(back, levels, exact=True)
+    assert [repr(level) for level in back.levels] == [repr(level) for level in levels.levels]
+
+
+def test_a_dictionary_of_a_type_that_a_file_does_not_keep_is_refused() -> None:
+    """What Arrow would write and could not read again is never stored."""
+    ids = pa.ExtensionArray.from_storage(pa.uuid(), pa.array([b"a" * 16], pa.binary(16)))
+    column = pa.DictionaryArray.from_arrays(pa.array([0, 0], pa.int8()), ids)
+    with pytest.raises(InvalidInput, match=r"'u' of dtype dictionary.*would change"):
+        stored(Materializers(), pd.DataFrame({"u": pd.arrays.ArrowExtensionArray(pa.chunked_array([column]))}))
+
+
+@pytest.mark.parametrize(
+    "freq",
+    [
+        pd.offsets.CustomBusinessDay(holidays=["2020-01-01"]),
+        pd.offsets.Easter(),
+        pd.DateOffset(months=1, days=2),
+        pd.offsets.BusinessHour(start="10:00"),
+    ],
+    ids=repr,
+)
+def test_a_frequency_without_a_name_is_refused(freq: Any) -> None:
+    """Of an index and of categories; the error says which frequency, and that it may be removed."""
+    index = pd.date_range("2020", periods=3, freq=freq)
+    with pytest.raises(InvalidInput, match=r"frequency .* cannot be told by a name.*index.freq = None"):
+        stored(Materializers(), pd.Series(range(3), index=index))
+    with pytest.raises(InvalidInput, match=r"frequency .* cannot be told by a name"):
+        stored(Materializers(), pd.Categorical(index).categories)
+    with pytest.raises(InvalidInput, match=r"frequency .* cannot be told by a name"):
+        stored(Materializers(), pd.Series(pd.Categorical(index)))
 
 
 DAYS = pd.date_range("2020", periods=3, freq="D", name="day")
@@ -256,6 +308,10 @@ def test_frames_keep_what_is_not_in_columns() -> None:
         pd.Timedelta(5, unit="ms"),
         pd.Period("2020-01", "M"),
         pd.Interval(1.5, 2, closed="both"),
+        pd.Interval(1, 2.5),
+        pd.Interval(1, 2, closed="neither"),
+        pd.Interval(np.int64(1), np.int64(2)),
+        pd.Interval(pd.Timestamp("2020", tz="Europe/Berlin"), pd.Timestamp("2021", tz="Europe/Berlin")),
         pd.NaT,
         pd.NA,
     ],
@@ -267,6 +323,8 @@ def test_scalars_of_pandas_come_back(scalar: Any) -> None:
         assert type(back) is type(scalar)
         assert back is scalar or back == scalar
         assert getattr(back, "unit", None) == getattr(scalar, "unit", None)
+        if isinstance(scalar, pd.Interval):
+            assert (type(back.left), type(back.right)) == (type(scalar.left), type(scalar.right))
 
 
 class Geo(pd.DataFrame):
@@ -281,6 +339,8 @@ class Geo(pd.DataFrame):
         (pd.DataFrame({"o": [object()]}), "'o' of dtype object.*object"),
         (pd.DataFrame({"o": [np.arange(2), None]}), "'o' of dtype object.*files of their own"),
         (pd.Series([pd.NaT, 1], dtype=object), "dtype object.*files of their own"),
+        (pd.Interval(1, np.float32(2)), "would come back as Interval"),
+        (pd.Interval(pd.Timestamp("2020").as_unit("s"), pd.Timestamp("2021").as_unit("ns")), "come back"),
         (Geo({"a": [1]}), "Geo would come back as pandas"),
         (pd.DataFrame({"a": [1]}, index=[object()]), "dtype object would change"),
     ],
@@ -361,6 +421,20 @@ def test_what_polars_would_lose_is_refused(value: Any, why: str) -> None:
     """With what to do instead."""
     with pytest.raises(InvalidInput, match=f"(?i){why}"):
         stored(Materializers(), value)
+
+
+@pytest.mark.parametrize(
+    "dtype", [pl.Array(pl.Int8, 0), pl.List(pl.Array(pl.Int8, 0)), pl.Struct({"a": pl.Array(pl.Int8, 0)})], ids=repr
+)
+def test_what_polars_cannot_read_again_is_refused(dtype: Any) -> None:
+    """Found out by reading the bytes of some rows, also of a table too large to read as a whole."""
+    value = {"a": []} if isinstance(dtype, pl.Struct) else [[]] if isinstance(dtype, pl.List) else []
+    for values in ([value], [None] * 500 + [value]):
+        series = pl.Series("a", values, dtype=dtype)
+        wide = pl.DataFrame([series, pl.Series("b", [b"x" * (1 << 16)] * len(values))])
+        for refused in (series, wide):
+            with pytest.raises(InvalidInput, match="Polars cannot read again"):
+                stored(Materializers(), refused)
 
 
 def test_tables_lie_in_containers() -> None:

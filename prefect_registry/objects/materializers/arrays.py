@@ -11,6 +11,10 @@ from prefect_registry.objects.materializers.builtin import SMALL_BYTES, BuiltIn,
 from prefect_registry.objects.payload import Part, Payload, StoredPayload
 from prefect_registry.objects.spans import Spans
 
+_MASKED_ATTRIBUTES = frozenset(vars(np.ma.array([1], mask=[True])))
+"""What numpy itself keeps in each masked array."""
+_MOST_HEADER_BYTES, _MOST_SHAPE_BYTES = 1 << 20, 4096
+"""Of what is read; numpy's own limit of 10,000 is less than what some hundred fields need."""
 DATA, MASK, FILL = "array.npy", "mask.npy", "fill_value.npy"
 
 
@@ -31,7 +35,9 @@ class ArrayMaterializer(BuiltIn):
         """Subclasses, and types that a ``.npy`` file does not keep."""
         if isinstance(value, np.generic):
             return _type_problem(value.dtype) or lossy(value, [value.dtype.type])
-        return lossy(value, (np.ndarray, np.ma.MaskedArray), "pass numpy.asarray(value)") or _type_problem(value.dtype)
+        if why := lossy(value, (np.ndarray, np.ma.MaskedArray), "pass numpy.asarray(value)"):
+            return why
+        return (_masked_problem(value) if isinstance(value, np.ma.MaskedArray) else None) or _type_problem(value.dtype)
 
     def save(self, value: Any) -> Payload:
         """One file; two or three of a masked array.
@@ -42,7 +48,8 @@ class ArrayMaterializer(BuiltIn):
         if why := self.refuses(value):
             raise refused(value, why, "Convert it to numbers, dates, or texts of a fixed length (value.astype)")
         if isinstance(value, np.generic):
-            return Payload([_part(DATA, np.asarray(value))], {"kind": "scalar"})
+            ends = {"length": len(value)} if isinstance(value, (str, bytes)) and _ends_in_nul(value) else {}
+            return Payload([_part(DATA, np.asarray(value))], {"kind": "scalar", **ends})
         if not isinstance(value, np.ma.MaskedArray):
             return Payload([_part(DATA, value)], {"kind": "array"})
         parts = [_part(DATA, value.data)]
@@ -58,7 +65,10 @@ class ArrayMaterializer(BuiltIn):
         if kind == "array":
             return _read(payload, DATA, payload.lazy)
         if kind == "scalar":
-            return _read(payload, DATA)[()]
+            scalar = _read(payload, DATA)[()]
+            if (length := payload.init.get("length")) is None:
+                return scalar
+            return type(scalar)(scalar.ljust(length, "\0" if isinstance(scalar, str) else b"\0"))
         if kind != "masked":
             raise damaged(self.name, f"Its kind is {kind!r}")
         paths = payload.paths()
@@ -73,7 +83,7 @@ def _part(path: str, array: Any) -> Part:
     """The array as a file: what lies in one piece of memory is read from there, anything else is written first."""
 
     def write(file: BinaryIO) -> None:
-        np.lib.format.write_array(file, array, allow_pickle=False)
+        np.lib.format.write_array(file, array, _version(array), allow_pickle=False)
 
     if array.nbytes > SMALL_BYTES and (array.flags.c_contiguous or array.flags.f_contiguous):
         header = io.BytesIO()
@@ -87,13 +97,59 @@ def _part(path: str, array: Any) -> Part:
     return Part(path, write)
 
 
+def _version(array: Any) -> tuple[int, int]:
+    """The first version of the format whose header has room for the names of fields; left to itself, numpy warns."""
+    facts = np.lib.format.header_data_from_array_1_0(array)
+    for version, write in (
+        ((1, 0), np.lib.format.write_array_header_1_0),
+        ((2, 0), np.lib.format.write_array_header_2_0),
+    ):
+        try:
+            write(io.BytesIO(), facts)
+        except ValueError:
+            continue
+        return version
+    return (3, 0)
+
+
 def _read(payload: StoredPayload, path: str, lazy: bool = False) -> Any:
     try:
         if not lazy and payload.size(path) <= SMALL_BYTES:
-            return np.lib.format.read_array(io.BytesIO(payload.read(path)), allow_pickle=False)
-        return np.load(payload.local(path), mmap_mode="r" if lazy else None, allow_pickle=False)
+            return _from_bytes(payload.read(path), _MOST_HEADER_BYTES)
+        mode: Any = "r" if lazy else None
+        return np.load(payload.local(path), mode, allow_pickle=False, max_header_size=_MOST_HEADER_BYTES)
     except ValueError as error:
         raise damaged("numpy", f"{path}: {error}") from error
+
+
+def _ends_in_nul(value: str | bytes) -> bool:
+    """Whether an array would forget the end of a scalar: it cannot tell trailing NULs from what it fills up with."""
+    return value.endswith("\0") if isinstance(value, str) else value.endswith(b"\0")
+
+
+def _masked_problem(value: Any) -> str | None:
+    """Why a masked array would change: data of a subclass, and attributes."""
+    if value._baseclass is not np.ndarray or type(value.data) is not np.ndarray:
+        return (
+            f"its data of type {value._baseclass.__name__} would come back as numpy.ndarray: mask numpy.asarray(data)"
+        )
+    lost = sorted(map(str, ({*vars(value)} - _MASKED_ATTRIBUTES) | {*value._optinfo} | {*value._basedict}))
+    return f"its attributes {', '.join(lost)} would be lost" if lost else None
+
+
+def _from_bytes(data: bytes, most_header_bytes: int) -> Any:
+    return np.lib.format.read_array(io.BytesIO(data), allow_pickle=False, max_header_size=most_header_bytes)
+
+
+def _header_problem(dtype: Any) -> str | None:
+    """Why the header of an array with fields could not be read again: it is too long, or nested too deeply."""
+    empty, file = np.empty(0, dtype), io.BytesIO()
+    try:
+        np.lib.format.write_array(file, empty, _version(empty), allow_pickle=False)
+        _from_bytes(file.getvalue(), _MOST_HEADER_BYTES - _MOST_SHAPE_BYTES)
+    except (ValueError, RecursionError, MemoryError) as error:
+        return f"its fields cannot be read again from the header of a .npy file: {str(error)[:200]}"
+    return None
 
 
 def _type_problem(dtype: Any) -> str | None:
@@ -111,7 +167,7 @@ def _type_problem(dtype: Any) -> str | None:
         return f"its type {dtype} cannot be written to a .npy file: {error}"
     if back != dtype or back.isalignedstruct != dtype.isalignedstruct or back.type is not dtype.type:
         return f"its type {dtype!r} would come back as {back!r}"
-    return None
+    return _header_problem(dtype) if dtype.names else None
 
 
 def _has_metadata(dtype: Any) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from prefect_registry.errors import FormatError, InvalidInput
 from prefect_registry.objects.materializers.base import Materializer
 from prefect_registry.objects.materializers.classes import Classes, dotted
-from prefect_registry.objects.payload import StoredPayload
+from prefect_registry.objects.payload import Part, Payload, StoredPayload
 
 SMALL_BYTES = 1 << 20
 """Files up to this are read into memory; larger ones from a file on this disk."""
@@ -60,6 +60,27 @@ def refused(value: Any, why: str, todo: str = "") -> InvalidInput:
         f"An object of {dotted(type(value))} cannot be saved",
         why=why[:1].upper() + why[1:],
         todo=todo or "Change it so that it can come back as it was, or register a materializer for its type",
+        committed="no",
+    )
+
+
+def saved(materializer: Materializer, value: Any) -> Payload:
+    """What a materializer, perhaps of somebody else's, makes of an object.
+
+    Raises:
+        InvalidInput: It refuses the object, or gives back anything but a payload.
+    """
+    made: object = materializer.save(value)
+    if not isinstance(made, Payload):
+        what = f"an object of {dotted(type(made))}, and no Payload"
+    elif strange := [part for part in made.parts if not isinstance(part, Part)]:
+        what = f"a Payload with an object of {dotted(type(strange[0]))} among its parts, which is no Part"
+    else:
+        return made
+    raise InvalidInput(
+        f"An object of {dotted(type(value))} cannot be saved",
+        why=f"Its materializer {materializer.name!r} ({dotted(type(materializer))}) gave back {what}",
+        todo="Let its save return a prefect_registry.objects.Payload of Parts, or register another materializer",
         committed="no",
     )
 

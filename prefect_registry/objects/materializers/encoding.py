@@ -17,7 +17,7 @@ from typing import Any
 
 from prefect_registry.errors import InvalidInput
 from prefect_registry.objects.materializers import families, moments
-from prefect_registry.objects.materializers.builtin import Context, refused
+from prefect_registry.objects.materializers.builtin import Context, refused, saved
 from prefect_registry.objects.materializers.classes import dotted
 from prefect_registry.objects.materializers.structured import Structure, structure_of
 from prefect_registry.objects.materializers.where import Where
@@ -115,7 +115,7 @@ class Encoder:
             found = self._context.finder.find(value, self._context.allow_pickle)
             structure = structure_of(value)
             if found.name != "python" or structure is None:
-                return self.nested(value, found.name, found.save(value))
+                return self.nested(value, found.name, saved(found, value))
             self._structures[type(value)] = structure, self._context.finder.classes.meet(type(value))
         form, key = self._structures[type(value)]
         return self._within(value, lambda encoder, v: form.encode(encoder.encode, key, v))
@@ -140,7 +140,7 @@ class Encoder:
         """Keys in order."""
         if families.is_state_dict(value):
             found = self._context.finder.find(value, self._context.allow_pickle)
-            return self.nested(value, found.name, found.save(value))
+            return self.nested(value, found.name, saved(found, value))
         if all(type(k) is str and not k.startswith("$") and _is_unicode(k) for k in value):
             self._count(value)
             return {k: self.encode(v) for k, v in value.items()}
@@ -160,9 +160,13 @@ class Encoder:
         """An ``OrderedDict``, whose attributes would be lost."""
         if families.is_state_dict(value):
             return self.dict(value)
+        return {"$ordered_dict": self.without_attributes(value)}
+
+    def without_attributes(self, value: Any) -> Any:
+        """Keys and values of a dict that may have attributes, which would be lost."""
         if vars(value):
             raise refused(value, f"Its attributes {', '.join(sorted(vars(value)))} would be lost")
-        return {"$ordered_dict": self.pairs(value)}
+        return self.pairs(value)
 
 
 def dumps(tree: Any) -> bytes:
@@ -205,6 +209,6 @@ _EXACT: dict[type, Callable[[Encoder, Any], Any]] = {
     set: lambda e, v: {"$set": e.sorted(v)},
     frozenset: lambda e, v: {"$frozenset": e.sorted(v)},
     OrderedDict: Encoder.ordered_dict,
-    Counter: lambda e, v: {"$counter": e.pairs(v)},
+    Counter: lambda e, v: {"$counter": e.without_attributes(v)},
     deque: lambda e, v: {"$deque": [v.maxlen, e.list(v)]},
 }

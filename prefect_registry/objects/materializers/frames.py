@@ -14,7 +14,7 @@ from prefect_registry.objects.materializers import ipc
 from prefect_registry.objects.materializers.builtin import BuiltIn, damaged, fact, lossy, refused
 from prefect_registry.objects.materializers.decoding import Decoder
 from prefect_registry.objects.materializers.encoding import Encoder
-from prefect_registry.objects.materializers.vectors import Vectors
+from prefect_registry.objects.materializers.vectors import Vectors, frequency
 from prefect_registry.objects.payload import Part, Payload, StoredPayload
 
 FACTS = "facts.json"
@@ -56,7 +56,7 @@ class PandasMaterializer(BuiltIn):
             facts = writing.scalar(value)
         elif isinstance(value, pd.Index):
             facts = {"kind": "index", "index": writing.index(value, "index")}
-            writing.check(value, self._index(facts["index"], writing.tables))
+            writing.check(value, facts["index"])
         else:
             facts = writing.frame(value)
         writing.parts.append(Part(FACTS, json.dumps(facts, allow_nan=False).encode()))
@@ -67,6 +67,8 @@ class PandasMaterializer(BuiltIn):
         kind = fact(payload, self.name, "kind", str)
         facts = json.loads(payload.read(FACTS))
         tables = {path.removesuffix(".arrow"): ipc.read(payload, path) for path in payload.paths() if path != FACTS}
+        if "interval" in facts:
+            return pd.Interval(*self._value(facts["interval"]))
         if kind == "scalar":
             return pd.NA if facts["index"] is None else self._index(facts["index"], tables)[0]
         if kind == "index":
@@ -133,20 +135,22 @@ class _Writing:
         facts["duplicates"] = value.flags.allows_duplicate_labels
         for name in ("index", "columns"):
             if name in facts:
-                self.check(getattr(value, name), self._materializer._index(facts[name], self.tables))
+                self.check(getattr(value, name), facts[name])
         return facts
 
     def scalar(self, value: Any) -> dict[str, Any]:
         """The facts of a scalar, which lies in an index of its own."""
         if value is pd.NA:
             return {"kind": "scalar", "index": None}
+        if isinstance(value, pd.Interval) and {type(value.left), type(value.right)} <= {int, float}:
+            return {"kind": "scalar", "interval": self._tree([value.left, value.right, value.closed], "It")}
         index: Any = pd.Index([value])
         if isinstance(value, (pd.Timestamp, pd.Timedelta)):
             index = index.as_unit(value.unit)
-        if type(index[0]) is not type(value) or (index[0] != value and value is not pd.NaT):
-            raise refused(self._value, f"It would come back as {index[0]!r}")
         facts = self.index(index, "index")
-        self.check(index, self._materializer._index(facts, self.tables))
+        self.check(index, facts)
+        if not _is_same(value, back := self._materializer._index(facts, self.tables)[0]):
+            raise refused(self._value, f"It would come back as {back!r}")
         return {"kind": "scalar", "index": facts}
 
     def index(self, index: Any, at: str) -> dict[str, Any]:
@@ -160,18 +164,23 @@ class _Writing:
             return {**facts, "at": at, "levels": levels, "codes": codes}
         if type(index) not in _INDEXES:
             raise refused(self._value, f"It has an index of {type(index).__name__}, which would not come back")
-        if isinstance(index, (pd.DatetimeIndex, pd.TimedeltaIndex)) and index.freq is not None:
-            facts["freq"] = index.freqstr
+        try:
+            freq = frequency(index)
+        except ValueError as error:
+            raise refused(self._value, f"An index would change: {error}", "Set index.freq = None") from error
+        if freq is not None:
+            facts["freq"] = freq
         (values,) = self._table(at, [(index.name, index.array)])
         return {**facts, "at": at, "values": values}
 
-    def check(self, index: Any, back: Any) -> None:
-        """Refuse an index that would come back different."""
+    def check(self, index: Any, facts: dict[str, Any]) -> None:
+        """Refuse an index that would come back different, or not at all."""
         try:
+            back = self._materializer._index(facts, self.tables)
             pd.testing.assert_index_equal(index, back, exact=True, check_exact=True)
             if getattr(index, "freq", None) != getattr(back, "freq", None):
                 raise AssertionError(f"its frequency {index.freq} would come back as {back.freq}")
-        except AssertionError as error:
+        except (AssertionError, ValueError, TypeError) as error:  # values that its frequency would not make, too
             raise refused(self._value, f"An index would change: {error}") from error
 
     def _table(self, name: str, columns: list[tuple[Any, Any]]) -> list[Any]:
@@ -191,3 +200,12 @@ class _Writing:
         if encoder.parts:
             raise refused(self._value, f"{what} holds objects that have files of their own, such as arrays")
         return tree
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    """Whether two scalars are equal and of the same types; instants and spans of the same unit, too."""
+    if type(one) is not type(other) or getattr(one, "unit", None) != getattr(other, "unit", None):
+        return False
+    if isinstance(one, pd.Interval):
+        return one.closed == other.closed and _is_same(one.left, other.left) and _is_same(one.right, other.right)
+    return one is other or bool(one == other)

@@ -40,10 +40,15 @@ class ImageMaterializer(BuiltIn):
         """One file, and ``info.json``.
 
         Raises:
-            InvalidInput: Something in ``info`` would change.
+            InvalidInput: Something in ``info``, or EXIF that was changed, would be lost.
         """
         if why := self.refuses(value):
             raise refused(value, why)
+        if (exif := getattr(value, "_exif", None)) is not None and _exif_bytes(exif) != _exif_bytes(
+            _as_read(value.info)
+        ):
+            todo = 'Set image.info["exif"] = image.getexif().tobytes(), and save image.copy()'
+            raise refused(value, "Its EXIF, which was changed, is not what its info has, and would be lost", todo)
         palette = value.palette and [value.palette.mode, bytes(value.palette.palette)]
         facts = self._encoded(value, {"info": dict(value.info), "palette": palette})
         form, data = self._file(value)
@@ -82,6 +87,23 @@ class ImageMaterializer(BuiltIn):
             if back.tobytes() == value.tobytes():
                 return form, written.getvalue()
         return "pixels", zlib.compress(value.tobytes())
+
+
+def _as_read(info: dict[Any, Any]) -> Image.Exif:
+    """The EXIF of an image that has this ``info`` and nothing else."""
+    blank = Image.new("1", (1, 1))
+    blank.info = dict(info)
+    try:
+        return blank.getexif()
+    except Exception:  # bytes that are no EXIF; Pillow raises what its parsers do
+        return Image.Exif()
+
+
+def _exif_bytes(exif: Image.Exif) -> bytes:
+    try:
+        return exif.tobytes() if len(exif) or exif._ifds else b""
+    except Exception:  # entries that have no form
+        return repr(sorted(exif.items(), key=repr)).encode()
 
 
 def _read(form: str, data: bytes, mode: str, size: tuple[int, int]) -> Any:

@@ -40,6 +40,21 @@ def has_dictionaries(schema: Any) -> bool:
     return any(pa.types.is_dictionary(field.type) or field.type.num_fields for field in schema)
 
 
+def there_and_back(column: Any) -> Any:
+    """A column as it is read from a file of IPC.
+
+    Raises:
+        pyarrow.ArrowException: Arrow cannot write it.
+        FormatError: It cannot be read again.
+    """
+    if pa.types.is_primitive(column.type):  # numbers, whose bytes are the file's; they may be many
+        return column
+    table, file = pa.Table.from_arrays([column], ["0"]), pa.BufferOutputStream()
+    with pa.ipc.new_file(file, table.schema, options=pa.ipc.IpcWriteOptions(unify_dictionaries=True)) as out:
+        out.write(table)
+    return _opened(file.getvalue(), "a column").column(0)
+
+
 def check_schema(value: Any, schema: Any) -> None:
     """Refuse a schema that would come back different."""
     try:
@@ -53,13 +68,17 @@ def check_schema(value: Any, schema: Any) -> None:
 def read(payload: StoredPayload, path: str) -> Any:
     """The whole table of a file."""
     source = pa.py_buffer(payload.read(path)) if payload.size(path) <= SMALL_BYTES else None
-    try:
-        with pa.ipc.open_file(source or pa.OSFile(str(payload.local(path)), "rb")) as reader:
-            table = reader.read_all()
-    except (pa.ArrowException, OSError) as error:
-        raise damaged("arrow", f"{path}: {error}") from error
+    table = _opened(source or pa.OSFile(str(payload.local(path)), "rb"), path)
     check_extensions(table.schema)
     return table
+
+
+def _opened(source: Any, path: str) -> Any:
+    try:
+        with pa.ipc.open_file(source) as reader:
+            return reader.read_all()
+    except (pa.ArrowException, OSError, TypeError, ValueError, LookupError, AttributeError) as error:
+        raise damaged("arrow", f"{path}: {error}") from error  # types of others are made by code of theirs
 
 
 def check_extensions(schema: Any) -> None:

@@ -49,7 +49,7 @@ def placed(payload: StoredPayload, name: str, executable: Iterable[str], empty: 
     """Write the files to where the caller wants them, all or nothing, and return the path of that name.
 
     Raises:
-        InvalidInput: Something of that name is there already.
+        InvalidInput: Something of that name is there already, or ``output_dir`` is no folder.
     """
     output = payload.output_dir or temporary.until_exit()
     problems = [problem for path in (name, *executable, *empty) for problem in path_problems(path)]
@@ -62,7 +62,14 @@ def placed(payload: StoredPayload, name: str, executable: Iterable[str], empty: 
             why="Loading never overwrites files of yours",
             todo="Pass another output_dir, or remove it",
         )
-    output.mkdir(parents=True, exist_ok=True)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise InvalidInput(
+            f"The output_dir {output} cannot be made",
+            why=f"A file is in its place: {error}",
+            todo="Pass a folder as output_dir, or one that is not there yet",
+        ) from error
     half = Path(tempfile.mkdtemp(dir=output, prefix=".loading-"))
     try:
         content = payload.export(half / name if folder else half)

@@ -9,8 +9,9 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 from uuid import UUID, SafeUUID
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from prefect_registry.errors import ConfigurationError
 from prefect_registry.objects.materializers.builtin import refused
 
 
@@ -85,8 +86,22 @@ def _read_zone(tree: Any) -> tzinfo | None:
     if tree is None:
         return None
     ((tag, content),) = tree.items()
-    zone: tzinfo = {"$timezone": _read_timezone, "$zoneinfo": ZoneInfo}[tag](content)
+    zone: tzinfo = {"$timezone": _read_timezone, "$zoneinfo": _read_zoneinfo}[tag](content)
     return zone
+
+
+def _read_zoneinfo(key: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(key)
+    except ZoneInfoNotFoundError as error:
+        raise ConfigurationError(
+            f"The time zone {key!r} is not known on this machine",
+            why="The system has no time zone data, or older data, and the package tzdata is not installed, or older",
+            todo="pip install --upgrade tzdata, or install the system's time zone data, then load again",
+            zone=key,
+        ) from error
+    except OSError as error:  # the name of a folder of zones
+        raise ValueError(f"{key!r} is no time zone: {error}") from error
 
 
 def _read_timezone(tree: Any) -> timezone:
@@ -104,7 +119,7 @@ READERS: dict[str, Callable[[Any], Any]] = {
     "$time": _read_time,
     "$timedelta": lambda v: timedelta(*v),
     "$timezone": _read_timezone,
-    "$zoneinfo": ZoneInfo,
+    "$zoneinfo": _read_zoneinfo,
     "$decimal": Decimal,
     "$fraction": lambda v: Fraction(int(v[0], 16), int(v[1], 16)),
     "$uuid": _read_uuid,

@@ -12,6 +12,7 @@ from prefect_registry.objects.materializers.builtin import SMALL_BYTES, BuiltIn,
 from prefect_registry.objects.payload import Part, Payload, StoredPayload
 
 DATA = "frame.arrow"
+_WHOLE_BYTES, _SAMPLE_ROWS = 16 << 20, 100
 _LEVEL = pl.CompatLevel.oldest()
 """With texts as every reader of IPC files knows them: pyarrow cannot filter string views."""
 
@@ -49,11 +50,8 @@ class PolarsMaterializer(BuiltIn):
             raise refused(value, why)
         series = isinstance(value, pl.Series)
         frame = value.to_frame() if series else value
-        written = io.BytesIO()
-        frame.clear().write_ipc(written, compat_level=_LEVEL)
-        back = pl.read_ipc(written.getvalue()).schema
-        if changed := [f"{n}: {d} as {back.get(n)}" for n, d in frame.schema.items() if back.get(n) != d]:
-            raise refused(value, f"Columns would come back with another type: {'; '.join(changed)}")
+        if why := _problem(frame.clear()) or _problem(_sample(frame)):
+            raise refused(value, why)
         if not frame.width and frame.height:
             raise refused(value, "It has rows without columns, which would be lost")
         part = Part(DATA, lambda file: frame.write_ipc(file, compression="lz4", compat_level=_LEVEL))
@@ -74,6 +72,27 @@ class PolarsMaterializer(BuiltIn):
         small = payload.size(DATA) <= SMALL_BYTES
         frame = pl.read_ipc(payload.read(DATA) if small else payload.local(DATA))
         return frame.to_series() if kind == "series" else frame
+
+
+def _sample(frame: Any) -> Any:
+    """The frame if it is small, else its first and last rows: what types a file cannot hold shows in a few."""
+    if frame.estimated_size() <= _WHOLE_BYTES or frame.height <= 2 * _SAMPLE_ROWS:
+        return frame
+    return pl.concat([frame.head(_SAMPLE_ROWS), frame.tail(_SAMPLE_ROWS)])
+
+
+def _problem(frame: Any) -> str | None:
+    """Why a frame would not come back from its file, found out by reading one."""
+    written = io.BytesIO()
+    try:
+        frame.write_ipc(written, compat_level=_LEVEL)
+        back = pl.read_ipc(written.getvalue())
+    except pl.exceptions.PolarsError as error:
+        return f"polars cannot read again what it writes of it: {error}"
+    if changed := [f"{n}: {d} as {back.schema.get(n)}" for n, d in frame.schema.items() if back.schema.get(n) != d]:
+        return f"Columns would come back with another type: {'; '.join(changed)}"
+    changed = [n for n in frame.columns if not back[n].equals(frame[n], null_equal=True)]
+    return f"The values of the columns {', '.join(changed)} would change" if changed else None
 
 
 def _holds_objects(dtype: Any) -> bool:

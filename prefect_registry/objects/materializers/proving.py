@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 from prefect_registry.errors import NotFound
 from prefect_registry.objects.materializers.base import Materializer
-from prefect_registry.objects.materializers.builtin import refused
+from prefect_registry.objects.materializers.builtin import refused, saved
 from prefect_registry.objects.materializers.classes import dotted
 from prefect_registry.objects.payload import Part, Payload, StoredPayload
 
@@ -29,7 +29,7 @@ class Proving(Materializer):
         """
         folder = tempfile.TemporaryDirectory(prefix="prefect-registry-")
         with folder:
-            payload = _settled(self._materializer.save(value), Path(folder.name))
+            payload = _settled(saved(self._materializer, value), Path(folder.name))
             with tempfile.TemporaryDirectory(prefix="prefect-registry-") as exported:
                 back = self._materializer.load(Written(payload, Path(exported)))
         if type(back) is not type(value):

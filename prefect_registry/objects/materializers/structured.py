@@ -10,7 +10,8 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from enum import Enum, Flag
-from functools import cached_property
+from functools import cached_property, lru_cache
+from types import MemberDescriptorType
 from typing import Any, ClassVar
 
 from prefect_registry.errors import ConfigurationError
@@ -45,16 +46,31 @@ class _Enums(Structure):
         return isinstance(value, Enum)
 
     def encode(self, encode: Code, key: str, value: Enum) -> Any:
-        if value.name in type(value).__members__:
-            return {self.tag: [key, value.name]}
-        assert isinstance(value, Flag), "only flags have members without a name"
-        return {self.tag: [key, None, encode(value.value)]}
+        cls, name = type(value), value._name_  # a class may give its members other ``name`` and ``value``
+        if cls.__members__.get(name) is value:
+            return {self.tag: [key, name]}
+        if not isinstance(value, Flag) or not _is_made_of_flags(value):
+            raise refused(value, f"It is none of the members of {dotted(cls)}, nor made of them")
+        return {self.tag: [key, None, encode(value._value_)]}
 
     def decode(self, decode: Code, cls: type, *content: Any) -> Any:
         name, *value = content
         if not issubclass(cls, Enum) or (name is not None and name not in cls.__members__):
             raise _changed(cls, f"it has no member {name!r}")
-        return cls[name] if name is not None else cls(decode(value[0]))
+        if name is not None:
+            return cls.__members__[name]
+        try:
+            return cls(decode(value[0]))
+        except ValueError as error:
+            raise _changed(cls, str(error)) from error
+
+
+def _is_made_of_flags(value: Flag) -> bool:
+    try:
+        back = type(value)(value._value_)
+    except ValueError:
+        return False
+    return type(back) is type(value) and bool(back._value_ == value._value_)
 
 
 class _NamedTuples(Structure):
@@ -88,11 +104,7 @@ class _Dataclasses(Structure):
             raise refused(value, "It is also a value of another kind, which would be lost, or makes its objects itself")
         names = [field.name for field in dataclasses.fields(value)]
         unset = [name for name in names if not hasattr(value, name)]
-        lost = [
-            name
-            for name in getattr(value, "__dict__", {})
-            if name not in names and not isinstance(getattr(cls, name, None), cached_property)
-        ]
+        lost = _attributes(value) - set(names)
         if unset or lost:
             why = [f"Its fields {', '.join(unset)} have no value"] * bool(unset)
             why += [f"Its attributes {', '.join(sorted(lost))} are no fields and would be lost"] * bool(lost)
@@ -129,10 +141,14 @@ class _Models(Structure):
     def encode(self, encode: Code, key: str, value: Any) -> Any:
         cls = type(value)
         state = _state(value)
+        if lost := _attributes(value) - set(cls.model_fields) - _own_slots(sys.modules["pydantic"].BaseModel):
+            raise refused(value, f"Its attributes {', '.join(sorted(lost))} are no fields and would be lost")
         try:
             back = _validated(cls, *state)
-        except ValueError as error:
-            raise refused(value, f"It does not validate any more: {error}") from error
+        except RecursionError:
+            raise
+        except Exception as error:  # validators are anyone's
+            raise refused(value, f"It does not validate any more: {type(error).__name__}: {error}") from error
         if differing := [name for name, one, other in _pairs(value, back) if not same(one, other)]:
             raise refused(
                 value,
@@ -145,8 +161,10 @@ class _Models(Structure):
         fields, extra, private, given = (decode(part) for part in content)
         try:
             return _validated(cls, fields, extra, private, given)
-        except ValueError as error:
-            raise _changed(cls, f"what was saved does not validate: {error}") from error
+        except RecursionError:
+            raise
+        except Exception as error:  # validators are anyone's
+            raise _changed(cls, f"what was saved does not validate: {type(error).__name__}: {error}") from error
 
 
 def _state(model: Any) -> tuple[dict[str, Any], dict[str, Any] | None, dict[str, Any] | None, list[str]]:
@@ -197,8 +215,32 @@ def same(one: Any, other: Any) -> bool:
         return bool(other != other)
     try:
         return bool(one == other)
-    except (ValueError, TypeError):  # arrays: many answers, or none
+    except Exception:  # arrays have many answers, or none; and __eq__ is anyone's
         return False
+
+
+def _attributes(value: Any) -> set[str]:
+    """The names of what an object holds, in its ``__dict__`` or in slots, but for what is only cached."""
+    cls: Any = type(value)
+    held = {n for n in getattr(value, "__dict__", {}) if not isinstance(getattr(cls, n, None), cached_property)}
+    return held | {name for name, slot in _slots(cls) if _is_set(slot, value)}
+
+
+@lru_cache(maxsize=1024)
+def _slots(cls: type[Any]) -> tuple[tuple[str, MemberDescriptorType], ...]:
+    return tuple((n, s) for c in cls.__mro__ for n, s in vars(c).items() if isinstance(s, MemberDescriptorType))
+
+
+def _own_slots(cls: type) -> set[str]:
+    return {name for name, _ in _slots(cls)}
+
+
+def _is_set(slot: MemberDescriptorType, value: Any) -> bool:
+    try:
+        slot.__get__(value, type(value))
+    except AttributeError:
+        return False
+    return True
 
 
 def _changed(cls: type, why: str) -> ConfigurationError:

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from prefect_registry.errors import InvalidInput
+from prefect_registry.errors import FormatError, InvalidInput
+from prefect_registry.objects.materializers import ipc
 from prefect_registry.objects.materializers.builtin import Context, damaged, refused
 from prefect_registry.objects.materializers.decoding import Decoder
 from prefect_registry.objects.materializers.encoding import Encoder, dumps
@@ -34,10 +35,18 @@ class Vectors:
             array = array.to_numpy()
         try:
             column, facts = self._encode(array)
-            back = self.decode(column, json.loads(json.dumps(facts)))
-        except (pa.ArrowException, TypeError, ValueError, NotImplementedError) as error:
-            if isinstance(error, InvalidInput):  # of the categories of this column
-                raise
+            back = self.decode(ipc.there_and_back(column), json.loads(json.dumps(facts)))
+        except InvalidInput:  # of the categories of this column
+            raise
+        except (
+            pa.ArrowException,
+            FormatError,
+            NotImplementedError,
+            TypeError,
+            ValueError,
+            AttributeError,
+            LookupError,
+        ) as error:
             raise self._refused(label, array, str(error)) from error
         if (why := _difference(array, back)) is not None:
             raise self._refused(label, array, why)
@@ -67,6 +76,7 @@ class Vectors:
             return pd.DatetimeIndex(instants.copy()).tz_localize("UTC").tz_convert(zone).array
         elif kind == "extension":
             dtype = pd.api.types.pandas_dtype(facts["dtype"])
+            column = _extended(column, dtype)
         else:
             raise damaged("pandas", f"A column has the kind {kind!r}")
         return dtype.__from_arrow__(column)
@@ -128,6 +138,8 @@ class Vectors:
         categories, facts = self.encode(array.categories.array, "categories")
         if isinstance(categories, pa.ChunkedArray):
             categories = categories.combine_chunks()
+        if isinstance(categories, pa.ExtensionArray):  # a file of IPC does not keep the type of a dictionary's values
+            categories = categories.storage
         codes = pa.array(array.codes, mask=array.codes < 0)
         index = type(array.categories)
         facts = {
@@ -136,6 +148,8 @@ class Vectors:
             "categories": facts,
             "range": index is pd.RangeIndex,
         }
+        if (freq := frequency(array.categories)) is not None:
+            facts["freq"] = freq
         name = self._context and Encoder(self._context).encode(array.categories.name)
         return pa.DictionaryArray.from_arrays(codes, categories), {**facts, "name": name}
 
@@ -147,6 +161,8 @@ class Vectors:
             step = int(categories[1] - categories[0]) if len(categories) > 1 else 1
             start = int(categories[0])
             categories = pd.RangeIndex(start, start + step * len(categories), step)
+        if facts.get("freq") is not None:
+            categories = type(categories)(categories, freq=facts["freq"])
         categories.name = Decoder(self._context, None).decode(facts["name"])
         return pd.Categorical.from_codes(codes, categories, ordered=facts["ordered"])
 
@@ -155,6 +171,32 @@ class Vectors:
         return refused(
             self._value, f"The column{where} of dtype {array.dtype} would change: {why}", "Convert that column"
         )
+
+
+def frequency(index: Any) -> str | None:
+    """The frequency of an index of instants or spans, as a text that pandas makes the same of.
+
+    Raises:
+        ValueError: There is no such text, as of holidays.
+    """
+    if not isinstance(index, (pd.DatetimeIndex, pd.TimedeltaIndex)) or index.freq is None:
+        return None
+    text = index.freqstr
+    try:
+        back = pd.tseries.frequencies.to_offset(text)
+    except ValueError:
+        back = None
+    if back != index.freq or type(back) is not type(index.freq):
+        raise ValueError(f"its frequency {index.freq!r} cannot be told by a name")
+    return str(text)
+
+
+def _extended(column: Any, dtype: Any) -> Any:
+    """The column of Arrow's type for a dtype: categories are stored as what that type is stored as."""
+    if isinstance(column.type, pa.BaseExtensionType):
+        return column
+    known = pa.array(dtype.construct_array_type()._from_sequence([], dtype=dtype)).type
+    return pa.ExtensionArray.from_storage(known, column) if isinstance(known, pa.BaseExtensionType) else column
 
 
 def _whole(column: Any) -> Any:
@@ -179,6 +221,8 @@ def _difference(array: Any, back: Any) -> str | None:
         equal = np.array_equal(values.view(f"V{values.dtype.itemsize}"), back.view(f"V{values.dtype.itemsize}"))
         return None if equal else "its values would come back different"
     try:
+        if isinstance(array.dtype, pd.CategoricalDtype):
+            pd.testing.assert_index_equal(array.categories, back.categories, exact=True, check_exact=True)
         pd.testing.assert_extension_array_equal(array, back, check_exact=True)
     except AssertionError as error:
         return str(error).splitlines()[0]
