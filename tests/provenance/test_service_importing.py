@@ -164,7 +164,7 @@ def test_imports_that_speak_of_the_same_thing_are_reverted_each_by_itself(first_
 
 
 def test_later_imports_add_to_what_is_known_of_a_thing_and_correct_it() -> None:
-    """Labels and attributes of all that stand; of an import that is reverted, nothing. Ids that go on alike differ."""
+    """Labels and attributes of all that stand; when none does, what it was, deleted. Ids that go on alike differ."""
     provenance = Provenance(opened())
 
     def imported(id_: str, label: str, **attributes: str) -> str:
@@ -186,7 +186,7 @@ def test_later_imports_add_to_what_is_known_of_a_thing_and_correct_it() -> None:
     provenance.registry.revert(second)
     assert seen("urn:a") == ("old", {"unit": "m", "height": "2"})
     provenance.registry.revert(first)
-    assert seen("urn:a") == ("", {})
+    assert seen("urn:a") == ("new", {"unit": "m", "height": "3", "state": "DELETED"})
     assert is_sound(provenance.registry)
 
 
