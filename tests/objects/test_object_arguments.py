@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -47,7 +48,7 @@ def test_an_alias_is_set_to_the_version_in_the_name(three: Registry) -> None:
     assert three.set_alias("m", "newest") is None
     assert three.aliases("m") == {"c": "2", "newest": "3", "same": "1"}
     for other in ("1", "latest", "same"):
-        assert "is another one" in refused(lambda v=other: three.set_alias("m@2", "c", v)).why
+        assert "is another one" in refused(partial(three.set_alias, "m@2", "c", other)).why
     with pytest.raises(RegistryObjectNotFound):
         three.set_alias("m@9", "c")
     assert three.aliases("m")["c"] == "2"
@@ -91,7 +92,7 @@ def test_a_reason_is_a_text(three: Registry, reason: Any) -> None:
 def test_a_prefix_is_a_text(three: Registry, prefix: Any) -> None:
     """Of both lists of names."""
     for call in (three.list_objects, three.list_objects_and_versions):
-        assert "prefix must be a string" in refused(lambda c=call: c(prefix)).why
+        assert "prefix must be a string" in refused(partial(call, prefix)).why
 
 
 @pytest.mark.parametrize("source", ["path", None, 3, Path("path")])
@@ -168,4 +169,6 @@ def test_what_cannot_be_a_key_is_told_by_its_text(three: Registry) -> None:
     assert {e["kind"] for e in result.errors.values()} == {"invalid_input"}
     names: Any = [["a"], {}, ("c", []), "m"]
     assert list(three.load(names).errors) == [("['a']", None), ("{}", None), ("('c', [])", None)]
-    assert three.delete(names, "1").succeeded == [("m", "1")]
+    deleted = three.delete(names, "1")
+    assert deleted is not None
+    assert deleted.succeeded == [("m", "1")]
