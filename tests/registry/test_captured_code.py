@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.metadata
 import os
 import re
+import runpy
 import subprocess
 import sys
 import time
@@ -308,6 +310,39 @@ def test_what_an_aborted_run_has_read_and_made_is_still_told() -> None:
     assert told.failure is not None
     assert (told.failure.cls, told.failure.kind) == ("ValueError", "error")
     assert list(registry.catalog.downstream(raw.id)) == []
+
+
+_MODULE = """
+from prefect_registry import registry_run
+
+def begin(registry):
+    return registry.insert_run("x")
+
+async def abegin(registry):
+    return await registry.ainsert_run("x")
+
+async def aattempt(registry):
+    return (await registry.abegin_attempt("x")).begin.run_id
+
+async def arun(registry):
+    async with registry.arun("x") as run:
+        return run.id
+
+async def ablock(registry):
+    async with registry_run(registry) as run:
+        return run.id
+"""
+
+
+def test_asynchronous_callers_are_captured_as_synchronous_ones_are(tmp_path: Path) -> None:
+    """The file that awaits, although the run is begun in a thread, on whose stack it does not stand."""
+    file = (tmp_path / "began_here.py").resolve()
+    file.write_text(_MODULE)
+    module = runpy.run_path(str(file))
+    registry = Registry(MemoryStorage(), heartbeats=False)
+    ids = [module["begin"](registry)]
+    ids += [asyncio.run(module[name](registry)) for name in ("abegin", "aattempt", "arun", "ablock")]
+    assert [captured(registry, run_id).code["path"] for run_id in ids] == [file.as_posix()] * len(ids)
 
 
 @pytest.mark.parametrize("fails", [False, True])
