@@ -9,9 +9,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from prefect_registry.credentials import without_user_info
+
 _COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
 _SECTION = re.compile(r'\s*\[\s*(?P<name>[\w.-]+)(?:\s+"(?P<sub>(?:[^"\\]|\\.)*)")?\s*\]')
 _SCP_LIKE = re.compile(r"(?:[^/@\s]*@)?(?P<rest>\[?[\w.:-]+\]?:(?!//).*)")
+_QUERY = re.compile(r"[?#]")
 _STANDARD_LIBRARY = Path(os.__file__).resolve().parent
 _INSTALLED = ("site-packages", "dist-packages")
 _LONGEST_URL = 1_000
@@ -110,12 +113,8 @@ def _remotes(text: str) -> Iterator[tuple[str, str]]:
 
 def without_credentials(url: str) -> str:
     """A remote's URL without user, password, query and fragment; ``host:path`` of the form that scp has too."""
-    scheme, separator, rest = url.partition("://")
+    scheme, separator, rest = without_user_info(url).partition("://")
     if separator:
-        host, slash, path = rest.partition("/")
-        if "@" in path and ":" in host and not host.rpartition(":")[2].isdigit():  # a password with a slash in it
-            host, slash, path = rest.rpartition("@")[2].partition("/")
-        host = host.rpartition("@")[2]
-        return f"{scheme}://{host}{slash}{re.split('[?#]', path)[0]}"[:_LONGEST_URL]
+        return f"{scheme}://{_QUERY.split(rest)[0]}"[:_LONGEST_URL]
     match = _SCP_LIKE.fullmatch(url)
     return (match["rest"] if match is not None else url)[:_LONGEST_URL]

@@ -18,6 +18,7 @@ from uuid import UUID
 import orjson
 from pydantic import BaseModel
 
+from prefect_registry.credentials import without_user_info
 from prefect_registry.errors import InvalidInput
 from prefect_registry.records.base import LARGEST_INTEGER, SMALLEST_INTEGER, Json
 from prefect_registry.registry import Registry
@@ -30,8 +31,6 @@ MOST_BYTES = 16 * 1024
 _SECRET_NAME = re.compile(
     r"(?i)(^|_|-)(pass(word|wd|phrase)?|secrets?|token|api_?key|access_?key|private_?key|credentials?|authorization)($|_|-)"
 )
-_USER_INFO = re.compile(r"(?<=://)[^/@\s:]*:[^/@\s]+(?=@)|(?<=http://)[^/@\s]+(?=@)|(?<=https://)[^/@\s]+(?=@)")
-"""Users and passwords, and tokens that stand for both. Before an ``@`` there may also be a container (``abfss://``)."""
 _PLAIN = (str, int, float, bool, date, datetime, time)
 
 
@@ -104,7 +103,7 @@ def _described_container(value: Any, name: str, depth: int) -> Json:
 
 
 def _text(text: str) -> str:
-    text = _USER_INFO.sub("***", text).encode("utf-8", "replace").decode()
+    text = without_user_info(text, "***").encode("utf-8", "replace").decode()
     return text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}… ({len(text):,} characters)"
 
 
@@ -157,7 +156,7 @@ def redacted(text: str, secrets: Iterable[str]) -> str:
     """``text`` without the secrets, and without user names and passwords in URLs."""
     for secret in sorted(secrets, key=len, reverse=True):
         text = text.replace(secret, MASK)
-    return _USER_INFO.sub("***", text)
+    return without_user_info(text, "***")
 
 
 # -- templates -------------------------------------------------------------------------------------------------------
