@@ -14,7 +14,7 @@ from typing import Any
 
 from prefect_registry.capture.changes import Changes, changes
 from prefect_registry.capture.environment import environment
-from prefect_registry.capture.repository import Repository, commit_at, is_installed, repository_around
+from prefect_registry.capture.repository import Repository, commit_at, is_installed, repository_around, stamp
 
 _PACKAGE = __name__.partition(".")[0]
 _LONGEST = 1_000
@@ -139,7 +139,7 @@ def _is_own(file: str) -> bool:
 def _asked(repository: Repository | None, file: Path | None) -> Changes | None:
     if repository is None or repository.commit is None or file is None:
         return None
-    return changes(repository.root, repository.commit, file)
+    return changes(repository.root, repository.commit, file, (stamp(repository.index), stamp(file)))
 
 
 def _text(value: str) -> str:

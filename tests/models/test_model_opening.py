@@ -181,7 +181,7 @@ def test_a_token_that_may_not_be_read_is_an_error_of_ours(monkeypatch: pytest.Mo
     file.write_text("planted")
     file.chmod(0)
     monkeypatch.setattr(opening, "_KUBERNETES_TOKEN", file)
-    with pytest.raises(StoreError, match="token of the service account.*cannot be read") as caught:
+    with pytest.raises(StoreError, match=r"token of the service account.*cannot be read") as caught:
         token_from(None, None)
     assert "Permission denied" in str(caught.value)
     assert caught.value.committed == "no"
