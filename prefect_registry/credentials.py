@@ -1,10 +1,18 @@
-"""The one rule for what stands before the host of a URL: users, passwords, and tokens that stand for both."""
+"""The one rule for what stands before the host of a URL: users, passwords, and tokens that stand for both; and that for
+names of secrets.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
+MASK = "********"
+"""What is shown of a value whose name says that it is a secret."""
+_SECRET_NAME = re.compile(
+    r"(?i)(^|_|-)(pass(word|wd|phrase)?|secrets?|token|api_?key|access_?key|private_?key|credentials?|authorization)($|_|-)"
+)
 _WITH_CONTAINERS = ("abfs", "abfss", "wasb", "wasbs")
 _OF_THE_WEB = ("http", "https")
 _TOKEN = re.compile(r"\S*")
@@ -12,6 +20,28 @@ _SEPARATOR = re.compile(r"[/?#]")
 _NEVER_IN_URLS = re.compile(r'["<>]')
 _HOST = re.compile(r"localhost|\[[^\]]*\]|([\w-]+\.)+[\w-]+\.?", re.IGNORECASE)
 _LIKE_A_HOST = re.compile(r"localhost|\[|\d+(\.\d+){3}|([\w-]+\.)+[a-z]|[a-z][\w-]*[:/]", re.IGNORECASE)
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether a name is one that secrets have, such as ``db_password``."""
+    return _SECRET_NAME.search(name) is not None
+
+
+def without_secrets(values: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON values without what is called a secret, or is in what is called one; and without users in URLs."""
+    return {name: _masked(value, name) for name, value in values.items()}
+
+
+def _masked(value: Any, name: str) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _masked(inner, name if is_secret_name(name) else key) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_masked(inner, name) for inner in value]
+    if value is None or isinstance(value, bool):
+        return value
+    if is_secret_name(name):
+        return MASK
+    return without_user_info(value, "***") if isinstance(value, str) else value
 
 
 def without_user_info(text: str, mask: str = "") -> str:

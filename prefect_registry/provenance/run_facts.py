@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 from prefect_registry.catalog.catalog import Catalog
+from prefect_registry.credentials import without_secrets, without_user_info
 from prefect_registry.errors import InvalidInput
 from prefect_registry.ids import parse_inner_id
 from prefect_registry.ledger import paths
@@ -71,7 +72,7 @@ def begun_facts(registry: HasLedger, run_id: str, *, namespace: str | None = Non
         namespace=where,
         name=name,
         started_at=begin.created_at,
-        parameters=dict(islice(begin.config.items(), MOST_PARAMETERS)),
+        parameters=without_secrets(dict(islice(begin.config.items(), MOST_PARAMETERS))),
         repository=_text(code.get("repository")),
         commit=_text(code.get("commit")),
         path=_text(code.get("path")),
@@ -266,9 +267,7 @@ def place_of(url: str) -> tuple[str, str]:
     """
     if "://" not in url:
         return "file", re.sub(r"\\", "/", url)
-    parts = urlsplit(url)
+    parts = urlsplit(without_user_info(url))
     if parts.scheme == "file":
         return "file", parts.path
-    is_azure = parts.scheme in ("abfs", "abfss", "wasb", "wasbs")
-    host = parts.netloc if is_azure else parts.netloc.rpartition("@")[2]
-    return f"{parts.scheme}://{host}", parts.path.strip("/")
+    return f"{parts.scheme}://{parts.netloc}", parts.path.strip("/")
