@@ -1,7 +1,8 @@
 """The one place where asynchronous methods come from: every ``a``-twin is its synchronous method in a thread.
 
 An event loop is never blocked and never borrowed: Prefect runs several, and fsspec has its own
-(``asyncio.to_thread`` carries the context variables along, so the surrounding run is seen).
+(``asyncio.to_thread`` carries the context variables along, so the surrounding run is seen; for what begins a run, the
+program that called is one of them).
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from prefect_registry.capture import remember_caller
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -137,12 +140,21 @@ async def entered(manager: AbstractContextManager[R]) -> AsyncIterator[R]:
         await _leave(manager, None, None, None)
 
 
+def caller_context() -> contextvars.Context:
+    """A copy of this context for a thread that begins a run: it knows the program around, which no thread's stack
+    shows.
+    """
+    context = contextvars.copy_context()
+    context.run(remember_caller)
+    return context
+
+
 async def _begun(begin: Callable[[], R], undo: Callable[[R, BaseException], object]) -> R:
     """``begin`` in a thread. When the caller is cancelled meanwhile, what began is undone: nobody else has it.
 
     That happens in a thread too, so that it is done even if the caller is cancelled again, or its event loop ends.
     """
-    context, begun, loop = contextvars.copy_context(), Future[R](), asyncio.get_running_loop()
+    context, begun, loop = caller_context(), Future[R](), asyncio.get_running_loop()
 
     def work() -> None:
         try:

@@ -3,6 +3,6 @@
 Nothing here imports Prefect, asks anybody over a network, or records an environment variable.
 """
 
-from prefect_registry.capture.code import Capture, Capturing, commit_of
+from prefect_registry.capture.code import Capture, Capturing, commit_of, remember_caller
 
-__all__ = ["Capture", "Capturing", "commit_of"]
+__all__ = ["Capture", "Capturing", "commit_of", "remember_caller"]

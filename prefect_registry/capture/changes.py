@@ -1,6 +1,7 @@
 """Whether code differs from the commit that is checked out. Git tells, beside whatever else a run begins with.
 
-Git is asked once per process for a file and commit, in a thread, and is given a second. It refreshes no index (so it
+Git is asked once per process for a file and commit, and again when the file or the index has changed (another file that
+git follows may change unnoticed), in a thread, and is given a second. It refreshes no index (so it
 takes no lock that the user's git would wait for), and runs neither hooks nor a file monitor, nor fetches what a
 partial clone lacks.
 """
@@ -56,19 +57,20 @@ class Changes:
         return self._changed
 
 
-_asked: dict[tuple[int, Path, str, Path], Changes] = {}
+_asked: dict[tuple[int, Path, str, Path], tuple[object, Changes]] = {}
 _lock = ForkSafeLock()
 
 
-def changes(root: Path, commit: str, file: Path) -> Changes:
-    """The question for a file of a working tree, asked once in this process."""
+def changes(root: Path, commit: str, file: Path, looks: object = None) -> Changes:
+    """The question for a file of a working tree, asked once in this process while all ``looks`` the same."""
     key = (os.getpid(), root, commit, file)  # a forked child has none of its parent's threads
     with _lock:
-        if key not in _asked:
+        known = _asked.get(key)
+        if known is None or known[0] != looks:
             if len(_asked) >= MOST_ANSWERS:
                 _asked.clear()
-            _asked[key] = Changes(root, commit, file)
-        return _asked[key]
+            known = _asked[key] = looks, Changes(root, commit, file)
+        return known[1]
 
 
 def is_changed(root: Path, commit: str, file: Path, limit_seconds: float = LIMIT_SECONDS) -> bool | None:

@@ -7,16 +7,19 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from prefect_registry.capture.changes import Changes, changes
 from prefect_registry.capture.environment import environment
-from prefect_registry.capture.repository import Repository, commit_at, is_installed, repository_around
+from prefect_registry.capture.repository import Repository, commit_at, is_installed, repository_around, stamp
 
 _PACKAGE = __name__.partition(".")[0]
 _LONGEST = 1_000
+
+_remembered: ContextVar[str | None] = ContextVar("prefect_registry_caller", default=None)
 
 
 @dataclass(frozen=True)
@@ -55,17 +58,10 @@ class Capturing:
     def of_caller(cls) -> Capturing:
         """The capture of a run that is begun by the program around this call.
 
-        That is the innermost file on the stack that is neither this package's nor installed, or else the script that
-        this process was started with.
+        That is the innermost file on the stack that is neither this package's nor installed, or in a thread of ours
+        what :func:`remember_caller` has found; or else the script that this process was started with.
         """
-        frame = sys._getframe(1)
-        while frame is not None:
-            name, file = frame.f_globals.get("__name__") or "", frame.f_code.co_filename
-            if name.partition(".")[0] != _PACKAGE and _is_own(file):
-                return cls(os.path.realpath(file))
-            frame = frame.f_back  # type: ignore[assignment]
-        script = getattr(sys.modules.get("__main__"), "__file__", None)
-        return cls(os.path.realpath(script) if isinstance(script, str) and _is_own(script) else None)
+        return cls(_caller())
 
     def finish(self, worker: Mapping[str, Any] | None = None) -> Capture:
         """What was captured; ``worker`` is what the caller knows of it. Waits for git a few milliseconds at most."""
@@ -97,6 +93,23 @@ class Capturing:
         return (self._file.relative_to(root) if root is not None else self._file).as_posix()
 
 
+def remember_caller() -> None:
+    """Let this context know the program around this call, for a thread that begins a run in it."""
+    _remembered.set(_caller())
+
+
+def _caller() -> str | None:
+    frame = sys._getframe(1)
+    while frame is not None:
+        name, file = frame.f_globals.get("__name__") or "", frame.f_code.co_filename
+        if name.partition(".")[0] != _PACKAGE and _is_own(file):
+            return os.path.realpath(file)
+        frame = frame.f_back  # type: ignore[assignment]
+    script = getattr(sys.modules.get("__main__"), "__file__", None)
+    own = os.path.realpath(script) if isinstance(script, str) and _is_own(script) else None
+    return _remembered.get() or own
+
+
 def commit_of(fn: Callable[..., Any]) -> str | None:
     """The commit that is checked out where ``fn`` was defined; None outside a repository, in a notebook, in a REPL."""
     source = source_of(fn)
@@ -126,7 +139,7 @@ def _is_own(file: str) -> bool:
 def _asked(repository: Repository | None, file: Path | None) -> Changes | None:
     if repository is None or repository.commit is None or file is None:
         return None
-    return changes(repository.root, repository.commit, file)
+    return changes(repository.root, repository.commit, file, (stamp(repository.index), stamp(file)))
 
 
 def _text(value: str) -> str:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from urllib.parse import unquote
 
 from prefect_registry.errors import InvalidInput
 from prefect_registry.names import name_problems
 from prefect_registry.records.base import json_object_problems
-from prefect_registry.storage.secrets import without_credentials
+from prefect_registry.storage.secrets import holds_credentials, without_credentials
 
 MODES = ("replace", "append", "replace_partitions")
 LONGEST_URL_CHARACTERS = 4_000
 _ALIASES = {"s3a": "s3", "s3n": "s3", "gcs": "gs", "abfs": "az", "abfss": "az"}
-_PASSWORD = re.compile(r"://[^/@\s]*:[^/@\s]*@")
 
 
 def check_arguments(kind: object, mode: object, partition: object, key: object, tags: object, task_run: object) -> None:
@@ -65,7 +63,7 @@ def is_own_folder(root: object, store_url: str, prefix: str) -> bool:
         raise InvalidInput.of("parquet_root", ["parquet_root must be a non-empty URL or path"])
     if any(ord(c) < 32 or 0xD800 <= ord(c) <= 0xDFFF for c in root) or len(root) > LONGEST_URL_CHARACTERS:
         raise InvalidInput.of("parquet_root", [f"{root!r:.80} has control characters, broken Unicode or is too long"])
-    if "://" in root and (_PASSWORD.search(root) or _has_signature(root)):
+    if "://" in root and holds_credentials(root):
         raise InvalidInput(
             f"{without_credentials(root)} holds a password or a signature",
             why="It would be stored, for everybody to see",
@@ -83,11 +81,6 @@ def is_own_folder(root: object, store_url: str, prefix: str) -> bool:
             committed="no",
         )
     return False
-
-
-def _has_signature(url: str) -> bool:
-    query = "?" + url.partition("?")[2]
-    return without_credentials(query) != query
 
 
 def _without_links(url: str) -> str:

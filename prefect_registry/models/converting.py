@@ -28,6 +28,7 @@ from prefect_registry.records.models import (
     ModelVersionValue,
     RegisteredModelValue,
 )
+from prefect_registry.storage.secrets import holds_credentials, without_credentials
 
 LONGEST_NAME_CHARACTERS = 250
 MOST_TEXT_BYTES = LARGEST_VALUE_BYTES
@@ -49,6 +50,11 @@ def problems_of(resource: Resource, noun: str) -> Iterator[str]:
         yield from named_problems(name, f"the name of the {noun}")
     if isinstance(resource.external_id, str) and resource.external_id:
         yield from name_problems(resource.external_id, "external_id")
+    for field in ("uri", "storage_path", "source"):
+        place = getattr(resource, field, None)
+        if isinstance(place, str) and holds_credentials(place):
+            shown = without_credentials(place)
+            yield f"{field} {shown!r:.200} holds a password, a token or a signature, and would be stored for all to see"
     uri = getattr(resource, "uri", None)
     if isinstance(uri, str):
         yield from _uri_problems(uri)

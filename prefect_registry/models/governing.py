@@ -28,6 +28,7 @@ from prefect_registry.records.models import (
     ModelVersionValue,
     RegisteredModelValue,
 )
+from prefect_registry.storage.secrets import without_credentials
 
 
 class Governing:
@@ -192,7 +193,7 @@ class Governing:
         records.sort(key=lambda record: record.name != name)  # as get_model_artifact prefers it
         kept = next((r.object for r in records if r.object is not None), None)
         if kept is None:
-            elsewhere = [str(r.fields.get("uri")) for r in records if r.fields.get("uri")]
+            elsewhere = [without_credentials(str(r.fields["uri"])) for r in records if r.fields.get("uri")]
             raise StoreError(
                 f"Version {target.name!r:.250} of model {name!r:.250} has no object in this registry",
                 why=f"It is at {', '.join(elsewhere)[:500]}" if elsewhere else "It has no artifact with files",

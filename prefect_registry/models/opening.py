@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from prefect_registry.credentials import without_user_info
 from prefect_registry.errors import ConfigurationError
 from prefect_registry.models.exceptions import StoreError
+from prefect_registry.storage.secrets import without_credentials
 
 if TYPE_CHECKING:
     from prefect_registry.registry import Registry
@@ -97,10 +99,14 @@ def is_server(address: object, port: int | str) -> bool:
 
 def _endpoint(address: str, port: int | str, secure: bool) -> tuple[str, str]:
     """The URL of a server, and the bucket with the folder in it. A port in the address wins."""
-    parts = urlsplit(address if "://" in address else f"http{'s' if secure else ''}://{address}")
-    problems = []
+    url = without_user_info(address if "://" in address else f"http{'s' if secure else ''}://{address}")
+    shown, problems = without_credentials(url), []
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise _not_clear([f"{shown!r:.100} is no URL: {error!s:.100}"]) from None
     if secure and parts.scheme == "http":
-        problems.append(f"{address!r:.100} is not https, and the connection is to be secure")
+        problems.append(f"{shown!r:.100} is not https, and the connection is to be secure")
     try:
         found = parts.port if parts.port is not None else int(port)
     except ValueError:
@@ -108,17 +114,22 @@ def _endpoint(address: str, port: int | str, secure: bool) -> tuple[str, str]:
         found = 0
     bucket = parts.path.strip("/") or os.environ.get(BUCKET, "").strip("/")
     if not bucket:
-        problems.append(f"no bucket is named: neither by the path of {address!r:.100} nor by {BUCKET}")
+        problems.append(f"no bucket is named: neither by the path of {shown!r:.100} nor by {BUCKET}")
     if problems:
-        raise ConfigurationError(
-            "The address of the model registry is not clear",
-            why="; ".join(problems),
-            todo="Pass the name of a block, the URL of a registry, or the host of an S3 server and a bucket: "
-            f"'https://minio.example.com/bucket', or {BUCKET}",
-            committed="no",
-        )
+        raise _not_clear(problems)
     default = found == (443 if parts.scheme == "https" else 80)
-    return f"{parts.scheme}://{parts.hostname}{'' if default else f':{found}'}", bucket
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    return f"{parts.scheme}://{host}{'' if default else f':{found}'}", bucket
+
+
+def _not_clear(problems: list[str]) -> ConfigurationError:
+    return ConfigurationError(
+        "The address of the model registry is not clear",
+        why="; ".join(problems),
+        todo="Pass the name of a block, the URL of a registry, or the host of an S3 server and a bucket: "
+        f"'https://minio.example.com/bucket', or {BUCKET}",
+        committed="no",
+    )
 
 
 def _options(endpoint: str, user_token: str | None, verify: str | bool | None) -> dict[str, Any]:
@@ -158,7 +169,7 @@ def certificates_from(custom_ca: str | None, variable: str | None) -> str | None
 
 def token_from(user_token: str | None, variable: str | None, environment: Mapping[str, str] = os.environ) -> str | None:
     """The token of the high-level client: given, of the variable of that name, or of the files that Kubeflow and
-    Kubernetes leave for a service account; None when there is none.
+    Kubernetes leave for a service account; None when there is none. Raises ``StoreError`` when it cannot be read.
     """
     if user_token is not None:
         return user_token
@@ -173,6 +184,14 @@ def token_from(user_token: str | None, variable: str | None, environment: Mappin
         return environment[variable]
     files = [Path(environment[name]) for name in TOKEN_FILES if environment.get(name)]
     for file in [*files, _KUBERNETES_TOKEN]:
-        if file.is_file():
-            return file.read_text().strip()
+        try:
+            if file.is_file():
+                return file.read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise StoreError(
+                f"The token of the service account in {str(file)!r:.250} cannot be read",
+                why=f"{type(error).__name__}: {getattr(error, 'strerror', None) or 'it is no text'}",
+                todo="Make it readable for this user, or pass user_token",
+                committed="no",
+            ) from error
     return None

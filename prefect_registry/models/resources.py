@@ -162,7 +162,8 @@ class Artifact(Resource):
 
 
 class ModelArtifact(Artifact):
-    """A trained model: where its files are, and how to read them.
+    """A trained model: where its files are, and how to read them. A URI with a password, a token or a signature is
+    refused, here and in every artifact: it would be stored for all to see.
 
     ``uri`` may name an object version or a dataset of this registry: see
     :func:`~prefect_registry.models.utils.object_uri`.

@@ -11,6 +11,7 @@ from prefect_registry.errors import InvalidInput
 from prefect_registry.ids import parse_inner_id
 from prefect_registry.models.exceptions import MissingMetadata
 from prefect_registry.names import check_name
+from prefect_registry.storage.secrets import without_credentials
 
 # RFC 3986: what may stand for itself in a path and in a query, without what separates the two and their parts.
 _PLAIN_IN_PATHS = "/:@!$&'()*+,;="
@@ -168,7 +169,7 @@ def _missing(what: str, variable: str, argument: str) -> MissingMetadata:
 
 
 def _malformed(uri: object, problem: str, example: str) -> InvalidInput:
-    return InvalidInput.of(f"The URI {uri!r:.200}", [problem], todo=f"Write {example}")
+    return InvalidInput.of(f"The URI {without_credentials(str(uri))!r:.200}", [problem], todo=f"Write {example}")
 
 
 __all__ = ["S3Parts", "dataset_uri", "object_uri", "reference_of", "s3_parts_of", "s3_uri_from"]

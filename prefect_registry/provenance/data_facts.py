@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
+from prefect_registry.credentials import without_user_info
 from prefect_registry.errors import InvalidInput
 from prefect_registry.ids import parse_inner_id
 from prefect_registry.ledger import paths
@@ -160,9 +161,7 @@ def place_of(url: str) -> tuple[str, str]:
     """
     if "://" not in url:
         return "file", re.sub(r"\\", "/", url)
-    parts = urlsplit(url)
+    parts = urlsplit(without_user_info(url))
     if parts.scheme == "file":
         return "file", parts.path
-    is_azure = parts.scheme in ("abfs", "abfss", "wasb", "wasbs")
-    host = parts.netloc if is_azure else parts.netloc.rpartition("@")[2]
-    return f"{parts.scheme}://{host}", parts.path.strip("/")
+    return f"{parts.scheme}://{parts.netloc}", parts.path.strip("/")

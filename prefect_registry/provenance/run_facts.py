@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Any, Protocol
 
 from prefect_registry.catalog.catalog import Catalog
+from prefect_registry.credentials import without_secrets
 from prefect_registry.ledger.ledger import Ledger
 from prefect_registry.ledger.store import Store
 from prefect_registry.provenance.captures import Captured, HasLedger, captured, written
@@ -55,7 +56,7 @@ def begun_facts(registry: HasLedger, run_id: str, *, namespace: str | None = Non
         namespace=where,
         name=name,
         started_at=begin.created_at,
-        parameters=dict(islice(begin.config.items(), MOST_PARAMETERS)),
+        parameters=without_secrets(dict(islice(begin.config.items(), MOST_PARAMETERS))),
         repository=_text(code.get("repository")),
         commit=_text(code.get("commit")),
         path=_text(code.get("path")),

@@ -9,6 +9,7 @@ from typing import Any, TypeVar, cast
 
 import anyio
 
+from prefect_registry.asynchronous import caller_context
 from prefect_registry.registry import Run
 from prefect_registry.runs.options import Check, RunOptions
 from prefect_registry.runs.scope import Scope
@@ -99,7 +100,7 @@ async def _to_the_end(call: Callable[..., T], *args: Any) -> tuple[T, asyncio.Ca
     """What ``call`` returned, and the cancellation that came meanwhile."""
     cancelled: asyncio.CancelledError | None = None
     with anyio.CancelScope(shield=True):
-        work = asyncio.ensure_future(asyncio.to_thread(call, *args))
+        work = asyncio.get_running_loop().run_in_executor(None, caller_context().run, call, *args)
         while not work.done():
             try:
                 await asyncio.wait([work])

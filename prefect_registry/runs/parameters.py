@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import math
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -18,20 +17,15 @@ from uuid import UUID
 import orjson
 from pydantic import BaseModel
 
+from prefect_registry.credentials import MASK, is_secret_name, without_user_info
 from prefect_registry.errors import InvalidInput
 from prefect_registry.records.base import LARGEST_INTEGER, SMALLEST_INTEGER, Json
 from prefect_registry.registry import Registry
 
-MASK = "********"
 LONGEST_TEXT = 1_000
 MOST_ITEMS = 100
 DEEPEST = 6
 MOST_BYTES = 16 * 1024
-_SECRET_NAME = re.compile(
-    r"(?i)(^|_|-)(pass(word|wd|phrase)?|secrets?|token|api_?key|access_?key|private_?key|credentials?|authorization)($|_|-)"
-)
-_USER_INFO = re.compile(r"(?<=://)[^/@\s:]*:[^/@\s]+(?=@)|(?<=http://)[^/@\s]+(?=@)|(?<=https://)[^/@\s]+(?=@)")
-"""Users and passwords, and tokens that stand for both. Before an ``@`` there may also be a container (``abfss://``)."""
 _PLAIN = (str, int, float, bool, date, datetime, time)
 
 
@@ -104,14 +98,14 @@ def _described_container(value: Any, name: str, depth: int) -> Json:
 
 
 def _text(text: str) -> str:
-    text = _USER_INFO.sub("***", text).encode("utf-8", "replace").decode()
+    text = without_user_info(text, "***").encode("utf-8", "replace").decode()
     return text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}… ({len(text):,} characters)"
 
 
 def _is_secret(value: Any, name: str) -> bool:
     if hasattr(type(value), "get_secret_value"):
         return True
-    return bool(_SECRET_NAME.search(name)) and isinstance(value, (str, bytes, int, float))
+    return is_secret_name(name) and isinstance(value, (str, bytes, int, float))
 
 
 def _block_reference(value: Any) -> str | None:
@@ -147,7 +141,7 @@ def _secrets(value: Any, name: str, depth: int) -> Iterator[str]:
             yield from _secrets(getattr(value, field), field, depth + 1)
     elif isinstance(value, Mapping):
         for key, item in list(value.items())[:MOST_ITEMS]:
-            yield from _secrets(item, name if _SECRET_NAME.search(name) else str(key), depth + 1)
+            yield from _secrets(item, name if is_secret_name(name) else str(key), depth + 1)
     elif isinstance(value, (list, tuple, set, frozenset)):
         for item in list(value)[:MOST_ITEMS]:
             yield from _secrets(item, name, depth + 1)
@@ -157,7 +151,7 @@ def redacted(text: str, secrets: Iterable[str]) -> str:
     """``text`` without the secrets, and without user names and passwords in URLs."""
     for secret in sorted(secrets, key=len, reverse=True):
         text = text.replace(secret, MASK)
-    return _USER_INFO.sub("***", text)
+    return without_user_info(text, "***")
 
 
 # -- templates -------------------------------------------------------------------------------------------------------

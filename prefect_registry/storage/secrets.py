@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-_USER_INFO = re.compile(r"(?<=://)[^/@\s]+@")
-_PASSWORD = re.compile(r"://[^/:@\s]*:([^/@\s]+)@")
+from prefect_registry.credentials import has_secret, passwords, without_user_info
+
 _SIGNATURE = re.compile(r"(?i)\b(sig|signature|x-amz-[a-z-]+|x-goog-[a-z-]+|token|se|sp|sv)=[^&\s'\"]+")
 _AUTHORIZATION = re.compile(r"(?i)(bearer|basic|sharedkey)\s+[A-Za-z0-9+/=._:-]{8,}")
 _PARTS_OF_CONNECTION_STRINGS = re.compile(r"(?i)(AccountKey|SharedAccessSignature)=([^;\s]+)")
@@ -21,7 +21,13 @@ _HIDDEN = "***"
 
 def without_credentials(url: str) -> str:
     """``url`` without ``user:password@`` and signatures."""
-    return _SIGNATURE.sub(rf"\1={_HIDDEN}", _USER_INFO.sub("", url))
+    return _SIGNATURE.sub(rf"\1={_HIDDEN}", without_user_info(url))
+
+
+def holds_credentials(url: str) -> bool:
+    """Whether a URL has a password, a token or a signature, which no record may hold: everybody could see it."""
+    query = "?" + url.partition("?")[2]
+    return has_secret(url) or _SIGNATURE.sub("", query) != query
 
 
 class Scrubber:
@@ -50,6 +56,6 @@ def _secrets_in(value: object, name: str = "") -> Iterator[str]:
         yield from _secrets_in(vars(value))  # credentials that renew themselves
     elif isinstance(value, str) and len(value) >= _SHORTEST_SECRET and not _PUBLIC_OPTIONS.match(name):
         yield value
-        yield from _PASSWORD.findall(value)
+        yield from passwords(value)
         for _, secret in _PARTS_OF_CONNECTION_STRINGS.findall(value):
             yield secret

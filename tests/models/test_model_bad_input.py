@@ -124,6 +124,35 @@ def test_every_problem_is_told_at_once(registry: Registry) -> None:
     ] == []
 
 
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "s3://u:planted@bucket/x",
+        "https://planted@host/x",
+        "https://u:1/planted@host/x",
+        "s3://bucket/x?token=planted",
+        "https://account.blob.core.windows.net/x?sv=1&sig=planted",
+        "registry://u:planted@host",
+    ],
+)
+def test_a_uri_with_credentials_is_not_stored(registry: Registry, uri: str) -> None:
+    """The error shows the rest of it."""
+    models = client(registry)
+    version = models.models.get_model_versions(str(models.get_registered_model("HAL").id))[0]  # type: ignore[union-attr]
+    calls: list[Callable[[], Any]] = [
+        lambda: models.register_model("BOB", uri, version="1"),
+        lambda: models.register_model("BOB", URI, version="1", artifacts=[DataSet("data", uri=uri)]),
+        lambda: models.models.upsert_model_version_artifact(ModelArtifact("x", storage_path=uri), str(version.id)),
+        lambda: models.models.upsert_model_version_artifact(DataSet("x", source=uri), str(version.id)),
+    ]
+    before = keys(registry)
+    for call in calls:
+        with pytest.raises(InvalidInput, match="a password, a token or a signature") as caught:
+            call()
+        assert "planted" not in str(caught.value.as_dict())
+    assert keys(registry) == before
+
+
 def test_what_tells_of_a_model_needs_one(registry: Registry) -> None:
     """A forgotten uri is not a version that has lost its format."""
     with refused(InvalidInput, registry, "model_format_name.* uri or model is missing"):

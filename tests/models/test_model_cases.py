@@ -656,6 +656,10 @@ def test_loading_the_trained_model(models: ModelRegistry, registry: Registry) ->
     models.register_model("HAL", URI, version="far", artifacts=[DataSet("data", uri=object_uri("rows", "1"))])
     with pytest.raises(StoreError, match=URI):
         models.load("HAL", "far")
+    models.register_model("HAL", "s3://planted@bucket/hal.onnx", version="user")
+    with pytest.raises(StoreError, match=r"s3://bucket/hal\.onnx") as caught:
+        models.load("HAL", "user")
+    assert "planted" not in str(caught.value.as_dict())
     with pytest.raises(ModelNotFound):
         models.load("HAL", "no")
     registry.save("mine", "an object")

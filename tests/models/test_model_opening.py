@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import ipaddress
 import logging
+import os
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
@@ -114,6 +115,10 @@ def test_what_names_a_server(address: Any, port: Any, expected: bool) -> None:
         ("minio.example.com", "port", "'port' is not a number.*no bucket"),
         ("https://minio.example.com:x/bucket", 443, "is not a number"),
         ("http://minio.example.com:x", 443, "is not https.*is not a number.*no bucket"),
+        ("https://key:planted-secret@minio.example.com", 443, "no bucket is named.*'https://minio.example.com'"),
+        ("key:planted-secret@minio.example.com", 443, "no bucket is named.*'https://minio.example.com'"),
+        ("http://key:1/2@planted-secret@minio.example.com/bucket", 443, "'http://minio.example.com/bucket' is not"),
+        ("https://[::1/bucket", 443, "is no URL"),
     ],
 )
 def test_addresses_that_are_not_clear(address: str, port: Any, said: str) -> None:
@@ -167,6 +172,42 @@ def test_where_tokens_come_from(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     with pytest.raises(StoreError, match="NO_SUCH_TOKEN is not set") as caught:
         token_from(None, "NO_SUCH_TOKEN")
     assert caught.value.committed == "no"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_a_token_that_may_not_be_read_is_an_error_of_ours(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It names the file, and opens nothing without credentials instead."""
+    file = tmp_path / "token"
+    file.write_text("planted")
+    file.chmod(0)
+    monkeypatch.setattr(opening, "_KUBERNETES_TOKEN", file)
+    with pytest.raises(StoreError, match=r"token of the service account.*cannot be read") as caught:
+        token_from(None, None)
+    assert "Permission denied" in str(caught.value)
+    assert caught.value.committed == "no"
+
+
+def test_a_token_that_is_no_text_is_an_error_of_ours(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Of which nothing is shown."""
+    (tmp_path / "token").write_bytes(b"planted\xff")
+    monkeypatch.setattr(opening, "_KUBERNETES_TOKEN", tmp_path / "token")
+    with pytest.raises(StoreError, match="it is no text") as caught:
+        token_from(None, None)
+    assert "planted" not in str(caught.value.as_dict())
+
+
+@pytest.mark.parametrize(
+    ("given", "port", "endpoint"),
+    [
+        ("https://[::1]:9000/bucket", 443, "https://[::1]:9000"),
+        ("[fe80::1]/bucket", 9000, "https://[fe80::1]:9000"),
+        ("https://[::1]/bucket", 443, "https://[::1]"),
+        ("https://minio:9000/bucket", 443, "https://minio:9000"),
+    ],
+)
+def test_the_endpoint_of_a_server(given: str, port: int, endpoint: str) -> None:
+    """An IPv6 address keeps its brackets: without them its last part is taken for a port."""
+    assert opening._endpoint(given, port, True) == (endpoint, "bucket")
 
 
 def test_other_arguments() -> None:

@@ -15,7 +15,7 @@ from prefect.flows import load_flow_from_entrypoint
 from prefect_support import boom, ended, rows_of, seen, stage
 from pydantic import SecretStr
 
-from prefect_registry.capture.repository import commit_at, repository_around
+from prefect_registry.capture.repository import commit_at
 from prefect_registry.errors import InvalidInput, InvalidState
 from prefect_registry.registry import Registry
 from prefect_registry.runs import current_run, registry_run, roll_back_registry_run
@@ -219,7 +219,6 @@ def test_the_revision_is_the_git_commit_of_the_flows_file(store: Registry, tmp_p
     assert loaded(store.url) == 1
     assert [run.revision for run in seen(store).registry.runs()] == [commit]
     subprocess.run([*git, "pack-refs", "--all"], check=True)
-    repository_around.cache_clear()
     assert commit_at(str(source.parent)) == commit
     worktree = tmp_path / "worktree"
     subprocess.run([*git, "worktree", "add", "-q", str(worktree)], check=True)

@@ -73,6 +73,8 @@ class Point:
         ("s3://key:secret@host/bucket", "s3://***@host/bucket"),
         ("https://ghp_token@host/repository", "https://***@host/repository"),
         ("redis://:secret@host", "redis://***@host"),
+        ("s3://key:se@cr@et@host/bucket", "s3://***@host/bucket"),
+        ("https://key:se/cr@et@host/bucket", "https://***@host/bucket"),
         ("abfss://container@account.dfs.core.windows.net/x", "abfss://container@account.dfs.core.windows.net/x"),
         ("x" * 2_000, "x" * 1_000 + "… (2,000 characters)"),
     ],

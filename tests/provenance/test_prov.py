@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
+import time
 import warnings
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -319,6 +322,52 @@ def test_long_documents_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prov_parsing, "MOST_BYTES", 10)
     with pytest.raises(InvalidInput, match="at most 10"):
         prov.from_prov_json('{"a": "é€é€"}')
+
+
+def test_large_documents_take_no_longer_for_each_part() -> None:
+    """A key that stands twice, and an attribute with many values: five times the text, not 25 times the time."""
+
+    def twice(count: int) -> None:
+        keys = ",".join(f'"e:{n}":{{}}' for n in range(count))
+        with pytest.raises(InvalidInput, match=f"'e:{count - 1}' stands twice"):
+            prov.from_prov_json(f'{{"prefix":{{"e":"http://e/"}},"entity":{{{keys},"e:{count - 1}":{{}}}}}}')
+
+    def values(count: int) -> None:
+        records = [{"e:k": [n, str(n)]} for n in range(count // 2)]
+        text = json.dumps({"prefix": {"e": "http://e/"}, "entity": {"e:a": records}})
+        [node] = prov.from_prov_json(text).nodes
+        assert len(node.attributes["http://e/k"]) == count  # type: ignore[arg-type]
+
+    def seconds(call: Any, count: int) -> float:
+        began = time.process_time()
+        call(count)
+        return time.process_time() - began
+
+    for call, count in ((twice, 5_000), (values, 4_000)):
+        seconds(call, 10)
+        assert seconds(call, 5 * count) < 14 * max(seconds(call, count), 0.01)
+
+
+def test_values_are_told_once_and_true_is_not_1() -> None:
+    """Across the records of one thing too."""
+    records = [{"e:k": [1, True, 1, "1"]}, {"e:k": [True, 1.0, {"$": "1", "lang": "en"}]}]
+    [node] = prov.from_prov_json(json.dumps({"prefix": {"e": "http://e/"}, "entity": {"e:a": records}})).nodes
+    found = node.attributes["http://e/k"]
+    assert isinstance(found, list)
+    assert sorted(map(repr, found)) == sorted(["1", "True", "'1'", "1.0", "{'value': '1', 'language': 'en'}"])
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+def test_a_process_that_forks_while_a_document_is_read_can_read_another() -> None:
+    """The lock that another thread of the parent held is free in the child."""
+    text = prov.to_prov_json(Graph.of([Node.of("urn:x", ItemSubType.DATASET)], []))
+    with prov_parsing._WARNINGS:
+        child = os.fork()
+        if child == 0:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(20)
+            os._exit(0 if prov.from_prov_json(text).nodes else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 @pytest.mark.parametrize(("module", "call"), [("prov.model", prov.to_prov_json), ("rdflib", prov.to_prov_o)])

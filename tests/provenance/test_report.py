@@ -125,9 +125,33 @@ def test_what_has_no_report() -> None:
         report_of(study(), "made")
     with pytest.raises(NotFound):
         report_of(study(), "nowhere")
-    for base in ("javascript:alert(1)//", "http://a b/", 'https://x/"', "x"):
+    for base in ("javascript:alert(1)//", "http://a b/", 'https://x/"', "x", "https://", "https:///x"):
         with pytest.raises(InvalidInput):
             report_of(study(), "run2", link_base=base)
+
+
+@pytest.mark.parametrize(
+    ("base", "link"),
+    [
+        ("https://good.org", "https://good.org/@evil.com/x"),
+        ("https://good.org:", "https://good.org/@evil.com/x"),
+        ("https://good.org:80", "https://good.org:80/@evil.com/x"),
+        ("https://good.org=", "https://good.org/@evil.com/x"),
+        ("https://good.org/items", "https://good.org/items/@evil.com/x"),
+        ("https://good.org/", "https://good.org/@evil.com/x"),
+        ("https://good.org?id=", "https://good.org?id=@evil.com/x"),
+        ("https://good.org/#", "https://good.org/#@evil.com/x"),
+        ("https://good.org/id:", "https://good.org/id:@evil.com/x"),
+        ("urn:items:", "urn:items:@evil.com/x"),
+    ],
+)
+def test_an_id_never_changes_the_host_of_its_link(base: str, link: str) -> None:
+    """Whatever the base ends with: what stands before an @ would be a user."""
+    graph = Graph.of(
+        [Node.of("run", ItemSubType.MODEL_RUN), Node.of("@evil.com/x", ItemSubType.DATASET)],
+        [Link("run", Relation.USED, "@evil.com/x")],
+    )
+    assert [item.link for item in report_of(graph, "run", link_base=base).inputs] == [link]
 
 
 def opened(report: Report) -> Any:

@@ -15,10 +15,11 @@ from service_support import chain, dataset, opened
 
 from prefect_registry import Registry
 from prefect_registry.capture.code import Capture
+from prefect_registry.credentials import MASK
 from prefect_registry.errors import MalformedId, NotFound
 from prefect_registry.models.client import ModelRegistry
 from prefect_registry.models.types import Metric
-from prefect_registry.provenance.captures import involved
+from prefect_registry.provenance.captures import captured, involved
 from prefect_registry.provenance.data_facts import place_of
 from prefect_registry.provenance.run_facts import facts_of
 from prefect_registry.provenance.service import Provenance
@@ -63,6 +64,28 @@ def test_a_run_is_told_with_what_it_read_and_made() -> None:
     assert (written["objects/model"].version, written["objects/model"].files) == ("1", 1)
     assert [event["eventType"] for event in told(registry, run)] == ["START", "COMPLETE"]
     assert facts_of(registry, run, namespace="mine").namespace == "mine"
+
+
+def test_what_is_called_a_secret_is_told_to_nobody() -> None:
+    """Whatever a run was given as its config, and however deep: the record keeps it, events mask it."""
+    registry = opened()
+    config = {
+        "rate": 1,
+        "token_count": 3,
+        "api_key": "planted",
+        "source": "https://me:planted@host/x",
+        "db": {"password": "planted", "name": "x", "pins": [{"token": 7}], "credentials": {"user": ["planted"]}},
+    }
+    run = registry.insert_run("x", config=config)
+    assert captured(registry, run).parameters == config
+    assert facts_of(registry, run).parameters == {
+        "rate": 1,
+        "token_count": MASK,
+        "api_key": MASK,
+        "source": "https://***@host/x",
+        "db": {"password": MASK, "name": "x", "pins": [{"token": MASK}], "credentials": {"user": [MASK]}},
+    }
+    assert "planted" not in str(told(registry, run))
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.metadata
 import os
 import re
+import runpy
 import subprocess
 import sys
 import time
@@ -19,7 +21,7 @@ from prefect_registry.capture import Capturing, changes
 from prefect_registry.capture.changes import Changes, is_changed
 from prefect_registry.capture.environment import environment
 from prefect_registry.capture.packages import installed_packages
-from prefect_registry.capture.repository import repository_around, without_credentials
+from prefect_registry.capture.repository import without_credentials
 from prefect_registry.errors import NotFound
 from prefect_registry.provenance import captured, involved
 from prefect_registry.records.runs import Begin
@@ -55,13 +57,11 @@ class Repo:
 
 @pytest.fixture
 def repo(tmp_path: Path) -> Repo:
-    repository_around.cache_clear()
     return Repo((tmp_path / "repository").resolve())
 
 
 def code_of(file: Path) -> dict[str, Any]:
     """What is captured of a file, after git has answered."""
-    repository_around.cache_clear()
     capturing = Capturing(str(file), "mine")
     if capturing._changes is not None:
         capturing._changes.answer(20)
@@ -176,6 +176,9 @@ def test_an_installed_file_is_of_no_commit(repo: Repo, tmp_path: Path) -> None:
         (f"https://{TOKEN}@host/a/b.git", "https://host/a/b.git"),
         (f"https://me:{TOKEN}@host:8443/a/b.git#{TOKEN}", "https://host:8443/a/b.git"),
         (f"https://me:x/{TOKEN}@host/a", "https://host/a"),
+        (f"https://me:1/{TOKEN}@host/a", "https://host/a"),
+        (f"https://me:x@{TOKEN}@host/a", "https://host/a"),
+        (f"https://host?{TOKEN}", "https://host"),
         ("https://host:8443/a@b", "https://host:8443/a@b"),
         ("ssh://git@host/a", "ssh://host/a"),
         (f"{TOKEN}@host:a/b.git", "host:a/b.git"),
@@ -310,6 +313,39 @@ def test_what_an_aborted_run_has_read_and_made_is_still_told() -> None:
     assert list(registry.catalog.downstream(raw.id)) == []
 
 
+_MODULE = """
+from prefect_registry import registry_run
+
+def begin(registry):
+    return registry.insert_run("x")
+
+async def abegin(registry):
+    return await registry.ainsert_run("x")
+
+async def aattempt(registry):
+    return (await registry.abegin_attempt("x")).begin.run_id
+
+async def arun(registry):
+    async with registry.arun("x") as run:
+        return run.id
+
+async def ablock(registry):
+    async with registry_run(registry) as run:
+        return run.id
+"""
+
+
+def test_asynchronous_callers_are_captured_as_synchronous_ones_are(tmp_path: Path) -> None:
+    """The file that awaits, although the run is begun in a thread, on whose stack it does not stand."""
+    file = (tmp_path / "began_here.py").resolve()
+    file.write_text(_MODULE)
+    module = runpy.run_path(str(file))
+    registry = Registry(MemoryStorage(), heartbeats=False)
+    ids = [module["begin"](registry)]
+    ids += [asyncio.run(module[name](registry)) for name in ("abegin", "aattempt", "arun", "ablock")]
+    assert [captured(registry, run_id).code["path"] for run_id in ids] == [file.as_posix()] * len(ids)
+
+
 @pytest.mark.parametrize("fails", [False, True])
 def test_what_git_tells_late_travels_with_the_decision(
     repo: Repo, monkeypatch: pytest.MonkeyPatch, fails: bool
@@ -333,10 +369,54 @@ def test_what_git_tells_late_travels_with_the_decision(
 
 
 def test_git_is_asked_once_for_a_file_and_commit(repo: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a process; the next run waits for nothing."""
+    """In a process, while neither file nor index changes; the next run waits for nothing."""
     commit = repo.commit
     first = changes.changes(repo.root, commit, repo.file)
-    assert first.answer(20) is False
     assert changes.changes(repo.root, commit, repo.file) is first
+    assert code_of(repo.file)["dirty"] is False
     monkeypatch.setenv("PATH", "")
     assert code_of(repo.file)["dirty"] is False
+
+
+def test_a_process_that_lives_on_sees_edits_and_commits(repo: Repo) -> None:
+    """As in a notebook that reloads what was edited; another branch too, of packed references, and a new remote."""
+    first = repo.commit
+    assert (code_of(repo.file)["commit"], code_of(repo.file)["dirty"]) == (first, False)
+    repo.file.write_text("x = 2\n")
+    assert (code_of(repo.file)["commit"], code_of(repo.file)["dirty"]) == (first, True)
+    repo.git("commit", "-qam", "y")
+    second = repo.commit
+    assert second != first
+    assert (code_of(repo.file)["commit"], code_of(repo.file)["dirty"]) == (second, False)
+    repo.git("checkout", "-qb", "other", first)
+    assert code_of(repo.file)["commit"] == first
+    repo.git("pack-refs", "--all")
+    repo.git("commit", "-q", "--allow-empty", "-m", "z")
+    assert code_of(repo.file)["commit"] == repo.commit not in (first, second)
+    repo.git("add", "--chmod=+x", "flows/mine.py")
+    assert code_of(repo.file)["dirty"] is True
+    repo.git("remote", "add", "origin", "https://host/a.git")
+    assert code_of(repo.file)["repository"] == "https://host/a.git"
+
+
+def test_a_repository_that_is_made_later_is_seen(tmp_path: Path) -> None:
+    """And one that is taken away."""
+    folder = (tmp_path / "later").resolve()
+    folder.mkdir()
+    (folder / "mine.py").touch()
+    assert "commit" not in code_of(folder / "mine.py")
+    repo = Repo(folder)
+    assert code_of(folder / "mine.py")["commit"] == repo.commit
+    (folder / ".git").rename(folder / "gone")
+    assert "commit" not in code_of(folder / "mine.py")
+
+
+def test_what_has_not_changed_is_not_read_again(repo: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A warm capture only looks at the files."""
+    expected = code_of(repo.file)
+
+    def read(path: Path, *arguments: Any, **options: Any) -> str:
+        raise AssertionError(f"{path} is read")
+
+    monkeypatch.setattr(Path, "read_text", read)
+    assert code_of(repo.file) == expected

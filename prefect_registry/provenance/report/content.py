@@ -36,7 +36,8 @@ LONGEST_IN_FILE_NAME = 55
 HANDLES = "http://hdl.handle.net/"
 ITEMS = "urn:prefect-registry:item:"
 _HANDLE = re.compile(r"\d+(\.\d+)*/\S+")
-_BASE = re.compile(r"(https?://|urn:)[A-Za-z0-9._~:/?#@!$&+,;=%-]*")
+_BASE = re.compile(r"(https?://(?=[A-Za-z0-9])|urn:)[A-Za-z0-9._~:/?#@!$&+,;=%-]*")
+_AFTER_HOSTS = re.compile(r"[/?#]")
 _INPUTS = frozenset({ItemSubType.MODEL, ItemSubType.DATASET})
 
 
@@ -186,8 +187,9 @@ def report_of(
         start: The id of a model run, a workflow run or a study.
         depth: How many links upstream count, 1 to 3.
         details: Of runs, by their ids.
-        link_base: Before ids, where they are links. By default handles (``102.100/1``) lead to the Handle system, and
-            other ids are names under ``urn:prefect-registry:item:``, which lead nowhere.
+        link_base: Before ids, where they are links, with a ``/`` between unless it ends in one of ``/:=?#``. By
+            default handles (``102.100/1``) lead to the Handle system, and other ids are names under
+            ``urn:prefect-registry:item:``, which lead nowhere.
         team: Who reports.
         made_at: When; None leaves it out.
 
@@ -197,7 +199,10 @@ def report_of(
     """
     check_depth(depth, DEEPEST)
     if link_base is not None and not _BASE.fullmatch(link_base):
-        raise InvalidInput.of("link_base", [f"it must begin with http://, https:// or urn:, not {link_base!r:.80}"])
+        raise InvalidInput.of(
+            "link_base", [f"it must begin with http:// or https:// and a host, or urn:, not {link_base!r:.80}"]
+        )
+    link_base = _whole(link_base) if link_base is not None else None
     subject = graph.node(start)
     runs = _runs_of(graph, subject)
     upstream = [graph.upstream(run.id, depth) for run in runs]
@@ -234,6 +239,14 @@ def _together(subject: Node, graphs: Iterable[Graph]) -> Graph:
     parts = list(graphs)
     nodes = [subject, *(node for part in parts for node in part.nodes)]
     return Graph.of(nodes, (link for part in parts for link in part.links))
+
+
+def _whole(base: str) -> str:
+    """A base behind which an id can change neither host nor port: with ``/`` at its end, if it has no other end."""
+    if not base.endswith(("/", ":", "=", "?", "#")):
+        return f"{base}/"
+    has_host = base.startswith("urn:") or _AFTER_HOSTS.search(base.partition("://")[2])
+    return base if has_host else f"{base.rstrip(':=')}/"
 
 
 def _item(node: Node, link_base: str | None) -> Item:

@@ -12,6 +12,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 from uuid import UUID, uuid5
 
 from prefect_registry import __version__, ids
+from prefect_registry.credentials import without_user_info
 from prefect_registry.provenance.graph import JSON
 from prefect_registry.provenance.libraries import library
 from prefect_registry.provenance.standards.openlineage_facts import (
@@ -190,7 +191,10 @@ class _Telling:
 
 
 def url_of(place: str) -> str:
-    """``place`` as an URL without credentials; empty where it is none. ``git@host:path`` is ``https://host/path``."""
+    """``place`` as an URL without credentials, of Azure's with the container; empty where it is none.
+    ``git@host:path`` is ``https://host/path``.
+    """
+    place = without_user_info(place)
     scp = re.fullmatch(r"(?:[\w.-]+@)([\w.-]+):(?!//)(\S+)", place)
     if scp:
         return f"https://{scp[1]}/{scp[2]}"
@@ -200,7 +204,7 @@ def url_of(place: str) -> str:
         return ""
     if not parts.scheme or not (parts.netloc or parts.path) or re.search(r"[\s<>\"\\^`{|}\x00-\x1f]", place):
         return ""
-    url = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment=""))
+    url = urlunsplit(parts._replace(query="", fragment=""))
     return quote(url, safe=":/?#[]@!$&'()*+,;=%~")
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import threading
 import warnings
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from prefect_registry.errors import InvalidInput
+from prefect_registry.locks import ForkSafeLock
 from prefect_registry.provenance.libraries import library
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 MOST_BYTES = 64 * 1024 * 1024
 """How long a document may be."""
 _REFUSED = {"bundle": "bundles are not read", "mentionOf": "bundles are not read, so neither is what they mention"}
-_WARNINGS = threading.Lock()
+_WARNINGS = ForkSafeLock()
 """Held while warnings are recorded, which the interpreter does for all threads at once."""
 
 
@@ -71,10 +71,11 @@ def _json(text: str | bytes) -> Mapping[str, Any]:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r:.80} stands twice in an object")
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"the key {key!r:.80} stands twice in an object")
+        found[key] = value
     return found
 
 

@@ -10,8 +10,23 @@ from typing import Any, TypeAlias
 from prefect_registry.provenance.graph import JSON
 from prefect_registry.provenance.standards.prov_terms import ATTRIBUTE, ITEM, PROV, RDF, TERM, text_of
 
-Attributes: TypeAlias = "dict[str, list[Any]]"
+Attributes: TypeAlias = "dict[str, Distinct]"
 """By the IRI of an attribute, its different values as ``prov`` holds them."""
+
+
+class Distinct(list[Any]):
+    """Values in order, each once (``True`` is not 1)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._known: set[tuple[type, Any]] = set()
+
+    def add(self, value: Any) -> None:
+        """Append a value, unless it is there."""
+        key = (type(value), value)
+        if key not in self._known:
+            self._known.add(key)
+            self.append(value)
 
 
 class Values:
@@ -52,11 +67,12 @@ class Values:
 
     @staticmethod
     def collect(pairs: Iterable[tuple[Any, Any]], into: Attributes) -> Attributes:
-        """Add attributes, each value once (``True`` is not 1); return ``into``."""
+        """Add attributes, each value once; return ``into``."""
         for name, value in pairs:
-            values = into.setdefault(str(name.uri), [])
-            if not any(type(each) is type(value) and each == value for each in values):
-                values.append(value)
+            values = into.get(iri := str(name.uri))
+            if values is None:
+                values = into[iri] = Distinct()
+            values.add(value)
         return into
 
     def one(self, value: Any) -> JSON:
@@ -104,7 +120,7 @@ class Values:
         exact = attributes.get(f"{TERM}label")
         if exact:
             return str(self.one(exact[0])), None
-        values = attributes.get(f"{PROV}label", [])
+        values: list[Any] = attributes.get(f"{PROV}label") or []
         told = sorted(
             map(self._in_language, values), key=lambda pair: (pair[0] != "", not pair[0].startswith("en"), pair)
         )

@@ -1,0 +1,77 @@
+"""What stands before the host of a URL is found whatever it is made of, and what stands after it is left alone."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from prefect_registry.credentials import has_secret, passwords, without_user_info
+from prefect_registry.storage.secrets import Scrubber, without_credentials
+
+
+@pytest.mark.parametrize(
+    ("url", "password", "shown"),
+    [
+        ("https://u:planted@host/x", "planted", "https://host/x"),
+        ("https://u:planted/w@host/x", "planted/w", "https://host/x"),
+        ("https://u:1/2@host/x", "1/2", "https://host/x"),
+        ("https://u:1/2@host.org", "1/2", "https://host.org"),
+        ("https://u:p@ss@host/x", "p@ss", "https://host/x"),
+        ("https://u:1/2@3@host/x", "1/2@3", "https://host/x"),
+        ("https://u:p@s/s@host/x", "p@s/s", "https://host/x"),
+        ("https://u:p?w@host/x", "p?w", "https://host/x"),
+        ("https://u:p#w@host/x", "p#w", "https://host/x"),
+        ("https://u:/w@host/x", "/w", "https://host/x"),
+        ("redis://:planted@host", "planted", "redis://host"),
+        ("abfss://c:planted@account/x", "planted", "abfss://account/x"),
+    ],
+)
+def test_passwords_in_urls_are_found(url: str, password: str, shown: str) -> None:
+    """With every character that somebody may have forgotten to encode."""
+    assert passwords(url) == [password]
+    assert has_secret(url)
+    assert without_user_info(url) == without_credentials(url) == shown
+    assert without_user_info(f"first {url} then {url},") == f"first {shown} then {shown},"
+    assert without_user_info(url, "***") == shown.replace("://", "://***@")
+    assert Scrubber({"url": url})(f"it was {password}") == "it was ***"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://host/a@b/c",
+        "https://host:8443/a@b",
+        "http://localhost:9000/a@b.c/d",
+        "http://127.0.0.1:9000/a@b.c/d",
+        "https://[::1]:9000/a@b.c/d",
+        "https://host.org:9000/x?mail=a@b.org",
+        "registry://object/name@1.2.0",
+        "abfss://container@account.dfs.core.windows.net/x@1",
+        '{"a":"http://minio:9000/x","mail":"me@host.org"}',
+        "me@host.org",
+    ],
+)
+def test_what_is_no_user_stays(url: str) -> None:
+    """Paths, queries, containers, addresses of people."""
+    assert without_user_info(url) == url
+    assert not has_secret(url)
+
+
+def test_users_alone_are_hidden_and_tokens_only_on_the_web() -> None:
+    """Who somebody is at a server is no secret, and nobody's business either."""
+    assert without_user_info("ssh://git@host/a") == "ssh://host/a"
+    assert not has_secret("ssh://git@host/a")
+    assert has_secret("https://token@host/a")
+
+
+def test_long_texts_take_no_longer_for_each_character() -> None:
+    """Ten times the text, not a hundred times the time."""
+    for unit in ("https://u:1/b@", "a@", "a:1/", "://"):
+        times = []
+        for count in (10_000, 100_000):
+            text = f"https://{unit * count}@"
+            began = time.perf_counter()
+            without_user_info(text)
+            times.append(time.perf_counter() - began)
+        assert times[1] < 40 * max(times[0], 0.001)
