@@ -345,7 +345,7 @@ def test_large_documents_take_no_longer_for_each_part() -> None:
 
     for call, count in ((twice, 5_000), (values, 4_000)):
         seconds(call, 10)
-        assert seconds(call, 5 * count) < 14 * max(seconds(call, count), 0.01)
+        assert min(seconds(call, 5 * count) for _ in range(2)) < 14 * max(seconds(call, count), 0.01)
 
 
 def test_values_are_told_once_and_true_is_not_1() -> None:

@@ -484,9 +484,9 @@ def test_naming_inputs_takes_time_in_proportion_to_how_many_there_are() -> None:
     def seconds(count: int) -> float:
         nodes = [Node.of(f"ds_{n}", ItemSubType.DATASET, "", {"kind": f"kind_{n // 2}"}) for n in range(count)]
         nodes.append(Node.of("model@1", ItemSubType.DATASET))
-        begun = time.perf_counter()
+        begun = time.process_time()
         found = by_kind(nodes)
-        taken = time.perf_counter() - begun
+        taken = time.process_time() - begun
         assert len(found) == count + 1
         assert (found["model"], found["ds_0"]) == ("model@1", "ds_0")
         return taken
