@@ -187,16 +187,16 @@ def test_the_page_of_a_version_tells_what_it_is_and_how_to_load_it(store: Regist
 
 
 def test_what_others_wrote_is_no_markup_on_the_page(store: Registry, models: ModelRegistry) -> None:
-    """Names, properties and descriptions; a URI shows no password. Long ones are cut, and many of them counted."""
+    """Names, properties and descriptions. Long ones are cut, and many of them counted."""
     with store.run("train") as run:
         models.register_model(
-            "a|b <img src=x>", "s3://key:hunter2@models/x", version="*1*", version_description="[x](javascript:alert)",
+            "a|b <img src=x>", "s3://models/x", version="*1*", version_description="[x](javascript:alert)",
             metadata={"long": "x" * 2_000, "a|": "a\n| b |", **{f"p{n}": n for n in range(MOST_ROWS)}},
             card="x" * (LONGEST_CARD_CHARACTERS + 1), author="<script>",
         )  # fmt: skip
     page = page_of(store, run)
     assert page.startswith("## a\\|b \\<img src=x\\>: version \\*1\\*\n\n\\[x\\]\\(javascript:alert\\)\n")
-    assert ("<script>" in page.replace("\\<script\\>", ""), "hunter2" in page, "x" * 501 in page) == (False,) * 3
+    assert ("<script>" in page.replace("\\<script\\>", ""), "x" * 501 in page) == (False,) * 2
     assert "| a\\| | a \\| b \\| |" in page
     assert "And 2 more." in page
     assert f"It has {LONGEST_CARD_CHARACTERS + 1:,} characters" in page
