@@ -5,10 +5,8 @@ Prefect, and prints what each was told, as JSON: ``python model_processes.py URL
 from __future__ import annotations
 
 import json
-import os
 import sys
-import traceback
-from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from prefect_registry.errors import Conflict
@@ -16,39 +14,10 @@ from prefect_registry.models.client import ModelRegistry
 from prefect_registry.models.types import ModelVersion, RegisteredModel
 from prefect_registry.registry import Registry
 
+sys.path.insert(0, str(Path(__file__).parent.parent))  # as a program, it finds what all tests share
+from forked import side_by_side
+
 LARGE = 60_000
-
-
-def side_by_side(works: list[Callable[[], Any]]) -> list[Any]:
-    """Do each work in a forked child, all let go at the same moment; what they returned."""
-    gate_reads, gate_writes = os.pipe()
-    pipes = []
-    for work in works:
-        reads, writes = os.pipe()
-        pid = os.fork()
-        if pid == 0:
-            code = 1
-            try:
-                os.close(gate_writes)
-                os.read(gate_reads, 1)  # until the parent closes the gate
-                with os.fdopen(writes, "w") as out:
-                    json.dump(work(), out)
-                code = 0
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                os._exit(code)
-        os.close(writes)
-        pipes.append((pid, reads))
-    os.close(gate_reads)
-    os.close(gate_writes)
-    found = []
-    for pid, reads in pipes:
-        with os.fdopen(reads) as pipe:
-            text = pipe.read()
-        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0, "a child failed"
-        found.append(json.loads(text))
-    return found
 
 
 def register(models: ModelRegistry, n: int) -> None:

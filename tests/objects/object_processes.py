@@ -5,44 +5,19 @@ Prefect, and prints what they found as JSON: ``python object_processes.py WORK U
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
-import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from prefect_registry.registry import Registry
 
+sys.path.insert(0, str(Path(__file__).parent.parent))  # as a program, it finds what all tests share
+from forked import side_by_side
+
 LARGE = 200_000
 """Bytes of what is overwritten while it is read, and does not fit a record."""
-
-
-def side_by_side(works: list[Callable[[], Any]]) -> list[Any]:
-    """Do each work in a forked child; what they returned."""
-    pipes = []
-    for work in works:
-        reads, writes = os.pipe()
-        pid = os.fork()
-        if pid == 0:
-            code = 1
-            try:
-                with os.fdopen(writes, "w") as out:
-                    json.dump(work(), out)
-                code = 0
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                os._exit(code)
-        os.close(writes)
-        pipes.append((pid, reads))
-    found = []
-    for pid, reads in pipes:
-        with os.fdopen(reads) as pipe:
-            text = pipe.read()
-        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0, "a child failed"
-        found.append(json.loads(text))
-    return found
 
 
 def saves(url: str, options: dict[str, Any], processes: int, each: int) -> dict[str, Any]:

@@ -90,7 +90,7 @@ class ImageMaterializer(BuiltIn):
 
 
 def _as_read(info: dict[Any, Any]) -> Image.Exif:
-    """The EXIF of an image that has this ``info`` and nothing else."""
+    """The EXIF of an image that has this ``info`` and nothing else; none where Pillow can make nothing of it."""
     blank = Image.new("1", (1, 1))
     blank.info = dict(info)
     try:
@@ -100,9 +100,10 @@ def _as_read(info: dict[Any, Any]) -> Image.Exif:
 
 
 def _exif_bytes(exif: Image.Exif) -> bytes:
+    """What tells one EXIF from another; it is never written."""
     try:
         return exif.tobytes() if len(exif) or exif._ifds else b""
-    except Exception:  # entries that have no form
+    except Exception:  # entries that cannot be written: they differ from any that can, so the image is refused
         return repr(sorted(exif.items(), key=repr)).encode()
 
 
