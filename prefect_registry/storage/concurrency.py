@@ -115,6 +115,18 @@ def _results(outcomes: Sequence[_Outcome[T]]) -> list[T]:
     return [outcome.value for outcome in outcomes]
 
 
+def begun(call: Callable[[], T]) -> Callable[[], T]:
+    """Start ``call`` in a thread; what is returned gives its result, and does it here if no thread has come to it.
+
+    So one that waits inside the same pool never waits for a place in it.
+    """
+    try:
+        started = _pool("io", LARGEST_POOL).submit(call)
+    except RuntimeError:  # the interpreter is shutting down
+        return call
+    return lambda: call() if started.cancel() else started.result()
+
+
 def beside(call: Callable[[], object]) -> Future[object]:
     """Start ``call`` in a thread for computing (hashing); it must never wait for another such call."""
     try:

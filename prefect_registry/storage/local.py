@@ -32,7 +32,7 @@ from prefect_registry.storage.base import (
     check_key,
     check_prefix,
 )
-from prefect_registry.storage.concurrency import in_parallel
+from prefect_registry.storage.concurrency import begun, in_parallel
 from prefect_registry.storage.folders import Durability, leads_elsewhere, names, walk
 from prefect_registry.storage.transfer import clone_file, copy_file, opened, save_stream, verify, write_all
 from prefect_registry.storage.workspace import TEMPORARY, workspace_of
@@ -150,14 +150,22 @@ class LocalStorage(Storage):
 
     @override
     def in_order(self, calls: Sequence[Callable[[], T]]) -> list[T]:
-        """As in :class:`Storage`. Their folders are synced together, when all are in them."""
+        """As in :class:`Storage`. The folders of what a call has placed are synced while the next one writes."""
         placed: list[str] = []
-        before = _synced_later.set((self, placed))
-        try:
-            return in_parallel(calls, 1)
-        finally:
-            _synced_later.reset(before)
-            self._make_durable(placed)
+
+        def after_others(call: Callable[[], T]) -> T:
+            if placed:
+                unfinished.callback(begun(functools.partial(self._sync_folders, tuple(placed))))
+                placed.clear()
+            return call()
+
+        with contextlib.ExitStack() as unfinished:
+            before = _synced_later.set((self, placed))
+            try:
+                return in_parallel([functools.partial(after_others, call) for call in calls], 1)
+            finally:
+                _synced_later.reset(before)
+                self._make_durable(placed)
 
     @override
     def list(self, prefix: str, start_after: str = "") -> Iterator[ObjectInfo]:
@@ -296,7 +304,10 @@ class LocalStorage(Storage):
         later = _synced_later.get()
         if later is not None and later[0] is self:
             later[1].extend(keys)
-            return
+        else:
+            self._sync_folders(keys)
+
+    def _sync_folders(self, keys: Sequence[str]) -> None:
         folders = dict.fromkeys(os.path.dirname(os.path.join(self._root, *key.split("/"))) for key in keys)
         try:
             self._durability.sync(folders)
