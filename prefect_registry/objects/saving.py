@@ -28,8 +28,9 @@ from prefect_registry.records.runs import Begin, Members
 from prefect_registry.storage.base import CopyOf, Progress, Stored, Upload
 
 OnConflict = Literal["error", "skip", "overwrite"]
-LOOK_FIRST_BYTES = 64 << 20
-"""From which size a save first looks whether the store has the content already: a request against an upload."""
+LOOK_FIRST_BYTES = 8 << 20
+"""From which size a save first looks whether the store has the content already: a request against an upload in parts,
+which makes three or more."""
 LISTED_AGAIN_AFTER = 8
 """How many numbers in a row a save finds taken before it lists again."""
 WORTH_A_COPY_BYTES = 1 << 20

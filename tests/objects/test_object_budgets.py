@@ -12,6 +12,7 @@ from prefect_registry.catalog.histories import newest_rows
 from prefect_registry.errors import RegistryError
 from prefect_registry.records.cells import OBJECT
 from prefect_registry.storage.memory import MemoryStorage
+from prefect_registry.storage.remote import RemoteStorage
 from prefect_registry.storage.resolving import ResolvingStorage
 from prefect_registry.testing.counting import CountingStorage
 from prefect_registry.testing.proxies import Proxy
@@ -104,6 +105,15 @@ def test_what_is_there_already_is_not_sent_again(bench: Bench) -> None:
         bench.registry.save("small", b"x", version="1")
         bench.registry.save("small", b"x", version="1")
     assert small.total <= 2 + 4
+
+
+def test_what_would_be_sent_in_parts_is_looked_for_first(bench: Bench) -> None:
+    """By a process that has never met the version: a look, and one at the decision behind it; nothing is sent."""
+    data = of_size(RemoteStorage.part_bytes)
+    bench.registry.save("x", data, version="1")
+    newcomer = bench.process()
+    assert bench.cost(lambda: newcomer.save("x", data, version="1")) == (3, 2)
+    assert bench.cost(lambda: newcomer.save("x", data, version="2")) == (7, 4)
 
 
 def test_overwriting_is_two_round_trips() -> None:
