@@ -48,7 +48,7 @@ def saves(url: str, options: dict[str, Any], processes: int, each: int) -> dict[
 
 
 def content(number: int, name: str) -> bytes:
-    """A content that is whole or not. ``number`` counts the saves of all overwriters in turn, so it tells whose it is."""
+    """A content that is whole or not. ``number`` counts the saves of all overwriters in turn: it tells whose it is."""
     return number.to_bytes(4, "big") * (LARGE // 4 if name == "large" else 1)
 
 
