@@ -76,8 +76,13 @@ def _models() -> Iterator[Result]:
     yield from models.lists()
 
 
-def _objects() -> Iterator[Result]:
+def _cache() -> Iterator[Result]:
     yield from object_cache.hits()
+    with seaweedfs() as server:
+        yield from object_cache.loads(server.storage("cached"))
+
+
+def _objects() -> Iterator[Result]:
     with tempfile.TemporaryDirectory() as folder, seaweedfs() as server:
         yield from objects.local(folder)
         yield from objects.s3(server.storage("objects"))
@@ -93,6 +98,7 @@ PLACES: dict[str, Callable[[], Iterator[Result]]] = {
     "collection": _collection,
     "following": _following,
     "objects": _objects,
+    "cache": _cache,
     "models": _models,
     "provenance": provenance.drawing,
 }

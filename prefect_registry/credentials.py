@@ -19,6 +19,8 @@ _TOKEN = re.compile(r"\S*")
 _SEPARATOR = re.compile(r"[/?#]")
 _NEVER_IN_URLS = re.compile(r'["<>]')
 _HOST = re.compile(r"localhost|\[[^\]]*\]|([\w-]+\.)+[\w-]+\.?", re.IGNORECASE)
+_PORT = re.compile(r"[1-9][0-9]{0,4}")
+_MOST_PORT = 65_535
 _LIKE_A_HOST = re.compile(r"localhost|\[|\d+(\.\d+){3}|([\w-]+\.)+[a-z]|[a-z][\w-]*[:/]", re.IGNORECASE)
 
 
@@ -49,6 +51,10 @@ def without_user_info(text: str, mask: str = "") -> str:
 
     What has the form of a port and a path is one where a host stands before it (``https://host.org:1/2@x``), and a
     password elsewhere (``https://user:1/2@host/x``). In ``abfss://container@account`` no user stands before the ``@``.
+
+    A host without a dot cannot be told from a user, nor its port from how a password begins: in
+    ``http://minio:9000/b@c/key`` the path may be ``b@c/key``, of ``minio``, or the password ``9000/b``, of the user
+    ``minio``. Where a host can stand behind the ``@`` it counts as a password: a URL that is cut short does no harm.
 
     Args:
         text: A URL, or any text.
@@ -120,7 +126,7 @@ def _position(pattern: re.Pattern[str], text: str, begin: int) -> int:
 def _is_host(text: str, has_password: bool) -> bool | None:
     """Whether what stands before a separator is a host; None: that depends on what follows."""
     name, colon, port = (text, "", "") if text.endswith("]") else text.rpartition(":")
-    if colon and not port.isdecimal():
+    if colon and not (_PORT.fullmatch(port) and int(port) <= _MOST_PORT):
         return False
     if _HOST.fullmatch(name if colon else text):
         return True

@@ -1,5 +1,5 @@
 """Processes that save and load objects at the same time. Run as a program, it forks them without having imported
-Prefect, and prints what they found as JSON: ``python object_processes.py WORK URL OPTIONS …``.
+Prefect, and prints what they found as JSON: ``python object_processes.py WORK ARGUMENT …``, each argument as JSON.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,11 @@ from forked import side_by_side
 
 LARGE = 200_000
 """Bytes of what is overwritten while it is read, and does not fit a record."""
+OVERWRITERS = 2
+ENOUGH = 5
+"""Saves of each overwriter, however slow the machine is."""
+PAUSE_SECONDS = 0.005
+"""Between two reads: so that the processors are not busy with reading alone."""
 
 
 def saves(url: str, options: dict[str, Any], processes: int, each: int) -> dict[str, Any]:
@@ -41,49 +47,58 @@ def saves(url: str, options: dict[str, Any], processes: int, each: int) -> dict[
     return {"wrong": wrong, "numbers": numbers, "listed": reader.list_versions("m"), "seconds": took}
 
 
-def content(n: int, large: bool) -> bytes:
-    """A content that is whole or not."""
-    return n.to_bytes(4, "big") * (LARGE // 4 if large else 1)
+def content(number: int, name: str) -> bytes:
+    """A content that is whole or not. ``number`` counts the saves of all overwriters in turn: it tells whose it is."""
+    return number.to_bytes(4, "big") * (LARGE // 4 if name == "large" else 1)
 
 
-def readers(url: str, options: dict[str, Any], seconds: float) -> dict[str, Any]:
-    """One process overwrites an object without pause, another one reads it: one pair for a large, one for a small."""
-    first = Registry(url, storage_options=options, mutable=True)
-    for name in ("large", "small"):
-        first.save(name, content(0, name == "large"))
+def readers(stores: list[tuple[str, dict[str, Any]]], seconds: float) -> list[dict[str, Any]]:
+    """In each store two processes overwrite the same two objects without pause, one with files and one in a record, and
+    one process reads each, past the cache that those fill; all stores at the same time.
+    """
+    names = ("large", "small")
+    for url, options in stores:
+        first = Registry(url, storage_options=options, mutable=True)
+        for name in names:
+            first.save(name, content(0, name))
     deadline = time.monotonic() + seconds
 
-    def write(name: str) -> int:
-        registry, n = Registry(url, storage_options=options), 0
-        while time.monotonic() < deadline:
-            n += 1
-            registry.save(name, content(n, name == "large"), on_conflict="overwrite")
-        return n
+    def overwrite(url: str, options: dict[str, Any], overwriter: int) -> int:
+        registry, saves = Registry(url, storage_options=options), 0
+        while time.monotonic() < deadline or saves < ENOUGH:
+            saves += 1
+            for name in names:
+                registry.save(name, content(saves * OVERWRITERS + overwriter, name), on_conflict="overwrite")
+        return saves
 
-    def read(name: str) -> dict[str, Any]:
-        registry = Registry(url, storage_options=options)
-        seen, last, failed = 0, 0, []
+    def read(url: str, options: dict[str, Any], name: str) -> dict[str, Any]:
+        registry = Registry(url, storage_options=options, use_cache=False)
+        reads, last, failed = 0, [0] * OVERWRITERS, []
         while time.monotonic() < deadline:
+            time.sleep(PAUSE_SECONDS)
             try:
                 found = registry.load(name)
             except Exception as error:
                 failed.append(repr(error))
                 continue
-            n = int.from_bytes(found[:4], "big")
-            if found != content(n, name == "large") or n < last:
-                failed.append(f"a mix, or older than before: {n} after {last}")
-            seen, last = seen + 1, n
-        return {"reads": seen, "last": last, "failed": failed}
+            number = int.from_bytes(found[:4], "big")
+            saves, overwriter = divmod(number, OVERWRITERS)
+            if found != content(number, name) or saves < last[overwriter]:
+                failed.append(f"a mix, or older than before: {overwriter}'s {saves} after {last}")
+            reads, last[overwriter] = reads + 1, saves
+        return {"reads": reads, "last": last, "failed": failed}
 
-    names = ("large", "small")
-    works: list[Callable[[], Any]] = [lambda name=name: write(name) for name in names]
-    works += [lambda name=name: read(name) for name in names]
-    found = side_by_side(works)
-    return {"writes": found[:2], "reads": found[2:]}
+    works: list[Callable[[], Any]] = []
+    for url, options in stores:
+        works += [partial(overwrite, url, options, overwriter) for overwriter in range(OVERWRITERS)]
+        works += [partial(read, url, options, name) for name in names]
+    told, each = side_by_side(works), OVERWRITERS + len(names)
+    groups = [told[start : start + each] for start in range(0, len(told), each)]
+    return [{"saves": group[:OVERWRITERS], "reads": group[OVERWRITERS:]} for group in groups]
 
 
 if __name__ == "__main__":
-    work, url, options, *numbers = sys.argv[1:]
-    result = globals()[work](url, json.loads(options), *(int(n) for n in numbers))
+    work, *arguments = sys.argv[1:]
+    result = globals()[work](*map(json.loads, arguments))
     assert "prefect" not in sys.modules, "the server must stay light"
     print(json.dumps(result))

@@ -23,12 +23,18 @@ from prefect_registry.storage.secrets import Scrubber, without_credentials
         ("https://u:p?w@host/x", "p?w", "https://host/x"),
         ("https://u:p#w@host/x", "p#w", "https://host/x"),
         ("https://u:/w@host/x", "/w", "https://host/x"),
+        ("https://u:65536/w@host", "65536/w", "https://host"),
+        ("https://first.last:123456/w@host.org", "123456/w", "https://host.org"),
+        ("https://first.last:08/w@host", "08/w", "https://host"),
+        ("http://minio:9000/b@c/key", "9000/b", "http://c/key"),
         ("redis://:planted@host", "planted", "redis://host"),
         ("abfss://c:planted@account/x", "planted", "abfss://account/x"),
     ],
 )
 def test_passwords_in_urls_are_found(url: str, password: str, shown: str) -> None:
-    """With every character that somebody may have forgotten to encode."""
+    """With every character that somebody may have forgotten to encode, also where it might be a port and a path; what
+    no port can be is none.
+    """
     assert passwords(url) == [password]
     assert has_secret(url)
     assert without_user_info(url) == without_credentials(url) == shown
@@ -44,6 +50,7 @@ def test_passwords_in_urls_are_found(url: str, password: str, shown: str) -> Non
         "https://host:8443/a@b",
         "http://localhost:9000/a@b.c/d",
         "http://127.0.0.1:9000/a@b.c/d",
+        "http://127.0.0.1:65535/a@b.c/d",
         "https://[::1]:9000/a@b.c/d",
         "https://host.org:9000/x?mail=a@b.org",
         "registry://object/name@1.2.0",
