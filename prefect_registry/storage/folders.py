@@ -8,7 +8,6 @@ import os
 import stat
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import closing
 
 from prefect_registry.storage.concurrency import in_parallel
 from prefect_registry.storage.names import SortedNames
@@ -28,44 +27,51 @@ def walk(root: str, prefix: str, start_after: str = "") -> Iterator[tuple[str, o
     Symbolic links and the folder of temporary files are not shown. Inside one folder the listing is a state that
     existed: a file never shows without those that were created before it.
     """
-    folder = _folder(root, prefix)
-    for name in _entries(root, prefix):
+    yield from _walk(_folder(root, prefix), prefix, start_after)
+
+
+def _walk(folder: str, prefix: str, start_after: str) -> Iterator[tuple[str, os.stat_result]]:
+    for name in _entries(folder, hidden="" if prefix else TEMPORARY):
         key = prefix + name
         if name.endswith("/"):
             if start_after < key or start_after.startswith(key):
-                yield from walk(root, key, start_after)
+                yield from _walk(f"{folder}/{name[:-1]}", key, start_after)
         elif key > start_after:
             with contextlib.suppress(FileNotFoundError):
-                yield key, os.stat(os.path.join(folder, name), follow_symlinks=False)
+                yield key, os.stat(f"{folder}/{name}", follow_symlinks=False)
 
 
 def names(root: str, prefix: str) -> Iterator[str]:
     """Names of files and folders in ``root/prefix``, those of folders with a slash, as the folder tells them; none if
     it is missing.
     """
+    return _names(_folder(root, prefix), hidden="" if prefix else TEMPORARY)
+
+
+def _names(folder: str, hidden: str) -> Iterator[str]:
     try:
-        entries = os.scandir(_folder(root, prefix))
+        entries = os.scandir(folder)
     except (FileNotFoundError, NotADirectoryError):
         return
     with entries:
         for entry in entries:
-            if _broken(entry.name) or (not prefix and entry.name == TEMPORARY):
+            name = entry.name
+            if name == hidden or _broken(name):
                 continue
             if entry.is_dir(follow_symlinks=False):
-                yield f"{entry.name}/"
+                yield f"{name}/"
             elif entry.is_file(follow_symlinks=False):
-                yield entry.name
+                yield name
 
 
-def _entries(root: str, prefix: str) -> Iterator[str]:
+def _entries(folder: str, hidden: str) -> Iterator[str]:
     """The same in the order of the keys below it, each once, and as a state that existed.
 
     A folder read while files are added may show the later of two files and not the earlier. So one that changed
     lately is read until two readings agree: that set is what was there between them.
     """
-    folder = _folder(root, prefix)
-    with contextlib.ExitStack() as held:
-        found = held.enter_context(closing(_read(root, prefix)))
+    found = _read(folder, hidden)
+    try:
         for _ in range(_MOST_RESCANS):
             try:
                 if time.time() - os.stat(folder).st_mtime > _QUIET_SECONDS:
@@ -73,29 +79,32 @@ def _entries(root: str, prefix: str) -> Iterator[str]:
             except (FileNotFoundError, NotADirectoryError):
                 return
             before = found.digest
-            held.close()
-            found = held.enter_context(closing(_read(root, prefix)))
+            found.close()
+            found = _read(folder, hidden)
             if before == found.digest:
                 break
         yield from found
+    finally:
+        found.close()
 
 
 def _folder(root: str, prefix: str) -> str:
-    return os.path.join(root, *prefix.split("/")) if prefix else root
+    return os.path.join(root, *prefix.split("/")).rstrip(os.sep) if prefix else root
 
 
-def _read(root: str, prefix: str) -> SortedNames:
+def _read(folder: str, hidden: str) -> SortedNames:
     found = SortedNames()
-    with contextlib.ExitStack() as unless_read:
-        unless_read.callback(found.close)
-        for name in names(root, prefix):
+    try:
+        for name in _names(folder, hidden):
             found.add(name)  # "a.b" sorts before "a/c", so a folder sorts as its name with the slash
-        unless_read.pop_all()
+    except BaseException:
+        found.close()
+        raise
     return found
 
 
 def _broken(name: str) -> bool:
-    return any("\ud800" <= c <= "\udfff" for c in name)
+    return not name.isascii() and any("\ud800" <= c <= "\udfff" for c in name)
 
 
 def leads_elsewhere(root: str, key: str) -> bool:
