@@ -87,7 +87,8 @@ def _described_container(value: Any, name: str, depth: int) -> Json:
     if isinstance(value, Mapping):
         if len(value) > MOST_ITEMS:
             return f"<{type(value).__name__} of {len(value):,} items>"
-        return {str(k): described(v, str(k), depth + 1) for k, v in value.items()}
+        inside = name if is_secret_name(name) else ""
+        return {str(k): described(v, inside or str(k), depth + 1) for k, v in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
         if len(value) > MOST_ITEMS:
             return f"<{type(value).__name__} of {len(value):,} items>"
@@ -137,8 +138,10 @@ def _secrets(value: Any, name: str, depth: int) -> Iterator[str]:
         if _is_secret(value, name):
             yield str(value)
     elif isinstance(value, BaseModel):
-        for field in type(value).model_fields:
-            yield from _secrets(getattr(value, field), field, depth + 1)
+        fields = {field: getattr(value, field) for field in type(value).model_fields}
+        yield from _secrets(fields, name, depth)
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        yield from _secrets({f.name: getattr(value, f.name) for f in dataclasses.fields(value)}, name, depth)
     elif isinstance(value, Mapping):
         for key, item in list(value.items())[:MOST_ITEMS]:
             yield from _secrets(item, name if is_secret_name(name) else str(key), depth + 1)

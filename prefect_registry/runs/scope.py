@@ -124,7 +124,9 @@ class Scope:
 
     def _purpose(self) -> str:
         if self.options.purpose is not None:
-            return render(self.options.purpose, self.parameters) if self.fn is not None else self.options.purpose
+            if self.fn is None:
+                return self.options.purpose
+            return redacted(render(self.options.purpose, self.parameters), secrets_in(self.parameters))
         flow = self.context.flow if self.context is not None else None
         if flow is not None and (self.fn is None or is_own_function(self.context, self.options)):
             return flow.name

@@ -45,6 +45,15 @@ class Point:
     api_key: str = PLANTED
 
 
+@dataclasses.dataclass
+class Login:
+    code: str
+
+
+class Pin(BaseModel):
+    pin: str
+
+
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
@@ -92,6 +101,30 @@ def test_parameters_named_like_secrets_are_masked(name: str) -> None:
     assert recorded({name: PLANTED}) == {name: MASK}
     assert recorded({"a": [{name: PLANTED}]}) == {"a": [{name: MASK}]}
     assert secrets_in({"a": [{name: PLANTED}]}) == {PLANTED}
+
+
+@pytest.mark.parametrize(
+    "inside", [{"db": PLANTED}, [PLANTED], {"db": [{"of": PLANTED}]}, Login(PLANTED), Pin(pin=PLANTED)]
+)
+def test_whatever_is_in_what_is_called_a_secret_is_one(inside: Any) -> None:
+    """``secrets={"db": "..."}``: neither recorded, nor told by an error message."""
+    assert PLANTED not in str(recorded({"secrets": inside}))
+    assert PLANTED in secrets_in({"secrets": inside})
+
+
+def test_secret_fields_of_dataclasses_are_taken_out_of_messages() -> None:
+    """As those of models are."""
+    assert secrets_in({"point": Point(1)}) == {PLANTED}
+
+
+def test_a_purpose_has_no_password_of_a_url_in_it(tmp_path: Path) -> None:
+    """Though the parameter that it names has one."""
+
+    @registry_run(str(tmp_path), purpose="load {source}")
+    def load(source: str) -> None: ...
+
+    load(f"postgres://me:{PLANTED}@host/db")
+    assert [run.purpose for run in Registry(tmp_path).runs()] == ["load postgres://***@host/db"]
 
 
 def test_ordinary_names_are_not_masked() -> None:
