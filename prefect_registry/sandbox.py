@@ -57,11 +57,14 @@ class Sandbox:
 
     def _is_first(self, name: str) -> bool:
         note = self.folder / "main.name"
+        with tempfile.NamedTemporaryFile("w", dir=self.folder, encoding="utf-8", delete=False) as file:
+            file.write(name)
         try:
-            with open(note, "x", encoding="utf-8") as file:
-                file.write(name)
+            os.link(file.name, note)  # whole, or not at all: others read it in the same moment
         except FileExistsError:
             return note.read_text(encoding="utf-8") == name
+        finally:
+            os.unlink(file.name)
         return True
 
     def _open(self, key: str) -> Registry:

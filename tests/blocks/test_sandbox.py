@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,15 @@ def test_threads_are_inside() -> None:
         thread.start()
         thread.join()
         assert found == [registry.url]
+
+
+def test_threads_that_name_it_at_once_have_one_store() -> None:
+    """None of them reads the note of the first name while another one is still writing it."""
+    for _ in range(8):
+        with registry_sandbox() as registry, ThreadPoolExecutor(8) as threads:
+            together = threading.Barrier(8)
+            found = list(threads.map(lambda _: (together.wait(), resolve_registry("prod"))[1], range(8)))  # noqa: B023
+            assert all(one is registry for one in found)
 
 
 @pytest.mark.parametrize("how", ["fork", "spawn"])
