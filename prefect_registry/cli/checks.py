@@ -124,12 +124,13 @@ def api() -> Check:
 def registry(wanted: str | None) -> tuple[Check, Place | None]:
     """Which registry is meant, and what says so."""
     from prefect_registry.resolve import locate
+    from prefect_registry.storage.secrets import without_credentials
 
     try:
         place = locate(wanted)
     except RegistryError as error:
         return Check("registry", "failed", f"{error.what}. {error.why}", error.todo, error), None
-    return Check("registry", "ok", f"{place.url} ({place.said_by})"), place
+    return Check("registry", "ok", f"{without_credentials(place.url)} ({place.said_by})"), place
 
 
 def store(place: Place) -> Iterator[Check]:

@@ -16,6 +16,7 @@ from prefect_registry.resolve.embedded import embedded_url, open_embedded
 from prefect_registry.resolve.opened import keep, known
 from prefect_registry.resolve.place import Place
 from prefect_registry.settings import RegistrySettings, current_settings
+from prefect_registry.storage.secrets import without_credentials
 
 if TYPE_CHECKING:
     from prefect_registry.blocks.base import RegistryBlock
@@ -111,7 +112,7 @@ def _in_flow_run() -> bool:
 
 
 def _named_by(setting: str, value: str, settings: RegistrySettings) -> Place:
-    said_by = f"{setting}={value}"
+    said_by = f"{setting}={without_credentials(value)}"
     if is_url(value):
         return Place(value, said_by, settings.options())
     return Place.of_block(lookup.get_block(value, said_by), said_by)
