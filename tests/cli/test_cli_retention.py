@@ -45,6 +45,21 @@ def test_what_cannot_be_is_refused(command: Command, orders: Registry, wrong: li
     assert orders.retention() == []
 
 
+@pytest.mark.parametrize(
+    "ignored",
+    [["release", "other", "--yes"], ["preview", "orders"], ["preview", "--last", "1"], ["release", "--objects", "x"],
+     ["ls", "--days", "3"], ["rm", "orders", "--last", "1"], ["preview", "--unused-too"], ["set", "orders", "--yes"]],
+)  # fmt: skip
+def test_what_would_be_ignored_is_refused(command: Command, orders: Registry, ignored: list[str]) -> None:
+    """Most of all a kind: ``release`` goes by the rules of all of them, and cannot be taken back."""
+    orders.set_retention("orders", keep_last=1)
+    said = command("retention", *ignored, "-r", orders.url)
+    assert (said.code, said.out) == (6, "")
+    assert f"does not go with {ignored[0]}" in said.err
+    assert [d.state for d in orders.datasets()] == ["READY"] * 3
+    assert [r.keep_last for r in orders.retention()] == [1]
+
+
 def test_nothing_goes_without_yes(command: Command, orders: Registry) -> None:
     command("retention", "set", "orders", "--last", "1", "-r", orders.url)
     for action in ("preview", "release"):

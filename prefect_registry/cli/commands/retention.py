@@ -73,6 +73,15 @@ def retention(
     kind
         For set and rm: a kind of datasets, or "*" for all those without a rule of their own.
     """
+    given = {
+        "KIND": kind is not None,
+        "--objects": objects is not None,
+        "--last": last is not None,
+        "--days": days is not None,
+        "--unused-too": not used,
+        "--yes": yes,
+    }
+    _check_words(action, [name for name, is_given in given.items() if is_given])
     found = open_registry(registry)
     if action in ("set", "rm") and kind is None and objects is None:
         problem = f"retention {action} needs the kind, or --objects NAME, or '*' for all those without a rule"
@@ -99,6 +108,22 @@ def retention(
 
 GROUP = "Housekeeping"
 COMMANDS: dict[str, Command] = {"retention": retention}
+
+_GOES_WITH: dict[Action, tuple[str, ...]] = {
+    "set": ("KIND", "--objects", "--last", "--days", "--unused-too"),
+    "rm": ("KIND", "--objects"),
+    "release": ("--yes",),
+}
+
+
+def _check_words(action: Action, given: list[str]) -> None:
+    """Refuse what would be ignored: ``release flights --yes`` releases of every kind, and that is for good."""
+    problems = [f"{name} does not go with {action}" for name in given if name not in _GOES_WITH.get(action, ())]
+    if problems:
+        todo = "Leave it out"
+        if action in ("preview", "release"):
+            todo = f"Leave it out: {action} is of all kinds and objects, by the rules that `retention ls` shows"
+        raise InvalidInput.of(f"retention {action}", problems, todo=todo)
 
 
 def _release(registry: Registry, dry_run: bool, json: bool) -> None:
