@@ -64,6 +64,21 @@ def test_periods_one_after_the_other(command: Command, store: Registry) -> None:
     assert len(rows(store)) == 4
 
 
+@pytest.mark.parametrize(
+    "ignored",
+    [["run", "one", "--dry-run"], ["remove", "one", "--yes", "--dry-run"], ["tick", "--yes"], ["tick", "two"],
+     ["ls", "one"], ["show", "one", "--remove-absent"]],
+)  # fmt: skip
+def test_what_would_be_ignored_is_refused(command: Command, store: Registry, ignored: list[str]) -> None:
+    """Most of all a --dry-run that would not be one, and an id with which all would be gone on with."""
+    apply(command, store, "--yes", one={}, two={})
+    said = command("publications", *ignored, "-r", store.url)
+    assert (said.code, said.out) == (6, "")
+    assert f"publications {ignored[0]} is not valid" in said.err
+    listed = command("publications", "ls", "--json", "-r", store.url).data["publications"]
+    assert [(p["id"], p["active_job"]) for p in listed] == [("one", None), ("two", None)]
+
+
 def test_nothing_is_removed_without_yes(command: Command, store: Registry) -> None:
     """Neither by name nor because it is not in the file any more; and what was removed is in the history."""
     apply(command, store, "--yes", one={}, two={})

@@ -62,14 +62,14 @@ def publications(
     target
         The id of a publication; for apply a file, publications.yaml by default, or - for standard input.
     """
+    given = {"--yes": yes, "--remove-absent": remove_absent, "--for": period is not None, "--dry-run": dry_run}
+    _check_words(action, target, [name for name, is_given in given.items() if is_given])
     if action == "schema":
         _schema()
         return
     from prefect_registry.ingestion import Ingestion
     from prefect_registry.ingestion.defining import Difference
 
-    if period is not None and action != "run":
-        raise InvalidInput.of("the period", [f"--for is for run, not for {action}"])
     found = Ingestion(open_registry(registry, create=action == "apply" and yes))
     if action in _OF_ONE and target is None:
         raise InvalidInput.of("publication", [f"publications {action} needs the id of a publication"])
@@ -115,6 +115,22 @@ def publications(
 
 GROUP = "Publications"
 COMMANDS: dict[str, Command] = {"publications": publications}
+
+_GOES_WITH: dict[Action, tuple[str, ...]] = {
+    "apply": ("--yes", "--remove-absent"),
+    "remove": ("--yes",),
+    "run": ("--for",),
+    "tick": ("--dry-run",),
+}
+
+
+def _check_words(action: Action, target: str | None, given: list[str]) -> None:
+    """Refuse what would be ignored: ``tick one`` goes on with all, ``run one --dry-run`` runs."""
+    problems = [f"{name} does not go with {action}" for name in given if name not in _GOES_WITH.get(action, ())]
+    if target is not None and action in ("ls", "tick", "schema"):
+        problems.append(f"{action} is of all publications, and takes no id: {target!r:.80}")
+    if problems:
+        raise InvalidInput.of(f"publications {action}", problems, todo="Leave it out")
 
 
 def _schema() -> None:
