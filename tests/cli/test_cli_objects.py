@@ -152,6 +152,15 @@ def test_deleting_only_tells_until_it_is_told_to(command: Command, url: str) -> 
     assert command("restore", "model", "--json", "-r", url).data["versions"] == ["model@1", "model@3"]
 
 
+def test_how_to_take_a_deletion_back_names_the_version(command: Command, url: str) -> None:
+    """Not the alias, nor latest, which mean another one, or none, once it is deleted."""
+    Registry(url).set_alias("model", "newest", "3")
+    said = command("rm", "model@latest", "--yes", "-r", url)
+    assert "now point at nothing: model@newest\n" in said.err
+    assert "To take it back: prefect-registry restore model@3\n" in said.err
+    assert "To do it: prefect-registry rm model@2 --yes" in command("rm", "model@champion", "-r", url).err
+
+
 def test_looking(command: Command, url: str) -> None:
     """`ls objects` pages by name; `show` tells of a version and its files; a kind of the same name comes first."""
     first = command("ls", "objects", "--limit", "1", "--json", "-r", url).data

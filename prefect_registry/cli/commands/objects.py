@@ -185,6 +185,8 @@ def rm(
     found = open_registry(registry)
     infos = [found.info(name)] if "@" in name else _infos(found, name)
     ids = [f"{info['name']}@{info['version']}" for info in infos]
+    if "@" in name:  # what an alias, or latest, means now: it may mean another one in a moment
+        name = ids[0]
     if yes:
         found.delete(name, reason=reason)
     if json:
@@ -194,7 +196,7 @@ def rm(
         write(each)
     total = sum(info["size"] for info in infos)
     say(f"{'Deleted' if yes else 'Would delete'} {len(ids):,} version(s), {size(total)}.")
-    pointed = [f"{name}@{alias}" for info in infos for alias in info["aliases"]]
+    pointed = [f"{info['name']}@{alias}" for info in infos for alias in info["aliases"]]
     if pointed:
         say(f"Aliases that {'now point' if yes else 'would point'} at nothing: {', '.join(pointed)}")
     command = f"restore {name}" if yes else f"rm {name} --yes"
