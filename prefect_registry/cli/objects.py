@@ -64,6 +64,10 @@ def list_objects(
     registry: Registry, text: str | None, limit: int, cursor: str | None, as_json: bool
 ) -> str | None:  # fmt: skip
     """Write a page of the objects, by name; returns where the next one begins."""
+    from prefect_registry.catalog.queries import MOST_PER_PAGE
+
+    if not 1 <= limit <= MOST_PER_PAGE:
+        raise InvalidInput.of("limit", [f"limit must be from 1 to {MOST_PER_PAGE:,}, not {limit!r:.40}"])
     found = registry.info()
     names = [n for n in found if (cursor is None or n > cursor) and (text is None or text.lower() in n.lower())]
     items = []

@@ -161,6 +161,19 @@ def test_how_to_take_a_deletion_back_names_the_version(command: Command, url: st
     assert "To do it: prefect-registry rm model@2 --yes" in command("rm", "model@champion", "-r", url).err
 
 
+def test_objects_are_listed_a_page_at_a_time_whatever_their_names(command: Command, url: str) -> None:
+    """Also names with a tilde; a limit that is none is refused, as for everything else that is listed."""
+    Registry(url).save("a~b", 1)
+    first = command("ls", "objects", "--limit", "1", "--json", "-r", url).data
+    assert [o["name"] for o in first["items"]] == ["a~b"]
+    rest = command("ls", "objects", "--cursor", first["next"], "--json", "-r", url).data
+    assert [o["name"] for o in rest["items"]] == ["model", "team/raw"]
+    for limit in ("0", "-1", "10001"):
+        said = command("ls", "objects", "--limit", limit, "-r", url)
+        assert (said.code, said.out) == (6, "")
+        assert "limit must be from 1 to 10,000" in said.err
+
+
 def test_looking(command: Command, url: str) -> None:
     """`ls objects` pages by name; `show` tells of a version and its files; a kind of the same name comes first."""
     first = command("ls", "objects", "--limit", "1", "--json", "-r", url).data

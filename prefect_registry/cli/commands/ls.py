@@ -67,7 +67,7 @@ def ls(
     what
         What to list.
     """
-    window = Window.of(since, until, as_of, cursor)
+    window = Window.of(since, until, as_of, cursor if what != "objects" else None)  # theirs is a name
     filters = {
         "kind": kind,
         "state": one_of("--state", state, _states(what)),
