@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 FIELDS = ("name", "version", "class", "materializer", "hash", "size", "file_count", "metadata", "created_at", "run_id")
 
+_ID = re.compile(r"[a-z]+_[0-9a-z]{26}(_[0-9a-z]{16})?")
+
 
 def find_object(registry: Registry, wanted: str) -> Found | None:
     """The version that ``name``, ``name@2.1``, ``name@champion`` or ``name@latest`` means; None for none."""
@@ -25,6 +28,17 @@ def find_object(registry: Registry, wanted: str) -> Found | None:
     except InvalidInput:
         return None  # then it is the name of something else
     return registry.parts.objects.find(parsed, None)
+
+
+def id_of(registry: Registry, wanted: str, *prefixes: str) -> str:
+    """The prefix of those that ``wanted`` has as an id; empty when it is no id. What is none but looks like one, as
+    ``run_metrics`` does, is the kind or the object of that name, if there is one.
+    """
+    prefix = next((each for each in prefixes if wanted.startswith(each)), "")
+    if not prefix or _ID.fullmatch(wanted):
+        return prefix
+    is_name = is_kind(registry, wanted) or find_object(registry, wanted) is not None
+    return "" if is_name else prefix
 
 
 def is_kind(registry: Registry, name: str) -> bool:

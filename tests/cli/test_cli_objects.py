@@ -174,6 +174,23 @@ def test_objects_are_listed_a_page_at_a_time_whatever_their_names(command: Comma
         assert "limit must be from 1 to 10,000" in said.err
 
 
+def test_names_that_begin_as_ids_do_are_names(command: Command, url: str, tmp_path: Path) -> None:
+    """``run_metrics`` is the kind of that name; what nobody has named is still told what an id looks like."""
+    registry = Registry(url)
+    with registry.run("named") as run:
+        for kind in ("run_metrics", "ds_train", "ev_charging"):
+            with run.dataset(kind) as dataset, dataset.open("x", "w") as file:
+                file.write("x")
+    registry.save("ds_scaler", 1)
+    for kind in ("run_metrics", "ds_train", "ev_charging"):
+        assert command("show", kind, "--json", "-r", url).data["item"]["kind"] == kind
+    assert command("show", "ds_scaler", "--json", "-r", url).data["of"] == "object"
+    assert command("get", "ds_train", "--to", str(tmp_path / "train"), "-r", url).code == 0
+    assert command("get", "ds_scaler", "--to", str(tmp_path / "scaler"), "-r", url).code == 0
+    said = command("show", "run_metrisc", "-r", url)
+    assert (said.code, "A run id is" in said.err) == (3, True)
+
+
 def test_looking(command: Command, url: str) -> None:
     """`ls objects` pages by name; `show` tells of a version and its files; a kind of the same name comes first."""
     first = command("ls", "objects", "--limit", "1", "--json", "-r", url).data

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from prefect_registry.cli.commands.show import file_fields, known_table
-from prefect_registry.cli.objects import find_object, is_kind, nothing_of
+from prefect_registry.cli.objects import find_object, id_of, is_kind, nothing_of
 from prefect_registry.cli.opening import open_registry
 from prefect_registry.cli.options import Json, RegistryName
 from prefect_registry.cli.output import progress, say, size, write, write_json
@@ -90,8 +90,9 @@ def get(
     """
     found = open_registry(registry)
     target = to if to is not None else Path(name.replace("/", "_").lstrip(".") or "table")
-    version = _version(found, name)
-    fetched = _object(found, version, target) if version is not None else _datasets(found, name, target)
+    single = id_of(found, name, "ds_") != ""
+    version = _version(found, name) if not single else None
+    fetched = _object(found, version, target) if version is not None else _datasets(found, name, target, single)
     if json:
         write_json("get/1", registry=found.url, folder=str(target), files=fetched)
         return
@@ -105,8 +106,8 @@ COMMANDS = {"cat": cat, "get": get}
 
 
 def _version(registry: Registry, name: str) -> Found | None:
-    """The object that is meant; None for datasets."""
-    if name.startswith("ds_") or ("@" not in name and is_kind(registry, name)):
+    """The object that is meant; None for a kind."""
+    if "@" not in name and is_kind(registry, name):
         return None
     found = find_object(registry, name)
     if found is None and not is_kind(registry, name):
@@ -127,9 +128,8 @@ def _object(registry: Registry, version: Found, target: Path) -> list[dict[str, 
     ]  # fmt: skip
 
 
-def _datasets(registry: Registry, name: str, target: Path) -> list[dict[str, Any]]:
-    datasets = _wanted(registry, name)
-    single = name.startswith("ds_")
+def _datasets(registry: Registry, name: str, target: Path, single: bool) -> list[dict[str, Any]]:
+    datasets = [registry.get_dataset(name)] if single else _published(registry, name)
     fetched: list[dict[str, Any]] = []
     with _new_folder(target) as folder, progress(f"Fetching {name}", sum(d.bytes for d in datasets)) as bar:
         for dataset in datasets:
@@ -142,9 +142,7 @@ def _datasets(registry: Registry, name: str, target: Path) -> list[dict[str, Any
     return fetched
 
 
-def _wanted(registry: Registry, name: str) -> Sequence[Dataset]:
-    if name.startswith("ds_"):
-        return [registry.get_dataset(name)]
+def _published(registry: Registry, name: str) -> Sequence[Dataset]:
     datasets = known_table(registry, name).datasets()
     if not datasets:
         raise NotFound(

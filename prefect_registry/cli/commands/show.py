@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from prefect_registry.cli.models import looked_up, type_of_id, write_artifacts
-from prefect_registry.cli.objects import find_object, is_kind, nothing_of, object_fields, object_files
+from prefect_registry.cli.objects import find_object, id_of, is_kind, nothing_of, object_fields, object_files
 from prefect_registry.cli.opening import open_registry
 from prefect_registry.cli.options import Json, RegistryName
 from prefect_registry.cli.output import clean, plain, size, write, write_json, write_table
@@ -83,10 +83,11 @@ def _flat(item: Mapping[str, Any], before: str = "") -> list[tuple[str, Any]]:
 def _looked_up(registry: Registry, wanted: str) -> dict[str, Any]:
     """What it is of, the item, and the datasets, files or artifacts that belong to it, if such a thing has any."""
     datasets = files = artifacts = None
-    if wanted.startswith("run_"):
+    prefix = id_of(registry, wanted, "run_", "ds_", "ev_", "inc_")
+    if prefix == "run_":
         run = registry.get_run(wanted)
         of, item, datasets = "run", plain(run), _made(registry, run)
-    elif wanted.startswith("ds_"):
+    elif prefix == "ds_":
         dataset = registry.get_dataset(wanted)
         known = registry.catalog.datasets(id=wanted)
         if not known:
@@ -96,9 +97,9 @@ def _looked_up(registry: Registry, wanted: str) -> dict[str, Any]:
                 todo="Build it anew: prefect-registry fsck --repair",
             )
         of, item, files = "dataset", plain(known[0]), [file_fields(f) for f in dataset.files]
-    elif wanted.startswith("ev_"):
+    elif prefix == "ev_":
         of, item = "event", plain(registry.get_event(wanted))
-    elif wanted.startswith("inc_"):
+    elif prefix == "inc_":
         of, item = "incident", plain(registry.get_incident(wanted))
     elif (registered := type_of_id(wanted)) is not None:
         found = looked_up(registry, registered, wanted)
