@@ -61,10 +61,22 @@ def run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains when it ends
         return NOBODY_READS
+    except OSError as error:  # of the files of this machine that a command reads and writes
+        return report_error(_of_this_machine(error), as_json)
     except KeyboardInterrupt:
         errors.print("Interrupted.")
         return INTERRUPTED
     return code if isinstance(code, int) else 0
+
+
+def _of_this_machine(error: OSError) -> RegistryError:
+    """A file or folder of this machine that cannot be read or written, as an error like all others."""
+    names = " and ".join(str(name) for name in (error.filename, error.filename2) if name is not None)
+    return RegistryError(
+        f"A file or folder cannot be used: {names}" if names else "A file or folder of this machine cannot be used",
+        why=error.strerror or str(error) or type(error).__name__,
+        todo="Mend that, or name another one, and try again",
+    )
 
 
 def _own(arguments: Sequence[str]) -> Sequence[str]:

@@ -146,6 +146,20 @@ def test_get_overwrites_nothing(command: Command, history: Any, tmp_path: Path) 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "full"]
 
 
+def test_a_folder_that_cannot_be_made_is_told(
+    command: Command, history: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As every error is, also as JSON; and the folder that one is in cannot be a new one."""
+    (tmp_path / "file").touch()
+    said = command("get", "flights", "--to", str(tmp_path / "file" / "got"), "--json", "-r", history.url)
+    assert (said.code, said.data["schema"]) == (1, "prefect-registry/error/1")
+    assert str(tmp_path / "file") in said.data["error"]["what"]
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert command("get", "flights", "--to", ".", "-r", history.url).code == 6
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "here"]
+
+
 def test_what_cannot_be_fetched_is_told(command: Command, history: Any, tmp_path: Path) -> None:
     """A dataset that was rolled back is in no state to be read; a kind that never was is not found."""
     lost = next(iter(Registry(history.url).datasets(run_id=history.failed))).id

@@ -19,7 +19,7 @@ from prefect_registry.cli.objects import find_object, id_of, is_kind, nothing_of
 from prefect_registry.cli.opening import open_registry
 from prefect_registry.cli.options import Json, RegistryName
 from prefect_registry.cli.output import progress, say, size, write, write_json
-from prefect_registry.errors import AlreadyExists, IntegrityError, NotFound
+from prefect_registry.errors import AlreadyExists, IntegrityError, InvalidInput, NotFound
 
 if TYPE_CHECKING:
     from prefect_registry.datasets.reading import Dataset
@@ -161,6 +161,9 @@ def _new_folder(target: Path) -> Iterator[Path]:
             f"{target} is there already", why="Nothing is overwritten", todo="Name a new folder with --to",
             committed="no",
         )  # fmt: skip
+    if target.exists() and target.samefile(Path.cwd()):  # it would be replaced beneath whoever stands in it
+        raise InvalidInput.of("--to", ["the new folder cannot be the one that you are in"],
+                              todo="Name a new folder with --to")  # fmt: skip
     target.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(prefix=f".{target.name[:50]}.", dir=target.parent))
     try:
