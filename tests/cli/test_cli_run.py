@@ -97,10 +97,30 @@ def test_what_cannot_be_published_rolls_back(command: Command, tmp_path: Path) -
     assert [run.state for run in Registry(url).runs()] == ["ABORTED"]
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--kind", "notes", "--mode", "replace_partitions"], "needs partition="),
+        (["--kind", "no\nname"], "kind"),
+        (["--mode", "append"], "--mode is for a dataset, and without --kind there is none"),
+        (["--partition", "month=7", "--tag", "a=b"], "--tag is for a dataset"),
+    ],
+)
+def test_what_could_not_be_published_is_refused_before_the_command(
+    options: list[str], words: str, command: Command, tmp_path: Path
+) -> None:
+    """And not when its work is done; nor is what it leaves in its folder dropped without a word."""
+    said = command("run", *options, "-r", str(tmp_path / "registry"), *sh(f"touch {tmp_path / 'ran'}"))
+    assert (said.code, words in said.err) == (6, True)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_command_that_does_not_exist_begins_no_run(command: Command, tmp_path: Path) -> None:
     """Exit status of the shell for it; and one that is no program rolls its run back."""
     url = str(tmp_path / "registry")
     assert command("run", "-r", url, "--", "no-such-command-at-all").code == 127
+    said = command("run", "--json", "-r", url, "--", "no-such-command-at-all")
+    assert (said.code, said.data["error"]["kind"]) == (127, "not_found")
     assert not (tmp_path / "registry").exists()
     assert command("run", "-r", url).code == 6
     text = tmp_path / "text"

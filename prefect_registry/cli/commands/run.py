@@ -15,9 +15,9 @@ from cyclopts import Parameter
 
 from prefect_registry.cli.opening import open_registry
 from prefect_registry.cli.options import Json, RegistryName, Several, labels
-from prefect_registry.cli.output import progress, say, write_json
+from prefect_registry.cli.output import progress, report_error, say, write_json
 from prefect_registry.cli.signals import Interrupted, Signals
-from prefect_registry.errors import InvalidInput
+from prefect_registry.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
     from prefect_registry.registry import Registry, Run
@@ -57,11 +57,13 @@ def run(
     """
     if not command:
         raise InvalidInput.of("run", ["the command is missing"], todo="Write it behind --, as in: run -- ./job.sh")
-    if shutil.which(command[0]) is None:
-        say(f"There is no command {command[0]}; nothing was begun.")
-        return NO_SUCH_COMMAND
     told = {"command": command[0], **(labels("--config", config) or {})}
     arguments = {"mode": mode, "partition": labels("--partition", partition), "tags": labels("--tag", tag)}
+    _check_dataset(kind, arguments)
+    if shutil.which(command[0]) is None:
+        report_error(NotFound(f"There is no command {command[0]}", why="Nothing was begun", todo="Check the spelling",
+                              committed="no"), json)  # fmt: skip
+        return NO_SUCH_COMMAND
     found = open_registry(registry, create=True)
     with Signals() as signals, tempfile.TemporaryDirectory(prefix="prefect-registry-run-") as name:
         folder = Path(name).resolve()
@@ -87,6 +89,20 @@ def run(
 
 GROUP = "Runs"
 COMMANDS = {"run": run}
+
+
+def _check_dataset(kind: str | None, arguments: Mapping[str, Any]) -> None:
+    """Refuse what could not be published, or would be ignored, before hours of work and not after them."""
+    mode, partition, tags = arguments["mode"], arguments["partition"], arguments["tags"]
+    if kind is not None:
+        from prefect_registry.datasets.checks import check_arguments
+
+        check_arguments(kind, mode, partition, None, tags, None)
+        return
+    given = {"--mode": mode != "replace", "--partition": partition, "--tag": tags}
+    ignored = [f"{name} is for a dataset, and without --kind there is none" for name, value in given.items() if value]
+    if ignored:
+        raise InvalidInput.of("run", ignored, todo="Name the kind that the folder's contents become: --kind")
 
 
 class CommandFailed(Exception):
