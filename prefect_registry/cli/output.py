@@ -160,7 +160,8 @@ def report_error(error: RegistryError, as_json: bool) -> int:
     else:
         console = talk()
         console.print(clean(error.what), style="bold red", markup=False, soft_wrap=True)
-        for line in (error.why, error.todo):
+        committed = f"Committed: {error.committed}" if error.committed in ("yes", "unknown") else ""
+        for line in (error.why, error.todo, committed, *getattr(error, "__notes__", ())):
             if line:
                 console.print(clean(line), markup=False, soft_wrap=True)
     return exit_code(error)

@@ -105,3 +105,15 @@ def test_every_error_has_the_exit_code_of_its_family(
     assert data["schema"] == "prefect-registry/error/1"
     assert data["error"]["kind"] == cls.kind
     assert data["error"]["todo"] == "Mend it"
+
+
+def test_a_person_is_told_what_is_not_known_to_have_failed(capsys: pytest.CaptureFixture[str]) -> None:
+    """``committed: unknown`` is no failure, and what else went wrong is a note; that nothing was done goes without."""
+    error = errors.OutcomeUnknown("The store did not answer", committed="unknown")
+    error.add_note("Run run_x could not be rolled back")
+    report_error(error, as_json=False)
+    err = capsys.readouterr().err
+    assert "Committed: unknown\n" in err
+    assert "Run run_x could not be rolled back\n" in err
+    report_error(errors.InvalidInput("Wrong", committed="no"), as_json=False)
+    assert "ommitted" not in capsys.readouterr().err
