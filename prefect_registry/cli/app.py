@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -48,6 +49,8 @@ def build() -> App:
 def run(arguments: Sequence[str]) -> int:
     """Run one command. Returns the exit code."""
     as_json = "--json" in _own(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a pipe on Windows, and many a locale, cannot say every name
+        sys.stdout.reconfigure(errors="backslashreplace")
     errors = Console(stderr=True)
     try:
         code = build()(

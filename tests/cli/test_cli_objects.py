@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from prefect_registry.cli.app import run
 from prefect_registry.cli.objects import bytes_of
 from prefect_registry.registry import Registry
 
@@ -189,6 +190,17 @@ def test_names_that_begin_as_ids_do_are_names(command: Command, url: str, tmp_pa
     assert command("get", "ds_scaler", "--to", str(tmp_path / "scaler"), "-r", url).code == 0
     said = command("show", "run_metrisc", "-r", url)
     assert (said.code, "A run id is" in said.err) == (3, True)
+
+
+def test_names_that_the_output_cannot_say_are_spelt_out(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where stdout is no UTF-8, as in pipes on Windows; what is JSON stays JSON."""
+    Registry(url).save("größe", "zwölf")
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
+    assert [run(["ls", "objects", "-r", url]), run(["load", "größe", "-r", url])] == [0, 0]
+    listed, _, loaded = written.getvalue().decode("ascii").rpartition("\n\"")
+    assert "gr\\xf6\\xdfe" in listed
+    assert json.loads(f'"{loaded}') == "zwölf"
 
 
 def test_looking(command: Command, url: str) -> None:

@@ -93,7 +93,8 @@ def load(name: str, /, *, registry: RegistryName = None, json: Json = False) -> 
         owner, _, version = exact.rpartition("@")
         write_json("load/1", registry=found.url, name=owner, version=version, value=value)
         return
-    write(encoder.dumps(value, indent=2, ensure_ascii=False))
+    everything = (sys.stdout.encoding or "utf-8").lower().replace("-", "") == "utf8"
+    write(encoder.dumps(value, indent=2, ensure_ascii=not everything))
 
 
 def versions(name: str, /, *, registry: RegistryName = None, json: Json = False) -> None:
