@@ -38,6 +38,11 @@ def is_unchanged(source: Source, before: Seen) -> bool:
     return _marks(_value(before)) == source.marks
 
 
+def was_taken(before: Seen) -> bool:
+    """Whether the file was ever taken in, with whatever content."""
+    return _marks(_value(before)) is not None
+
+
 def passed_over(source: Source, before: Seen, reading: Reading) -> str | None:
     """Why this very content was passed over before, if it was, and would be read in the same way again."""
     record = _value(before).get("passed_over")

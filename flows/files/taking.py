@@ -71,7 +71,7 @@ def take(run: Run, place: Place, source: Source, before: Seen, target: Target, r
     if holder is not None:
         return Outcome(source.url, "elsewhere", why=holder)
     try:
-        return _staged(run, place, source, target, reading)
+        return _staged(run, place, source, target, reading, replaced=target.replaces and claims.was_taken(before))
     except HalfWritten as error:
         why = f"{error.what}: {error.why}"
         claims.pass_over(run, target.kind, source, before, reading, why)
@@ -89,7 +89,10 @@ class _NoRows(Exception):
     """The file has column names and nothing else: there is nothing to publish."""
 
 
-def _staged(run: Run, place: Place, source: Source, target: Target, reading: Reading) -> Outcome:
+def _staged(
+    run: Run, place: Place, source: Source, target: Target, reading: Reading, replaced: bool = False
+) -> Outcome:
+    """Read the file and stage its rows; if it has none, an empty dataset where that replaces rows that it gave."""
     tags = {"source": source.url, "version": source.version, "size": str(source.size)}
     schema: pa.Schema | None = None
     rows = 0
@@ -101,7 +104,9 @@ def _staged(run: Run, place: Place, source: Source, target: Target, reading: Rea
                     _write(ds, source, table, target.partition_by)
             place.check_unchanged(source)
             if rows == 0:
-                raise _NoRows
+                if not replaced:
+                    raise _NoRows
+                _write(ds, source, table.drop_columns([c for c in target.partition_by if c in table.schema.names]), ())
         return Outcome(source.url, "taken", rows, dataset_id=ds.id, schema=schema)
     except _NoRows:
         return Outcome(source.url, "taken", why="it has no rows", schema=schema)

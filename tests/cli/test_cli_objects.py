@@ -198,7 +198,7 @@ def test_names_that_the_output_cannot_say_are_spelt_out(url: str, monkeypatch: p
     written = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
     assert [run(["ls", "objects", "-r", url]), run(["load", "größe", "-r", url])] == [0, 0]
-    listed, _, loaded = written.getvalue().decode("ascii").rpartition("\n\"")
+    listed, _, loaded = written.getvalue().decode("ascii").rpartition('\n"')
     assert "gr\\xf6\\xdfe" in listed
     assert json.loads(f'"{loaded}') == "zwölf"
 

@@ -62,6 +62,24 @@ def test_replaced_rows(registry: Registry, inbox: Path) -> None:
     assert ids(registry) == [1, 2, 4, 5, 6]
 
 
+@pytest.mark.parametrize("partition_by", [(), ("id",)])
+def test_no_rows_replace_rows(registry: Registry, inbox: Path, partition_by: tuple[str, ...]) -> None:
+    """A file that has no rows any more gives none, and those of other files stay."""
+    target = Target(KIND, partition_by, replaces=True)
+    write(inbox / "a.csv", 1, 2)
+    write(inbox / "b.csv", 3)
+    tick(registry, inbox, target=target)
+    write(inbox / "a.csv")
+    assert steps(tick(registry, inbox, target=target)) == {"a.csv": "taken", "b.csv": "unchanged"}
+    assert ids(registry) == [3]
+    write(inbox / "b.csv")
+    tick(registry, inbox, target=target)
+    assert ids(registry) == []
+    write(inbox / "a.csv", 4)
+    tick(registry, inbox, target=target)
+    assert ids(registry) == [4]
+
+
 def test_where_rows_came_from(registry: Registry, inbox: Path) -> None:
     """Each dataset says which file it came from, in which version; each file has a cell that says which run took it."""
     write(inbox / "a.csv", 1)
