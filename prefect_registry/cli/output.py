@@ -118,7 +118,7 @@ def write_shape(shape: Any) -> None:
 def _cell(value: object) -> str:
     if isinstance(value, datetime):
         return when(value)
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else clean(value)
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else clean(value).replace("\n", " ")
 
 
 def when(moment: datetime | None) -> str:

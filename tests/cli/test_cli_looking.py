@@ -237,6 +237,16 @@ def test_names_cannot_command_the_terminal(command: Command, tmp_path: Path) -> 
     assert "red[/] [bold]" in out
 
 
+def test_each_row_is_one_line_in_a_pipe(command: Command, tmp_path: Path) -> None:
+    """Also of a text that has several."""
+    registry = Registry(tmp_path)
+    registry.save("model", 1)
+    registry.set_alias("model", "champion", "1", reason="better,\nand smaller")
+    lines = command("alias", "model", "champion", "--history", "-r", registry.url).out.splitlines()
+    assert len(lines) == 2
+    assert lines[1].endswith("better, and smaller")
+
+
 def test_looking_makes_no_registry(command: Command, tmp_path: Path) -> None:
     """A misspelt folder is not found, rather than a new, empty registry."""
     for arguments in (["ls"], ["log"], ["gc", "--yes"], ["get", "flights"]):
