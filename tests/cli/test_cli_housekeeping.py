@@ -144,6 +144,16 @@ def test_config_says_who_decides(command: Command, history: Any, tmp_path: Path)
     assert not (tmp_path / "none").exists()
 
 
+def test_config_is_shown_of_a_store_that_cannot_be_reached(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who says that it is that one is what people want to know then."""
+    monkeypatch.setenv("PREFECT_REGISTRY_OVERRIDE", "ftp://me:planted@127.0.0.1:1/registry")
+    said = command("config", "--json")
+    assert (said.code, said.data["registry_id"]) == (0, None)
+    assert said.data["said_by"] == "PREFECT_REGISTRY_OVERRIDE=ftp://127.0.0.1:1/registry"
+    assert "It cannot be opened" in said.err
+    assert "planted" not in said.out + said.err
+
+
 def test_config_shows_no_secret(command: Command, history: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Options of a filesystem only by name, and no password of a URL."""
     monkeypatch.setenv("PREFECT_REGISTRY_OVERRIDE", history.url)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from prefect_registry.cli.commands.show import write_fields
 from prefect_registry.cli.opening import where
 from prefect_registry.cli.options import Json, RegistryName
-from prefect_registry.cli.output import write_json
-from prefect_registry.errors import NotFound
+from prefect_registry.cli.output import say, write_json
+from prefect_registry.errors import NotFound, RegistryError
 
 if TYPE_CHECKING:
     from prefect_registry.cli.opening import Where
@@ -47,7 +47,9 @@ def _contents(found: Where) -> dict[str, Any]:
 
     try:
         registry = Registry(found.url, storage_options=found.options, create=False)
-    except NotFound:
+    except RegistryError as error:
+        if not isinstance(error, NotFound):  # who says so is what people look for when it cannot be reached
+            say(f"It cannot be opened: {error}")
         return {"registry_id": None, "index": None, "index_bytes": None, "cache": str(cache_folder())}
     file = index_file(registry.registry_id, registry.url)
     there = file is not None and file.exists()
