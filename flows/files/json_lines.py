@@ -83,10 +83,18 @@ def _located(source: Source, chunk: bytes, known: Types, schema: pa.Schema | Non
     why = _problem(line, known, schema)
     if why is None:
         return None
-    if bad == len(lines) and not line.endswith(b"\n"):
+    if bad == len(lines) and not line.endswith(b"\n") and not _is_whole(line):
         where = f"{source.url}, line {number:,}: {why}"
         return HalfWritten(where, why="The last line is cut off", file=source.url, line=number)
     return bad_file(source.url, why, line=number)
+
+
+def _is_whole(line: bytes) -> bool:
+    """Whether nothing can be missing at the end of a line: its braces or brackets are closed."""
+    try:
+        return isinstance(orjson.loads(line), (dict, list))
+    except orjson.JSONDecodeError:
+        return False
 
 
 def _is_readable(data: bytes, known: Types, schema: pa.Schema | None) -> bool:

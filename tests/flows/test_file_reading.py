@@ -101,6 +101,8 @@ def test_unknown_type_names(inbox: Path) -> None:
         ("a.jsonl", b'{"id":1}\n\n{"id":2.5}\n', {"id": "integer"}, 3, ["'id'", "2.5"]),
         ("a.jsonl", b'{"id":1}\n{"id":\n{"id":2}\n', {}, 2, ["not JSON"]),
         ("a.jsonl", b'{"id":1}\n[1]\n{"id":2}\n', {}, 2, ["object", "list"]),
+        ("a.json", b'[{"id":1}]', {}, 1, ["object", "list"]),
+        ("a.jsonl", b'{"id":1}\n{"id":"x"}', {"id": "integer"}, 2, ["'id'", '"x"']),
         ("a.jsonl", b'{"d":"2013-01-01"}\n{"d":"31.1.2013"}\n', {"d": "date"}, 2, ["'d'", "date32", "31.1.2013"]),
         ("a.jsonl", b'{"id":1}\n' * 1_000_000 + b'{"idd":1}\n', {}, 1_000_001, ["'idd'", "in no line so far"]),
         ("a.jsonl", b'{"id":1}\n' * 1_000_000 + b'{"id":"x"}\n', {}, 1_000_001, ["'id'", '"x"']),
