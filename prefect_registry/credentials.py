@@ -11,8 +11,9 @@ from typing import Any
 MASK = "********"
 """What is shown of a value whose name says that it is a secret."""
 _SECRET_NAME = re.compile(
-    r"(?i)(^|_|-)(pass(word|wd|phrase)?|secrets?|token|api_?key|access_?key|private_?key|credentials?|authorization)($|_|-)"
+    r"(?i)(^|_|-)(pass(word|wd|phrase)?s?|secrets?|token|(api|access|private)[_-]?keys?|credentials?|authorization)($|_|-)"
 )
+"""No ``tokens``: they are mostly counted."""
 _WITH_CONTAINERS = ("abfs", "abfss", "wasb", "wasbs")
 _OF_THE_WEB = ("http", "https")
 _TOKEN = re.compile(r"\S*")

@@ -212,7 +212,8 @@ class Scope:
         if answer is False:
             raise InvalidState(
                 f"The check of run {self.run.id} returned False",
-                why=f"{_name_of(self.options.check)} looked at what was staged, and said no",
+                why=f"{_name_of(self.options.check)} looked at what was staged, and said no: "
+                f"{notices.visible_after_rollback(self.options.publish)}",
                 todo="Mend the data, or the check, and run the flow again",
                 committed="no",
                 run_id=self.run.id,

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from prefect_registry.cli.commands.run import _environment
 from prefect_registry.registry import Registry
 
 Command = Callable[..., Any]
@@ -87,6 +88,14 @@ def test_what_calls_without_a_name_mean_is_this_registry(
     url = str(tmp_path / "registry")
     said = command("run", "-r", url, *sh('echo "$PREFECT_REGISTRY_BLOCK+$PREFECT_INTEGRATIONS_REGISTRY_BLOCK"'))
     assert said.out == f"{url}+\n"
+
+
+def test_the_command_can_sign_in_where_this_one_did(tmp_path: Path) -> None:
+    """A URL with a password is handed on as it was given, though it is shown nowhere."""
+    given = "sftp://me:planted@files.example/registry"
+    with Registry(tmp_path / "registry").run("signed in") as own:
+        told = _environment(own, tmp_path, given)
+    assert told["PREFECT_REGISTRY_URL"] == told["PREFECT_REGISTRY_BLOCK"] == given
 
 
 def test_what_cannot_be_published_rolls_back(command: Command, tmp_path: Path) -> None:

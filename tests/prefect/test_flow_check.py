@@ -13,6 +13,7 @@ from prefect.states import Crashed
 from prefect_support import Server, ended, rows_of, seen, stage
 
 from prefect_registry.errors import InvalidState
+from prefect_registry.records.runs import Publish
 from prefect_registry.registry import Registry, Run
 from prefect_registry.runs import current_run, registry_run, roll_back_registry_run
 
@@ -57,21 +58,26 @@ def test_a_check_that_refuses_fails_the_flow(store: Registry, refusal: str) -> N
 
 
 def test_a_check_that_said_no_is_named(store: Registry) -> None:
-    """The error says which check refused, and what to do, and not that it is too late for something."""
+    """The error says which check refused, what of the run is visible, and what to do."""
 
     def has_enough_rows(run: Run) -> bool:
         return False
 
-    @registry_run(store, check=functools.partial(has_enough_rows))
-    @flow
-    def ingest() -> None:
-        stage("a")
+    def refused(publish: Publish) -> InvalidState:
+        @registry_run(store, check=functools.partial(has_enough_rows), publish=publish)
+        @flow
+        def ingest() -> None:
+            stage("a")
 
-    with pytest.raises(InvalidState) as caught:
-        ingest()
-    assert caught.value.why == "has_enough_rows looked at what was staged, and said no"
-    assert caught.value.todo == "Mend the data, or the check, and run the flow again"
-    assert caught.value.committed == "no"
+        with pytest.raises(InvalidState) as caught:
+            ingest()
+        return caught.value
+
+    error = refused("on_close")
+    assert error.why == "has_enough_rows looked at what was staged, and said no: nothing of it is visible"
+    assert error.todo == "Mend the data, or the check, and run the flow again"
+    assert error.committed == "no"
+    assert "what it had published by itself" in refused("on_commit").why
 
 
 async def test_a_check_may_be_asynchronous(store: Registry) -> None:

@@ -94,7 +94,11 @@ def test_values_are_recorded_as_json(value: Any, expected: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["password", "db_password", "PASSWD", "secret", "api_key", "apikey", "access_key", "token", "credentials"]
+    "name",
+    [
+        *("password", "db_password", "PASSWD", "secret", "api_key", "apikey", "access_key", "token", "credentials"),
+        *("passwords", "secrets", "API_KEYS", "private-keys"),
+    ],
 )
 def test_parameters_named_like_secrets_are_masked(name: str) -> None:
     """Also deep inside."""

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from prefect_registry.cli.opening import open_registry
+from prefect_registry.cli.opening import open_registry, where
 from prefect_registry.cli.options import Json, RegistryName, Several, labels
 from prefect_registry.cli.output import progress, report_error, say, write_json
 from prefect_registry.cli.signals import Interrupted, Signals
+from prefect_registry.credentials import has_secret
 from prefect_registry.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def run(
                 ended.run_id = own.id
                 signals.check()
                 say(f"Run {own.id} in {found.url}")
-                ended.status = _execute(command, _environment(own, folder), signals, quiet=json)
+                ended.status = _execute(command, _environment(own, folder, registry), signals, quiet=json)
                 signals.check()
                 if ended.status:
                     raise CommandFailed(f"{command[0]} ended with exit status {ended.status}")
@@ -139,10 +140,11 @@ class _Ended:
             say(f"{'Rolled back' if self.state == 'ABORTED' else 'Not committed:'} {self.run_id}: {self.why}")
 
 
-def _environment(run: Run, folder: Path) -> Mapping[str, str]:
+def _environment(run: Run, folder: Path, wanted: str | None) -> Mapping[str, str]:
     own = {name: value for name, value in os.environ.items()
            if name.upper() not in (f"{_LONG_FORM}BLOCK", f"{_LONG_FORM}URL")}  # fmt: skip
-    url = run.registry.url
+    given = where(wanted).url
+    url = given if has_secret(given) else run.registry.url  # the command has to sign in, too
     return own | {
         "PREFECT_REGISTRY_RUN_ID": run.id,
         "PREFECT_REGISTRY_URL": url,
