@@ -58,20 +58,20 @@ class Database:
     def writing(self) -> Iterator[sqlite3.Connection]:
         """A transaction that writes: whole or not at all, one process after the other."""
         with self._locked() as connection:
-            connection.execute("BEGIN IMMEDIATE")
             try:
+                connection.execute("BEGIN IMMEDIATE")  # an interrupt of the wait is raised when it has begun
                 yield connection
+                connection.commit()
             except BaseException:
                 _rolled_back(connection)
                 raise
-            connection.commit()
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """A transaction that reads one state, whatever is written meanwhile."""
         with self._locked() as connection:
-            connection.execute("BEGIN")
             try:
+                connection.execute("BEGIN")
                 yield connection
             finally:
                 _rolled_back(connection)

@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from typing import Any, Literal
 
 from prefect_registry.datasets.service import Datasets
 from prefect_registry.datasets.writing import DatasetWriter
-from prefect_registry.errors import AccessDenied, InvalidInput, NotFound, StorageUnavailable
+from prefect_registry.errors import (
+    AccessDenied,
+    IntegrityError,
+    InvalidInput,
+    NotFound,
+    RegistryError,
+    StorageUnavailable,
+)
 from prefect_registry.records.datasets import DatasetGeneration
 from prefect_registry.storage.base import Progress
 
 How = Literal["copy", "reference"]
+_NO_CREDENTIALS = {
+    "NoCredentialsError",
+    "PartialCredentialsError",
+    "DefaultCredentialsError",
+    "ClientAuthenticationError",
+}
+"""Errors of the clients of object stores that are of no common class."""
 
 
 def adopt(
@@ -28,7 +44,8 @@ def adopt(
         raise InvalidInput.of("how", [f"how must be 'copy' or 'reference', not {how!r}"])
     fs, base, files = _source(url, storage_options)
     if how == "reference":
-        counted = _count(fs, files) if rows is None else rows
+        with _reading(url):
+            counted = _count(fs, files) if rows is None else rows
         datasets.commit(begun.dataset_id, _lasting(url), counted)
         return
     with DatasetWriter(datasets, begun) as writer:
@@ -36,11 +53,37 @@ def adopt(
             writer.set_rows(rows)
         for path in files:
             name = path[len(base) :].lstrip("/") or path.rpartition("/")[2]
-            with fs.open(path, "rb") as source, writer.open(name) as target:
-                while chunk := source.read(4 << 20):
+            with _reading(url):
+                opened = fs.open(path, "rb")
+            with opened as source, writer.open(name) as target:
+                while chunk := _next(source, url):
                     target.write(chunk)
                     if progress is not None:
                         progress(len(chunk))
+
+
+def _next(source: Any, url: str) -> bytes:
+    with _reading(url):
+        return bytes(source.read(4 << 20))
+
+
+@contextlib.contextmanager
+def _reading(url: str) -> Iterator[None]:
+    """What filesystems of any make raise, as errors of this package: nothing is published yet."""
+    try:
+        yield
+    except RegistryError:
+        raise
+    except PermissionError as error:
+        raise AccessDenied(f"{url} may not be read", why=type(error).__name__, committed="no") from error
+    except Exception as error:
+        why = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        if type(error).__name__ in _NO_CREDENTIALS:
+            raise AccessDenied(f"{url} may not be read", why=why, committed="no") from error
+        if type(error).__module__.partition(".")[0] == "pyarrow":
+            todo = "Write it again, or say how many rows there are"
+            raise IntegrityError(f"{url} has a damaged file", why=why, todo=todo, committed="no") from error
+        raise StorageUnavailable(f"{url} cannot be read", why=why, committed="no") from error
 
 
 def _lasting(url: str) -> str:
@@ -54,13 +97,9 @@ def _source(url: str, storage_options: dict[str, Any] | None) -> tuple[Any, str,
 
     if not isinstance(url, str) or not url:
         raise InvalidInput.of("url", ["url must be a non-empty URL or path"])
-    try:
+    with _reading(url):
         fs, base = fsspec.core.url_to_fs(url, **(storage_options or {}))
         files = sorted(fs.find(base))
-    except PermissionError as error:
-        raise AccessDenied(f"{url} may not be read", why=type(error).__name__, committed="no") from error
-    except (OSError, ValueError, ImportError) as error:
-        raise StorageUnavailable(f"{url} cannot be read", why=str(error)[:200], committed="no") from error
     from prefect_registry.datasets.manifest import is_member
 
     files = [f for f in files if is_member(f[len(base) :].lstrip("/"))] or [f for f in files if f == base]

@@ -170,7 +170,7 @@ class Beginning(Finding):
             partial(self.store.create, where, document),
         ]
         self.store.together(calls)
-        self.ledger.beats.start(begin)
+        self.ledger.keep(begin)
         return document
 
     def _document(self, run_id: str, suffix: str, draft: dict[str, Any]) -> DatasetGeneration:

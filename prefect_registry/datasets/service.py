@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 from prefect_registry.datasets import manifest
@@ -34,6 +34,11 @@ class Datasets(Beginning):
     def note_written(self, dataset_id: str, entry: FileEntry) -> None:
         """Remember a file that this process hashed while writing it, so that committing need not read it again."""
         self._written.setdefault(dataset_id, {})[entry.path] = entry
+
+    def forget_written(self, dataset_id: str, files: Iterable[str]) -> set[str]:
+        """Nobody knows any more what these files hold: committing has to read them. Returns those that were known."""
+        known = self._written.get(dataset_id, {})
+        return {path for path in files if known.pop(path, None) is not None}
 
     def written(self, dataset_id: str) -> dict[str, FileEntry]:
         """What this process has written into the dataset so far, by path."""

@@ -57,6 +57,7 @@ class DatasetWriter:
         self._lock = ForkSafeLock()
         self._unclosed: dict[str, int] = {}
         self._compared: dict[str, FileEntry] = {}
+        self._unsure: set[str] = set()
 
     # -- for other programs --------------------------------------------------------------------------------------
 
@@ -192,6 +193,13 @@ class DatasetWriter:
                 todo="Close every file, or open it in a 'with' block, before the dataset ends",
                 committed="no",
             )
+        if self._unsure and not self._others_write:
+            raise InvalidState(
+                f"Dataset {self.id} cannot be committed: it is not known what {sorted(self._unsure)[:5]} hold",
+                why="They were written once, and writing them once more failed on the way",
+                todo="Write them again before the dataset ends, or begin another dataset",
+                committed="no",
+            )
         if not self._was_staged or self._compared:
             self.staged = self._datasets.commit(
                 self.id,
@@ -277,7 +285,13 @@ class DatasetWriter:
         if self._was_staged:
             done = [_hashed(upload, progress) for upload in uploads]
         else:
-            done = self._store.storage.upload(uploads, progress)
+            names = [path for path, _ in files]
+            try:
+                done = self._store.storage.upload(uploads, progress)
+            except BaseException:  # what was there may be overwritten
+                self._unsure |= self._datasets.forget_written(self.id, names)
+                raise
+            self._unsure.difference_update(names)
         for stored, (path, shape) in zip(done, files, strict=True):
             file = entry(path, stored.size, stored.sha256, shape)
             if self._was_staged:

@@ -9,6 +9,7 @@ import os
 import threading
 import time
 
+from prefect_registry.errors import ConfigurationError
 from prefect_registry.ledger import paths
 from prefect_registry.ledger.store import Store
 from prefect_registry.records.runs import Begin, Heartbeat, Holder
@@ -47,7 +48,10 @@ class Beats:
         self._reset()
 
     def start(self, begin: Begin) -> None:
-        """Keep ``begin``'s run alive until :meth:`stop`, or until it is found decided."""
+        """Keep ``begin``'s run alive until :meth:`stop`, or until it is found decided.
+
+        Raises ``ConfigurationError`` where no thread can be started.
+        """
         if not self._enabled:
             return
         if self._pid != os.getpid():
@@ -57,10 +61,24 @@ class Beats:
         with self._wake:
             self._due[begin.run_id] = (due, every, 1)
             if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._run, name="registry-heartbeats", daemon=True)
-                self._thread.start()
+                self._thread = self._started(begin.run_id)
             elif due < self._wakes_at:  # to wake a thread costs as much as all else of beginning a run
                 self._wake.notify()
+
+    def _started(self, run_id: str) -> threading.Thread:
+        thread = threading.Thread(target=self._run, name="registry-heartbeats", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            del self._due[run_id]
+            raise ConfigurationError(
+                f"Run {run_id} could not be begun",
+                why=f"Its lease is kept by a thread, and this process can start no more of them: {error}",
+                todo="Raise the limit of processes and threads (of the container, or ulimit -u), or start fewer",
+                committed="no",
+                run_id=run_id,
+            ) from error
+        return thread
 
     def stop(self, run_id: str) -> None:
         """No more beats for that run."""

@@ -87,7 +87,7 @@ class Ledger:
         attempt = self.runs.start(spec, new)
         if attempt.published is None:
             if not spec.detached:
-                self.beats.start(attempt.begin)
+                self.keep(attempt.begin)
         else:
             self.closing.abort(
                 attempt.begin.run_id,
@@ -95,6 +95,14 @@ class Ledger:
                 "an earlier attempt of this flow run is committed",
             )
         return attempt
+
+    def keep(self, begin: Begin) -> None:
+        """Keep the lease of a run that was just begun, or drop it: nobody else knows of it yet."""
+        try:
+            self.beats.start(begin)
+        except BaseException as error:
+            self.drop(begin.run_id, error)
+            raise
 
     def begin_beside(self, begin: Begin, work: Sequence[Callable[[], object]]) -> None:
         """Begin a run of ``runs.new`` that only the caller knows of, at the same time as its first work; see

@@ -5,6 +5,7 @@ Pools belong to a process: a fork never waits on threads that exist only in its 
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import os
 import threading
@@ -73,18 +74,12 @@ def in_parallel(calls: Sequence[Callable[[], T]], width: int) -> list[T]:
     return _results([outcome for outcome in outcomes if outcome is not None])
 
 
-def _start_helpers(work: Callable[[], None], count: int) -> list[Future[None]]:
-    helpers = []
-    for _ in range(count):
-        try:
-            helpers.append(_pool("io", LARGEST_POOL).submit(work))
-        except RuntimeError:  # the interpreter is shutting down: the calling thread does it all
-            break
-    return helpers
+def _start_helpers(work: Callable[[], None], count: int) -> list[Begun[None]]:
+    return [begun(work) for _ in range(count)]
 
 
-def _wait_for(helpers: list[Future[None]]) -> list[BaseException]:
-    ended = [helper.exception() for helper in helpers if not helper.cancel()]
+def _wait_for(helpers: list[Begun[None]]) -> list[BaseException]:
+    ended = [helper.error() for helper in helpers if not helper.cancel()]
     return [error for error in ended if error is not None]
 
 
@@ -115,23 +110,57 @@ def _results(outcomes: Sequence[_Outcome[T]]) -> list[T]:
     return [outcome.value for outcome in outcomes]
 
 
-def begun(call: Callable[[], T]) -> Callable[[], T]:
-    """Start ``call`` in a thread; what is returned gives its result, and does it here if no thread has come to it.
+class Begun(Generic[T]):
+    """A call that a thread of a pool does, or whoever wants its result before one has come to it. It is done once.
 
-    So one that waits inside the same pool never waits for a place in it.
+    So one that waits inside the same pool never waits for a place in it, and where no thread can be started, because
+    the limit of the container or the end of the interpreter is reached, the calling one does it all. A pool keeps even
+    what it has refused for that reason in its queue, and may do it later.
     """
-    try:
-        started = _pool("io", LARGEST_POOL).submit(call)
-    except RuntimeError:  # the interpreter is shutting down
-        return call
-    return lambda: call() if started.cancel() else started.result()
+
+    def __init__(self, call: Callable[[], T], pool: str, threads: int) -> None:
+        self._todo = [call]  # whoever takes it out does it
+        self._ended: Future[T] = Future()
+        with contextlib.suppress(RuntimeError):
+            _pool(pool, threads).submit(self._work)
+
+    def _work(self) -> None:
+        try:
+            call = self._todo.pop()
+        except IndexError:
+            return
+        try:
+            self._ended.set_result(call())
+        except BaseException as error:
+            self._ended.set_exception(error)
+            del self  # no cycle by way of the traceback
+
+    def cancel(self) -> bool:
+        """Whether it had not begun; then it never does."""
+        try:
+            self._todo.pop()
+        except IndexError:
+            return False
+        return True
+
+    def result(self) -> T:
+        """What the call returned; what it raised is raised here."""
+        self._work()
+        try:
+            return self._ended.result()
+        finally:
+            del self
+
+    def error(self) -> BaseException | None:
+        """What a call that was not cancelled raised, when it has ended."""
+        return self._ended.exception()
 
 
-def beside(call: Callable[[], object]) -> Future[object]:
+def begun(call: Callable[[], T]) -> Begun[T]:
+    """Start ``call`` in a thread for input and output."""
+    return Begun(call, "io", LARGEST_POOL)
+
+
+def beside(call: Callable[[], T]) -> Begun[T]:
     """Start ``call`` in a thread for computing (hashing); it must never wait for another such call."""
-    try:
-        return _pool("hash", max(2, os.cpu_count() or 2)).submit(call)
-    except RuntimeError:
-        outcome: Future[object] = Future()
-        outcome.set_result(call())
-        return outcome
+    return Begun(call, "hash", max(2, os.cpu_count() or 2))

@@ -21,6 +21,8 @@ from prefect_registry.storage.remote import CONNECT_SECONDS, STREAM_BYTES, Remot
 
 _OBJECT = "b/{}/o/{}"
 _REWRITE = "b/{}/o/{}/rewriteTo/b/{}/o/{}"
+_INCOMPLETE = 308
+"""Of an upload in parts: not all of it is there yet."""
 _BINARY = "application/octet-stream"
 _PAGE_FIELDS = "nextPageToken,items(name,size,updated)"
 
@@ -137,11 +139,16 @@ class GCSStorage(RemoteStorage):
     async def part(self, client: Any, upload: Any, number: int, offset: int, data: bytes, total: int | None) -> Any:
         end = offset + len(data) - 1
         headers = {"Content-Range": f"bytes {offset}-{end}/{'*' if total is None else total}", "Content-Type": _BINARY}
-        answer, _ = await client._call("POST", upload, headers=headers, data=io.BytesIO(data))
-        kept = answer.get("Range")  # the store may take less than it was given
-        if total is None and kept and int(kept.rpartition("-")[2]) < end:
-            begin = int(kept.rpartition("-")[2]) + 1
+        status, answer, *_ = await client._request("POST", upload, headers=headers, data=io.BytesIO(data))
+        if status != _INCOMPLETE:
+            return
+        kept = answer.get("Range")  # the store may take less than it was given, also of the last part; none: nothing
+        begin = int(kept.rpartition("-")[2]) + 1 if kept else 0
+        if offset < begin <= end:
             await self.part(client, upload, number, begin, data[begin - offset :], total)
+        elif begin <= offset or total is not None:
+            said = f"It has taken {begin:,} of {end + 1:,} bytes"
+            raise failures.unavailable(self.url, "", said)
 
     @override
     async def complete(self, client: Any, upload: Any, parts: Sequence[Any]) -> None:

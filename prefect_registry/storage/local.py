@@ -155,7 +155,7 @@ class LocalStorage(Storage):
 
         def after_others(call: Callable[[], T]) -> T:
             if placed:
-                unfinished.callback(begun(functools.partial(self._sync_folders, tuple(placed))))
+                unfinished.callback(begun(functools.partial(self._sync_folders, tuple(placed))).result)
                 placed.clear()
             return call()
 

@@ -10,14 +10,13 @@ import io
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, wait
 from pathlib import Path
 from typing import BinaryIO
 
 from prefect_registry.ids import random_token
 from prefect_registry.storage import failures
 from prefect_registry.storage.base import CopyOf, Download, Progress, Readable, Storage
-from prefect_registry.storage.concurrency import beside
+from prefect_registry.storage.concurrency import Begun, beside
 
 CHUNK_BYTES = 2 << 20
 _FOLLOWING_BYTES = 1 << 20
@@ -50,7 +49,7 @@ class Digest:
 
     def __init__(self) -> None:
         self._hash = hashlib.sha256()
-        self._running: Future[object] | None = None
+        self._running: Begun[None] | None = None
         self.size = 0
 
     def update(self, chunk: bytes) -> None:
@@ -87,7 +86,7 @@ class FollowingDigest:
         self._lock = threading.Lock()
         self._complete = self._taken = 0
         self._busy = False
-        self._running: Future[object] | None = None
+        self._running: Begun[None] | None = None
 
     def advance(self, end: int) -> None:
         """Everything before ``end`` is written. Returns at once."""
@@ -108,8 +107,8 @@ class FollowingDigest:
 
     def close(self) -> None:
         """Stop reading."""
-        if self._running is not None:
-            wait([self._running])
+        if self._running is not None and not self._running.cancel():
+            self._running.error()
         self._file.close()
 
     def _catch_up(self) -> None:
