@@ -51,8 +51,12 @@ def in_parallel(calls: Sequence[Callable[[], T]], width: int) -> list[T]:
         return _results([_attempt(contextvars.copy_context(), call) for call in calls])
     outcomes: list[_Outcome[T] | None] = [None] * len(calls)
     todo = deque((i, contextvars.copy_context(), call) for i, call in enumerate(calls))
+    helpers: list[Begun[None]] = []
+    most = min(width, len(calls)) - 1
 
     def work() -> None:
+        if todo and len(helpers) < most:  # each wakes the next one: that takes longer than a short call
+            helpers.append(begun(work))
         while True:
             try:
                 i, context, call = todo.popleft()
@@ -64,7 +68,6 @@ def in_parallel(calls: Sequence[Callable[[], T]], width: int) -> list[T]:
                 todo.clear()
                 raise
 
-    helpers = _start_helpers(work, min(width, len(calls)) - 1)
     try:
         work()
     finally:  # also after an interrupt, what has begun is waited for
@@ -74,11 +77,8 @@ def in_parallel(calls: Sequence[Callable[[], T]], width: int) -> list[T]:
     return _results([outcome for outcome in outcomes if outcome is not None])
 
 
-def _start_helpers(work: Callable[[], None], count: int) -> list[Begun[None]]:
-    return [begun(work) for _ in range(count)]
-
-
 def _wait_for(helpers: list[Begun[None]]) -> list[BaseException]:
+    """What interrupted them. One that is waited for may yet have begun another, which then is waited for, too."""
     ended = [helper.error() for helper in helpers if not helper.cancel()]
     return [error for error in ended if error is not None]
 

@@ -55,7 +55,7 @@ def explore_all(most: int) -> int:
 @pytest.mark.timeout(2_400)  # beside two other lanes, on a slow machine
 def test_a_hundred_thousand_schedules_keep_every_invariant() -> None:
     """No schedule loses an update, shows half a run, tells a caller something untrue or collects visible bytes."""
-    assert explore_all(1_500) >= WANTED
+    assert explore_all(1_330) >= WANTED
 
 
 @pytest.mark.deep
