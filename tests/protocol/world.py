@@ -37,9 +37,12 @@ class VirtualClock:
 
     def __init__(self) -> None:
         self.seconds = 0.0
+        self._told, self._told_at = EPOCH, 0.0
 
     def now(self) -> datetime:
-        return EPOCH + timedelta(seconds=self.seconds)
+        if self._told_at != self.seconds:
+            self._told, self._told_at = EPOCH + timedelta(seconds=self.seconds), self.seconds
+        return self._told
 
     def monotonic(self) -> float:
         return self.seconds
@@ -57,6 +60,9 @@ class ActorClock(VirtualClock):
     @property
     def seconds(self) -> float:  # type: ignore[override]
         return self._world.clock.seconds
+
+    def now(self) -> datetime:
+        return self._world.clock.now()
 
     def sleep(self, seconds: float) -> None:
         self._actor.pause(("sleep", seconds))
