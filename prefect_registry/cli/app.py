@@ -13,7 +13,7 @@ from rich.console import Console
 from prefect_registry import __version__
 from prefect_registry.cli.commands import all_commands, all_parents
 from prefect_registry.cli.output import report_error
-from prefect_registry.errors import RegistryError
+from prefect_registry.errors import InvalidInput, RegistryError
 
 USAGE = 2
 INTERRUPTED = 130
@@ -57,7 +57,9 @@ def run(arguments: Sequence[str]) -> int:
             list(arguments), exit_on_error=False, print_error=True, error_console=errors, result_action="return_value"
         )
         sys.stdout.flush()
-    except CycloptsError:
+    except CycloptsError as error:  # it has been told on stderr
+        if as_json:
+            report_error(InvalidInput(str(error), todo="See --help", committed="no"), as_json)
         return USAGE
     except RegistryError as error:
         return report_error(error, as_json)

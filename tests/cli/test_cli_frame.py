@@ -63,6 +63,9 @@ def test_wrong_usage_is_told_on_stderr(command: Callable[..., Any]) -> None:
         assert said.code == 2
         assert said.out == ""
         assert said.err
+    said = command("doctor", "--json", "--no-such-option")
+    assert (said.code, json.loads(said.out)["error"]["kind"]) == (2, "invalid_input")
+    assert "--no-such-option" in json.loads(said.out)["error"]["what"]
 
 
 def test_completion_can_be_installed(tmp_path: Path) -> None:
