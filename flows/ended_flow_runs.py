@@ -52,12 +52,7 @@ def end_dead_flow_runs(client: SyncPrefectClient, store: Registry) -> list[str]:
     """
     ended: list[str] = []
     try:
-        believed = client.read_flow_runs(
-            flow_run_filter=FlowRunFilter.model_validate({"state": {"type": {"any_": ["RUNNING", "CANCELLING"]}}}),
-            sort=FlowRunSort.START_TIME_ASC,
-            limit=_FLOW_RUNS_AT_ONCE,
-        )
-        for flow_run in believed:
+        for flow_run in believed_running(client):
             try:
                 message = why_dead(flow_run, store)
             except (FormatError, IntegrityError) as error:
@@ -69,6 +64,21 @@ def end_dead_flow_runs(client: SyncPrefectClient, store: Registry) -> list[str]:
     except Exception as error:  # of Prefect or of the store; reaping is done, and the next time tells it
         get_run_logger().warning("Prefect could not be told which flow runs are dead: %s", error)
     return ended
+
+
+def believed_running(client: SyncPrefectClient) -> list[FlowRun]:
+    """All of them, oldest first: read before any is ended, since those that end move the pages."""
+    found: list[FlowRun] = []
+    while True:
+        page = client.read_flow_runs(
+            flow_run_filter=FlowRunFilter.model_validate({"state": {"type": {"any_": ["RUNNING", "CANCELLING"]}}}),
+            sort=FlowRunSort.START_TIME_ASC,
+            limit=_FLOW_RUNS_AT_ONCE,
+            offset=len(found),
+        )
+        found += page
+        if len(page) < _FLOW_RUNS_AT_ONCE:
+            return found
 
 
 def why_dead(flow_run: FlowRun, store: Registry) -> str | None:

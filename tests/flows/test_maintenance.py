@@ -11,7 +11,9 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.concurrency.sync import concurrency
 from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import Running
 
+from flows import ended_flow_runs
 from flows.maintenance import maintenance
 from prefect_registry import Registry
 from prefect_registry.errors import FormatError
@@ -123,3 +125,14 @@ def test_damage_is_told_and_stops_nothing_else(orders: Registry) -> None:
     with pytest.raises(FormatError, match=rf"{unknown}/.*json is not"):
         maintenance(orders.url, release=True, file_lists=["*"], checkpoint=False)
     assert "| Runs whose dead bytes were deleted | 0 |" in pages(orders)[-1]
+
+
+def test_however_many_flow_runs_run_all_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prefect tells them by pages; a dead one may stand behind many that live."""
+    monkeypatch.setattr(ended_flow_runs, "_FLOW_RUNS_AT_ONCE", 2)
+    with get_client(sync_client=True) as client:
+        begun = [client.create_flow_run(maintenance, name=f"page {i}", state=Running()) for i in range(3)]
+        found = {flow_run.id for flow_run in ended_flow_runs.believed_running(client)}
+        for flow_run in begun:
+            client.delete_flow_run(flow_run.id)
+    assert {flow_run.id for flow_run in begun} <= found
