@@ -165,21 +165,22 @@ def test_every_run_of_sixteen_processes_is_whole_and_so_is_every_read(place: Pat
     for seen in readers.results():
         assert seen["reads"] >= 2
         assert seen["last"] == [outcome["committed"][-1] for outcome in outcomes]
-    runs = {r.purpose: r.state for r in registry.runs(implicit=False)}
+    snapshot = registry.snapshot()
+    runs = {r.purpose: r.state for r in snapshot.runs(implicit=False)}
     for writer, outcome in enumerate(outcomes):
         assert len(outcome["committed"]) + len(outcome["failed"]) == RUNS_EACH
         assert {runs[f"{writer}/{n}"] for n in outcome["committed"]} == {"COMMITTED"}
         assert {runs[f"{writer}/{n}"] for n in outcome["failed"]} == {"ABORTED"}
-        events = [e.payload["number"] for e in registry.events(subject_id=str(writer), event_name="run")]
+        events = [e.payload["number"] for e in snapshot.events(subject_id=str(writer), event_name="run")]
         assert events == outcome["committed"]
     committed = sum(len(outcome["committed"]) for outcome in outcomes)
     assert registry.table("log").rows == committed
-    assert len(list(registry.datasets(state="READY"))) == 3 * committed
+    assert len(list(snapshot.datasets(state="READY"))) == 3 * committed
     registry.table("log").to_table()
     (kept,) = keepers.results()
     assert kept["passes"] >= 2
     assert kept["collected"] > 0, "the failed runs have left bytes behind, and nobody saw them while others wrote"
-    failed = {r.id for r in registry.runs(state="ABORTED")}
+    failed = {r.id for r in snapshot.runs(state="ABORTED")}
     assert not [info.key for info in registry.storage.list("data/") if info.key.split("/")[3] in failed]
 
 
