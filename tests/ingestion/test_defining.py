@@ -8,6 +8,7 @@ import pytest
 from ingestion_support import Scene
 
 from prefect_registry import Registry
+from prefect_registry.errors import FormatError
 from prefect_registry.ingestion.models import STATE, Collection
 from prefect_registry.records.cells import CellGeneration
 
@@ -32,3 +33,22 @@ def test_a_job_that_is_published_while_its_publication_is_changed_stays_active(
     monkeypatch.setattr(cells, "latest", published_behind)
     scene.ingestion.put(wanted)
     assert (scene.publication.active_job, scene.publication.title) == ("p/2", "Flights")
+
+
+def test_a_publication_that_cannot_be_read_stops_no_other(registry: Registry, caplog: pytest.LogCaptureFixture) -> None:
+    """It is left alone and told in the log, keeps what its jobs wrote, and can be defined anew."""
+    scene = Scene(registry)
+    scene.finish()
+    wanted = Collection(**scene.publication.model_dump(exclude=set(STATE)))
+    scene.ingestion.put(Collection(**{**wanted.model_dump(), "id": "other"}))
+    newest = registry.ledger.cells.latest("publication", "p")
+    assert newest is not None
+    value = {**newest.value, "gates": {"rows": [{"gate": "of a newer version"}]}}
+    registry.ledger.cells.write("publication", "p", value, expected=newest.gen)
+
+    assert scene.ingestion.tick().created == ["other/1"]
+    assert "Publication 'p' cannot be read" in caplog.text
+    with pytest.raises(FormatError, match="gates"):
+        scene.ingestion.publication("p")
+    scene.ingestion.put(wanted)
+    assert scene.publication.active_job == "p/1"
