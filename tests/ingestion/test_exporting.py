@@ -226,6 +226,17 @@ def test_slices_of_nested_columns(tmp_path: Path) -> None:
     assert_same(table, tmp_path)
 
 
+def test_views(tmp_path: Path) -> None:
+    """Arrow's views of bytes and lists, as Parquet files of polars and Arrow may have them, are bytes and lists."""
+    views = pa.array([[b"\x00\xff", None], None, [b""]], pa.list_view(pa.binary_view()))
+    table = pa.table({"bytes": pa.array([b"\x00\xff", None, b""], pa.binary_view()), "list": views})
+    exported(table, tmp_path, formats=["jsonl", "csv"])
+    rows = [{"bytes": "AP8=", "list": ["AP8=", None]}, {"bytes": None, "list": None}, {"bytes": "", "list": [""]}]
+    assert json_rows(tmp_path / "full.jsonl.gz") == rows
+    columns = csv_columns(tmp_path / "full.csv.gz", ["bytes", "list"])
+    assert columns == [["AP8=", None, ""], ['["AP8=",null]', None, '[""]']]
+
+
 def test_many_pages_and_files(tmp_path: Path) -> None:
     """Tables of several files and pages come in order, with one header, and Hive partitions as columns."""
     for month in (1, 2):
