@@ -574,6 +574,21 @@ def test_many_files_side_by_side(tmp_path: Path) -> None:
         assert (file.num_row_groups, file.metadata.num_rows) == (1, rows // years)
 
 
+def test_many_files_take_no_file_descriptors(tmp_path: Path) -> None:
+    """However many files grow side by side: macOS allows a process 256."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with open(os.devnull) as next_one:
+        few = next_one.fileno() + 32
+    table = pa.table({"at": [str(1900 + i) for i in range(64)] * 2})
+    resource.setrlimit(resource.RLIMIT_NOFILE, (few, before[1]))
+    try:
+        files = exported(table, tmp_path, date_field="at", formats=["parquet"])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert {file.rows for file in files.values()} == {2, 128}
+
+
 def test_texts_that_repeat(tmp_path: Path) -> None:
     """Long texts that a Parquet file holds only once are read a few rows at a time."""
     pq.write_table(pa.table({"licence": ["x" * 200_000] * 500, "n": range(500)}), tmp_path / "in.parquet")
