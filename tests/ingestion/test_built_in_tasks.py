@@ -313,6 +313,7 @@ def too_long(request: Request) -> None:
         (lambda r: r.whole(b'{"n": 1}\n{"n": '), {"format": "jsonl"}, "cannot be read as jsonl"),
         (lambda r: r.whole(b"PAR1 and no more"), {"format": "parquet"}, "cannot be read as parquet"),
         (lambda r: r.whole(zipped(a_csv=CSV)), {"members": "*.txt"}, "has no member like"),
+        (lambda r: r.whole(zipped(a_csv=CSV, b_csv=b"n\nx\n")), {}, "has files that do not go together"),
         (lambda r: r.whole(CSV), {"columns": {"n": "number"}}, "unknown type"),
     ],
     ids=lambda value: value[:20] if isinstance(value, str) else "",

@@ -75,6 +75,28 @@ def tables(path: Path, form: Format, source: str) -> Iterator[pa.Table]:
         ) from error
 
 
+def together(before: pa.Schema | None, schema: pa.Schema, source: str) -> pa.Schema:
+    """The columns of one table made of files, those ``before`` and one with ``schema``. Raises ``SourceError`` when
+    nobody could read them as one table.
+    """
+    if before is None or before == schema:
+        return schema
+    try:
+        return pa.unify_schemas([_plain(before), _plain(schema)], promote_options="permissive")
+    except pa.ArrowException as error:
+        raise SourceError(
+            f"{source} has files that do not go together",
+            why=str(error).partition("\n")[0][:300],
+            todo="Give the types of these columns in the plan, or name the members that belong to the table",
+        ) from error
+
+
+def _plain(schema: pa.Schema) -> pa.Schema:
+    """With the types of their values in place of categories, as which those of several files are read."""
+    fields = [f.with_type(f.type.value_type) if isinstance(f.type, pa.DictionaryType) else f for f in schema]
+    return pa.schema(fields)
+
+
 def _csv(file: BinaryIO, form: Format) -> Iterator[pa.Table]:
     head = file.read(_HEAD_BYTES)
     head += file.readline(_LONGEST_LINE_BYTES)
