@@ -230,6 +230,14 @@ def test_nulls() -> None:
         (pa.array(["a", "m", "z"]).dictionary_encode(), "b", "y", 2),
         (pa.array([2**63 - 1, -(2**63)]), 0, None, 1),
         (pa.array(["1.50", "2.50"]).cast(pa.decimal128(5, 2)), 2, None, 1),
+        (pa.array([0, 5, 2**64 - 1], pa.uint64()), 1, 1e30, 1),
+        (pa.array([2**60, 1, 2]), 1.5, 1e18, 2),
+        (pa.array([1, 100], pa.int8()), -1_000, 1_000, 0),
+        (pa.array([1, 100], pa.int8()), 1_000, None, 2),
+        (pa.array([datetime(2024, 1, 1)], pa.timestamp("ns")), "0001-01-01", "9999-12-31", 0),
+        (pa.array([datetime(2024, 1, 1)], pa.timestamp("ns")), "3000-01-01", None, 1),
+        (pa.array(["a", "m", "z"], pa.string_view()), "b", "y", 2),
+        (pa.array([1, 2, None], pa.float16()), 2, None, 1),
     ],
 )
 def test_ranges(values: Any, low: Any, high: Any, outside: int) -> None:
@@ -304,6 +312,8 @@ def test_duplicates_of_other_types() -> None:
         (pa.array([[1], [2], [1]]), 1),
         (pa.array([{"a": 1}, {"a": None}, {"a": 1}]), 1),
         (pa.array(["a", "b", "a"]).dictionary_encode(), 1),
+        (pa.array(["a", "b", "a"], pa.string_view()), 1),
+        (pa.array([b"a", b"b", b"a"], pa.binary_view()), 1),
         (pa.array([1, 2, 1], pa.timestamp("ns")), 1),
         (pa.array([2**62, 2**62 + 1, None], pa.timestamp("s")), 0),
     ]:
