@@ -6,7 +6,7 @@ import importlib
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 import pyarrow as pa
@@ -212,14 +212,21 @@ def _bound(value: Any, type_: Any, inward: Callable[[Any], int]) -> Any:
         return _whole(inward(value), type_, inward is math.ceil)
     if not pa.types.is_temporal(type_):
         return pa.scalar(value)
-    if pa.types.is_timestamp(type_):
+    if pa.types.is_timestamp(type_) or pa.types.is_date(type_):
         moment = moments(pa.array([value.isoformat() if hasattr(value, "isoformat") else value], pa.string()))
         if moment.null_count:
             raise ValueError(f"{value!r:.80} is no date or time")
+        if pa.types.is_date(type_):
+            return pa.scalar(_day(moment[0].as_py(), inward)).cast(type_)
         if type_.unit == "ns":  # which holds the years 1677 to 2262
             moment = pc.min_element_wise(pc.max_element_wise(moment, _FIRST_IN_NS), _LAST_IN_NS)
         return moment[0].cast(pa.timestamp("us", type_.tz))
     return pa.scalar(value).cast(type_)
+
+
+def _day(moment: datetime, inward: Callable[[Any], int]) -> date:
+    """The first or last day within a bound."""
+    return moment.date() + timedelta(days=int(inward is math.ceil and moment.time() > time.min))
 
 
 def _whole(bound: int, type_: Any, is_low: bool) -> Any:
