@@ -266,6 +266,10 @@ class Processor:
         except PASSING as error:
             self._passing(job, task, error)
             return
+        except Exception as error:  # as in _start
+            log.warning("Task %s cannot be undone", task.id, exc_info=True)
+            self._fail(job, task, text_of(error))
+            return
         self._drop_attempt(task, "its time limit was over")
         task.restarts, task.key, task.start, task.status = restarts, "", None, Status.PLANNED
         self._start(job, task, manager)

@@ -389,3 +389,14 @@ def test_what_a_job_cannot_hold_fails_its_task(
     assert scene.job.is_unsuccessful()
     assert why in scene.job.tasks[0].note
     assert (scene.job.context, scene.stage.did("run")) == ({}, ["collect"])
+
+
+def test_a_stuck_task_that_cannot_be_undone_fails(registry: Registry) -> None:
+    """What its manager raises while it wipes fails the task, as it does elsewhere: it would be stuck for ever."""
+    scene = Scene(registry)
+    scene.stage.tells["collect"] = lambda manager: (Status.RUNNING, None)
+    scene.process(2)
+    scene.stage.wipes["collect"] = raising(KeyError("boom"))
+    scene.time.pass_(days=2)
+    scene.process()
+    assert (scene.job.is_unsuccessful(), scene.job.tasks[0].note) == (True, "'boom'")
