@@ -5,17 +5,22 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
+
+import orjson
 
 from prefect_registry.errors import RegistryError
 from prefect_registry.ingestion.enums import EXPORT_TAG, Level
+from prefect_registry.ingestion.errors import UnexpectedError
 from prefect_registry.ingestion.models import Claim, Job, Task, TaskNote
 from prefect_registry.ledger import paths
 from prefect_registry.ledger.ledger import Ledger, RunSpec
+from prefect_registry.records.base import LARGEST_VALUE_BYTES, text_of
 from prefect_registry.records.datasets import DatasetGeneration
 from prefect_registry.records.runs import Decision, failure
 
 log = logging.getLogger("prefect_registry")
+T = TypeVar("T")
 
 LEASE_SECONDS = 7 * 86_400.0
 """Of a job's run: how long no tick may come by before anyone may abort it."""
@@ -148,6 +153,44 @@ def recorder(job: Job, task: Task) -> Callable[[], dict[str, Any]]:
         }
 
     return changed
+
+
+def asked(job: Job, task: Task, call: Callable[[], T]) -> T:
+    """What a manager answers. Raises ``UnexpectedError`` when it has recorded what no job can hold: that is dropped, or
+    else no step of the job could be stored any more.
+    """
+    before = job.as_value()
+    try:
+        told = call()
+    except Exception:
+        if _problem_of(job) is not None:
+            _forget(job, task, before)
+        raise
+    problem = _problem_of(job)
+    if problem is not None:
+        _forget(job, task, before)
+        raise UnexpectedError(
+            f"What task {task.id} recorded cannot be stored",
+            why=problem,
+            todo="Keep it as a dataset, and only what tells of it with the job",
+        )
+    return told
+
+
+def _problem_of(job: Job) -> str | None:
+    try:
+        size = len(orjson.dumps(job.as_value()))
+    except (TypeError, ValueError) as error:
+        return text_of(error)[:500]
+    most = LARGEST_VALUE_BYTES
+    return f"The job has {size:,} bytes with it; at most {most:,} fit" if size > most else None
+
+
+def _forget(job: Job, task: Task, before: dict[str, Any]) -> None:
+    kept = Job.model_validate(before)
+    for name in (*_RECORDED, "context"):
+        setattr(job, name, getattr(kept, name))
+    task.notes = []
 
 
 def recover(job: Job, task: Task, decision: Decision) -> None:

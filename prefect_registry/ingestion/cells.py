@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,7 +14,7 @@ import orjson
 
 from prefect_registry.catalog.catalog import Catalog
 from prefect_registry.catalog.schema import micros
-from prefect_registry.errors import RevisionConflict
+from prefect_registry.errors import FormatError, RevisionConflict
 from prefect_registry.ingestion.attempts import LEASE_SECONDS, PURPOSE
 from prefect_registry.ingestion.enums import Status
 from prefect_registry.ingestion.models import Collection, Job, Scope, bound
@@ -23,6 +24,7 @@ from prefect_registry.records.cells import CellGeneration
 if TYPE_CHECKING:
     from prefect_registry.ingestion.service import Ingestion
 
+log = logging.getLogger("prefect_registry")
 PUBLICATION = "publication"
 JOB = "job"
 
@@ -109,8 +111,12 @@ class Shelf:
 
     def _collections(self, connection: Connection, ids: Sequence[str] | None) -> Iterable[Collection]:
         for row in _named(connection, "name, gen, deleted, value", PUBLICATION, ids):
-            if not row["deleted"]:
+            if row["deleted"]:
+                continue
+            try:
                 yield bound(orjson.loads(row["value"]), row["gen"], self._ingestion)
+            except FormatError as error:  # one of them must not stop the others
+                log.warning("It is left alone: %s", error)
 
     def jobs(self, ids: Sequence[str]) -> list[Job]:
         """Whole jobs by id, in the order of ``ids``, as the index has them, without deleted ones."""

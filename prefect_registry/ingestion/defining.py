@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal, cast
 
 from prefect_registry.asynchronous import twin
-from prefect_registry.errors import InvalidInput, NotFound, RevisionConflict
+from prefect_registry.errors import FormatError, InvalidInput, NotFound, RevisionConflict
 from prefect_registry.ingestion.cells import PUBLICATION, Seen, Shelf
-from prefect_registry.ingestion.models import STATE, Collection
+from prefect_registry.ingestion.models import STATE, Collection, bound
 from prefect_registry.ingestion.plans import plan_problems
 from prefect_registry.names import name_problems
 from prefect_registry.records.cells import CellGeneration
@@ -88,11 +89,15 @@ class Defining:
         kept = kept_of(collection)
         wanted = collection.model_dump(exclude=kept)
         for attempt in range(10):
-            found = self.shelf.publication(collection.id)
+            newest = self.registry.ledger.cells.latest(PUBLICATION, collection.id)
+            state = newest.value if newest is not None and not newest.deleted else {}
+            found = self._readable(newest)
             if found is not None and found.model_dump(exclude=kept) == wanted:
                 return found
-            merged = Collection.model_validate({**(found.model_dump(include=kept) if found else {}), **wanted})
-            merged._gen, merged._ingestion = self._base_of(collection.id), cast("Ingestion", self)
+            merged = Collection.model_validate({**{n: v for n, v in state.items() if n in kept}, **wanted})
+            # On what was read, also a tombstone: what jobs write meanwhile must not be taken back.
+            merged._gen = newest.gen if newest is not None else None
+            merged._ingestion = cast("Ingestion", self)
             try:
                 self.shelf.save_publication(merged, self.now())
             except RevisionConflict:
@@ -111,10 +116,13 @@ class Defining:
         found += [Difference(id, others) for id in now if id not in known]
         return sorted(found, key=lambda d: d.id)
 
-    def _base_of(self, id: str) -> int | None:
-        """The generation to write on: also that of a tombstone."""
-        found = self.registry.ledger.cells.latest(PUBLICATION, id)
-        return found.gen if found is not None else None
+    def _readable(self, found: CellGeneration | None) -> Collection | None:
+        """A publication from its cell; None when it is not there, or cannot be read, so that it is defined anew."""
+        if found is None or found.deleted:
+            return None
+        with suppress(FormatError):
+            return bound(found.value, found.gen, cast("Ingestion", self))
+        return None
 
     def pause(self, id: str, frozen: bool = True) -> Collection:
         """Leave a publication alone from now on, or no longer. Jobs that are at work go on."""

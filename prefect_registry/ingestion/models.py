@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_serializer, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_serializer, field_validator
 
-from prefect_registry.errors import NoActiveRun
+from prefect_registry.errors import FormatError, NoActiveRun
 from prefect_registry.ingestion import enums
 from prefect_registry.ingestion.gates.definitions import CustomGate, Gate
 from prefect_registry.ingestion.plans import MOST_TASKS, PlannedTask
@@ -344,7 +344,15 @@ class Scope:
 
 
 def bound(value: Mapping[str, Any], gen: int | None, ingestion: Ingestion) -> Collection:
-    """A publication from its cell."""
-    collection = Collection.model_validate(value)
+    """A publication from its cell. Raises ``FormatError`` when it is none that this version knows."""
+    try:
+        collection = Collection.model_validate(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise FormatError(
+            f"Publication {value.get('id')!r:.200} cannot be read",
+            why=f"{'.'.join(map(str, first['loc']))}: {first['msg']}",
+            todo="Upgrade prefect-registry if a newer version wrote it, or apply its definition once more",
+        ) from error
     collection._gen, collection._ingestion = gen, ingestion
     return collection

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from prefect_registry.errors import RegistryError, RevisionConflict, RunAborted, StorageError, UndecidedConflict
-from prefect_registry.ingestion.attempts import Attempts, TickRun, recorder, recover
+from prefect_registry.ingestion.attempts import Attempts, TickRun, asked, recorder, recover
 from prefect_registry.ingestion.cells import Shelf
 from prefect_registry.ingestion.enums import Level, Result, Status
 from prefect_registry.ingestion.errors import PASSING
@@ -141,7 +141,7 @@ class Processor:
         changed = recorder(job, task)
         manager.progress(0.0)
         try:
-            manager.run()
+            asked(job, task, manager.run)
         except PASSING as error:
             self._drop_attempt(task, text_of(error))
             run = job.run
@@ -204,7 +204,7 @@ class Processor:
     def _look(self, job: Job, task: Task, manager: TaskManager) -> bool:
         """Ask how a RUNNING task stands. True when it has ended well."""
         try:
-            status, reason = manager.get_status()
+            status, reason = asked(job, task, manager.get_status)
         except PASSING as error:
             self._passing(job, task, error)
             return False
@@ -265,6 +265,10 @@ class Processor:
             manager.wipe()
         except PASSING as error:
             self._passing(job, task, error)
+            return
+        except Exception as error:  # as in _start
+            log.warning("Task %s cannot be undone", task.id, exc_info=True)
+            self._fail(job, task, text_of(error))
             return
         self._drop_attempt(task, "its time limit was over")
         task.restarts, task.key, task.start, task.status = restarts, "", None, Status.PLANNED

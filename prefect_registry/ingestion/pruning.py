@@ -13,6 +13,7 @@ from prefect_registry.ingestion.errors import PASSING
 from prefect_registry.ingestion.managers import get_task_manager, is_final
 from prefect_registry.ingestion.models import Collection, Job, Task
 from prefect_registry.ingestion.processing import TickReport
+from prefect_registry.records.base import text_of
 
 log = logging.getLogger("prefect_registry")
 
@@ -73,6 +74,9 @@ class Pruner:
             log.warning("Job %s stays for now: %s", old.id, error)
         except RevisionConflict:
             log.info("Job %s is being changed by somebody else", old.id)
+        except Exception as error:  # of a task manager, as in archive
+            log.warning("Job %s cannot be deleted", old.id, exc_info=True)
+            self.report.errors[old.id] = text_of(error)
 
     def delete(self, collection: Collection, job: Job, reason: str, *, temporary_only: bool = False) -> None:
         """Wipe every task of a job, or only those that do not make final output, and put a tombstone in its place."""
@@ -99,7 +103,7 @@ class Pruner:
             return False
         except Exception as error:  # of a task manager: the next job has its turn all the same
             log.warning("Temporary data of job %s cannot be wiped", job.id, exc_info=True)
-            self.report.errors[job.id] = str(error)
+            self.report.errors[job.id] = text_of(error)
             return False
         self.report.archived.append(job.id)
         return True

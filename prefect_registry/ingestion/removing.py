@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING, cast
 
 from prefect_registry.asynchronous import twin
-from prefect_registry.errors import NotFound, RegistryError, RevisionConflict
+from prefect_registry.errors import NotFound, RevisionConflict
 from prefect_registry.ingestion.attempts import Attempts
 from prefect_registry.ingestion.cells import Shelf
 from prefect_registry.ingestion.defining import Defining
@@ -61,7 +61,7 @@ class Removing(Defining):
         for job in jobs:
             try:
                 self._remove_job(last, job, report)
-            except (RegistryError, OSError) as error:
+            except Exception as error:  # also of a task manager: the others have their turn all the same
                 log.warning("Job %s stays for now: %s", job.id, error)
                 report.errors[job.id] = text_of(error)
         return report

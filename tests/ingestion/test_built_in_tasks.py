@@ -160,7 +160,7 @@ def zipped(**files: bytes) -> bytes:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in files.items():
-            archive.writestr(name.replace("_", "."), content)
+            archive.writestr(name if "/" in name else name.replace("_", "."), content)
     return out.getvalue()
 
 
@@ -175,11 +175,12 @@ def parquet(**columns: Any) -> bytes:
     [
         (gzip.compress(CSV), {}),
         (zipped(a_csv=b"n,day\n1,\n2,\n", b_csv=b"n,day\n3,\n", read_me=b"x"), {"members": "*.csv"}),
+        (zipped(**{"a_csv": CSV, "__MACOSX/._a.csv": b"\0\5\x16\7"}), {"members": "*.csv"}),
         (b'{"n": 1, "day": "x"}\n{"n": 2}\n\n{"n": 3}', {"format": "jsonl"}),
         (parquet(n=[1, 2, 3], day=[None, None, None]), {"format": "parquet"}),
         (b"n;day\n1;\xe9\n2;-\n3;\n", {"delimiter": ";", "encoding": "latin-1", "null_values": ["-"]}),
     ],
-    ids=["gzip", "zip", "JSON lines", "Parquet", "another CSV"],
+    ids=["gzip", "zip", "zip of macOS", "JSON lines", "Parquet", "another CSV"],
 )
 def test_formats(place: Place, body: bytes, options: dict[str, Any]) -> None:
     """CSV, JSON lines and Parquet are read, as they are or packed."""
@@ -313,6 +314,7 @@ def too_long(request: Request) -> None:
         (lambda r: r.whole(b'{"n": 1}\n{"n": '), {"format": "jsonl"}, "cannot be read as jsonl"),
         (lambda r: r.whole(b"PAR1 and no more"), {"format": "parquet"}, "cannot be read as parquet"),
         (lambda r: r.whole(zipped(a_csv=CSV)), {"members": "*.txt"}, "has no member like"),
+        (lambda r: r.whole(zipped(a_csv=CSV, b_csv=b"n\nx\n")), {}, "has files that do not go together"),
         (lambda r: r.whole(CSV), {"columns": {"n": "number"}}, "unknown type"),
     ],
     ids=lambda value: value[:20] if isinstance(value, str) else "",

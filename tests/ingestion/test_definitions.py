@@ -211,6 +211,13 @@ def test_options_and_gates_are_checked_too() -> None:
     assert [p.split(":")[1] for p in caught.value.problems] == ["27", "28"]
 
 
+def test_an_export_into_the_table_itself_is_refused() -> None:
+    """It would replace the rows that it is an export of, by all of them twice."""
+    for options in ("{kind: n, into: n}", "{kind: n, into: n, formats: [csv]}"):
+        text = f"publications: [{{id: p, plan: [{{type: export, options: {options}}}]}}]"
+        assert "into is the table itself" in problems(text)[0]
+
+
 def test_the_schema_knows_options_and_gates() -> None:
     """Editors complete the options of built-in tasks, and gates; every reference in the schema leads somewhere."""
     schema = json_schema(task_types())

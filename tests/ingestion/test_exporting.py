@@ -226,6 +226,17 @@ def test_slices_of_nested_columns(tmp_path: Path) -> None:
     assert_same(table, tmp_path)
 
 
+def test_views(tmp_path: Path) -> None:
+    """Arrow's views of bytes and lists, as Parquet files of polars and Arrow may have them, are bytes and lists."""
+    views = pa.array([[b"\x00\xff", None], None, [b""]], pa.list_view(pa.binary_view()))
+    table = pa.table({"bytes": pa.array([b"\x00\xff", None, b""], pa.binary_view()), "list": views})
+    exported(table, tmp_path, formats=["jsonl", "csv"])
+    rows = [{"bytes": "AP8=", "list": ["AP8=", None]}, {"bytes": None, "list": None}, {"bytes": "", "list": [""]}]
+    assert json_rows(tmp_path / "full.jsonl.gz") == rows
+    columns = csv_columns(tmp_path / "full.csv.gz", ["bytes", "list"])
+    assert columns == [["AP8=", None, ""], ['["AP8=",null]', None, '[""]']]
+
+
 def test_many_pages_and_files(tmp_path: Path) -> None:
     """Tables of several files and pages come in order, with one header, and Hive partitions as columns."""
     for month in (1, 2):
@@ -561,6 +572,21 @@ def test_many_files_side_by_side(tmp_path: Path) -> None:
     for year in range(1990, 1990 + years):
         file = pq.ParquetFile(tmp_path / f"{year}.parquet")
         assert (file.num_row_groups, file.metadata.num_rows) == (1, rows // years)
+
+
+def test_many_files_take_no_file_descriptors(tmp_path: Path) -> None:
+    """However many files grow side by side: macOS allows a process 256."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with open(os.devnull) as next_one:
+        few = next_one.fileno() + 32
+    table = pa.table({"at": [str(1900 + i) for i in range(64)] * 2})
+    resource.setrlimit(resource.RLIMIT_NOFILE, (few, before[1]))
+    try:
+        files = exported(table, tmp_path, date_field="at", formats=["parquet"])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert {file.rows for file in files.values()} == {2, 128}
 
 
 def test_texts_that_repeat(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -363,3 +364,39 @@ def test_a_clock_that_is_wrong(hours: int) -> None:
     right.tick()
     assert [j.successful for j in right.jobs("p")] == [True]
     assert right.publication("p").last_retrieved == right.now().date()
+
+
+@pytest.mark.parametrize("where", ["run", "get_status"])
+@pytest.mark.parametrize(
+    ("recorded", "why"),
+    [
+        (lambda manager: [manager.note("WARNING", f"{n} " + "x" * 2_000) for n in range(600)], "bytes"),
+        (lambda manager: manager.job.context.update(big="x" * 1_000_000), "bytes"),
+        (lambda manager: manager.job.context.update(what=object()), "object"),
+    ],
+    ids=["notes", "context", "no JSON"],
+)
+def test_what_a_job_cannot_hold_fails_its_task(
+    registry: Registry, where: str, recorded: Callable[[TaskManager], Any], why: str
+) -> None:
+    """A job that cannot be stored any more would stay incomplete, and its publication without a new one, for ever."""
+    scene = Scene(registry)
+    if where == "run":
+        scene.stage.runs["collect"] = recorded
+    else:
+        scene.stage.tells["collect"] = lambda manager: (Status.COMPLETED, recorded(manager) and None)
+    scene.process(2)
+    assert scene.job.is_unsuccessful()
+    assert why in scene.job.tasks[0].note
+    assert (scene.job.context, scene.stage.did("run")) == ({}, ["collect"])
+
+
+def test_a_stuck_task_that_cannot_be_undone_fails(registry: Registry) -> None:
+    """What its manager raises while it wipes fails the task, as it does elsewhere: it would be stuck for ever."""
+    scene = Scene(registry)
+    scene.stage.tells["collect"] = lambda manager: (Status.RUNNING, None)
+    scene.process(2)
+    scene.stage.wipes["collect"] = raising(KeyError("boom"))
+    scene.time.pass_(days=2)
+    scene.process()
+    assert (scene.job.is_unsuccessful(), scene.job.tasks[0].note) == (True, "'boom'")

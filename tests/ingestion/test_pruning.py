@@ -210,3 +210,21 @@ def test_a_tick_over_many_publications_that_has_nothing_to_do(registry: Registry
             counted.tick()
         calls.append(measure.total)
     assert calls[0] == calls[1] <= 3
+
+
+def boom(manager: TaskManager) -> None:
+    if manager.job.number == 1:
+        raise KeyError("boom")
+
+
+@pytest.mark.parametrize("how", ["delete_jobs", "remove"])
+def test_a_manager_that_cannot_wipe_stops_no_other_job(registry: Registry, how: str) -> None:
+    """Whatever it raises, its job stays and is reported, and the others go."""
+    scene = Scene(registry)
+    for number in range(1, 5):
+        scene.add_job(number, days_ago=400 - number)
+    scene.stage.wipes["collect"] = boom
+    scene.ingestion.shelf.change_publication("p", scene.time.at, active_job="p/4")
+    report = scene.ingestion.delete_jobs() if how == "delete_jobs" else scene.ingestion.remove("p", dry_run=False)
+    assert report.errors == {"p/1": "'boom'"}
+    assert report.deleted == (["p/2"] if how == "delete_jobs" else ["p/2", "p/3", "p/4"])

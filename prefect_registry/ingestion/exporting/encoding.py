@@ -26,6 +26,13 @@ import pyarrow.csv as pacsv
 _OF_FORMULAS = r"^[=+\-@\t\r\n]"
 """What spreadsheets take for the beginning of a formula."""
 _DIGITS = {"s": 0, "ms": 3, "us": 6, "ns": 9}
+_BYTES = (
+    pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary, pa.types.is_binary_view
+)  # fmt: skip
+_LISTS = (
+    pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list,
+    pa.types.is_list_view, pa.types.is_large_list_view,
+)  # fmt: skip
 _NO_HEADER = pacsv.WriteOptions(include_header=False)
 
 
@@ -68,7 +75,7 @@ def values(array: Any) -> list[Any]:
     if pa.types.is_map(type_):
         entries = pa.struct([pa.field("key", type_.key_type), pa.field("value", type_.item_type)])
         return values(array.cast(pa.list_(entries)))
-    if pa.types.is_list(type_) or pa.types.is_large_list(type_) or pa.types.is_fixed_size_list(type_):
+    if any(is_kind(type_) for is_kind in _LISTS):
         return list(_lists(array))
     return _leaves(array, type_)
 
@@ -94,7 +101,7 @@ def _leaves(array: Any, type_: Any) -> list[Any]:
     if pa.types.is_temporal(type_) or pa.types.is_decimal(type_):
         return list(array.cast(pa.string()).to_pylist())
     found = array.to_pylist()
-    if pa.types.is_binary(type_) or pa.types.is_large_binary(type_) or pa.types.is_fixed_size_binary(type_):
+    if any(is_kind(type_) for is_kind in _BYTES):
         return [None if data is None else base64.b64encode(data).decode() for data in found]
     return list(found)
 

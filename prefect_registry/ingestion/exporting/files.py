@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
@@ -124,13 +125,23 @@ class SpooledFile(ExportFile):
         super().__init__(path, schema, rows_in_a_page)
         self._make = make
         self._spool = path.with_name(f"{path.name}.pages")
-        self._pages = pa.ipc.new_stream(str(self._spool), schema, options=pa.ipc.IpcWriteOptions(compression="zstd"))
+        self._page = io.BytesIO()
+        self._pages = pa.ipc.new_stream(self._page, schema, options=pa.ipc.IpcWriteOptions(compression="zstd"))
 
     def _write(self, page: pa.Table) -> None:
         self._pages.write_table(page)
+        self._append()
+
+    def _append(self) -> None:
+        """Write the page behind those that are there. The file is not held open: many systems allow only 256."""
+        with open(self._spool, "ab") as file:
+            file.write(self._page.getvalue())
+        self._page.seek(0)
+        self._page.truncate()
 
     def _end(self) -> None:
         self._pages.close()
+        self._append()
         file = self._make(self.path, self._schema, self._rows_in_a_page)
         with pa.OSFile(str(self._spool), "rb") as source, pa.ipc.open_stream(source) as pages:
             for batch in pages:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from prefect_registry.ingestion.enums import DEFAULT_FORMATS, Format, Status
 from prefect_registry.ingestion.managers import TaskManager, options_of
@@ -36,6 +36,12 @@ class ExportOptions(BaseModel):
     date_field: str | None = None
     year_range: tuple[int, int] = (1900, 2100)
     escape_formulas: bool = False
+
+    @model_validator(mode="after")
+    def _elsewhere(self) -> ExportOptions:
+        if self.target == self.kind:
+            raise ValueError("into is the table itself, which its export would replace; name another kind")
+        return self
 
     @property
     def target(self) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 import pyarrow as pa
@@ -32,6 +33,7 @@ from prefect_registry.records.base import text_of
 _MOST_EXAMPLES = 5
 _MOST_REASONS = 20
 _ROWS = 65_536
+_FIRST_IN_NS, _LAST_IN_NS = (pa.scalar(sign * (2**63 // 1_000), pa.timestamp("us")) for sign in (-1, 1))
 
 
 @dataclass(frozen=True)
@@ -163,12 +165,15 @@ def _unique(gate: UniqueGate, staged: pads.Dataset) -> Iterable[GateFailure]:
 def _range(gate: RangeGate, staged: pads.Dataset) -> Iterable[GateFailure]:
     outside = rows = 0
     examples: list[Any] = []
-    low, high = (_bound(value, staged.schema.field(gate.column).type) for value in (gate.min, gate.max))
+    type_ = staged.schema.field(gate.column).type
+    low, high = _bound(gate.min, type_, math.ceil), _bound(gate.max, type_, math.floor)
     for batch in scan(staged, [gate.column], _ROWS):
         column: Any = _plain(batch.column(0))
         rows += len(column)
         masks = [pc.less(column, low)] if low is not None else []
         masks += [pc.greater(column, high)] if high is not None else []
+        if not masks:
+            continue
         wrong = column.filter(pc.or_(*masks) if len(masks) == 2 else masks[0])
         outside += len(wrong)
         if len(examples) < _MOST_EXAMPLES:
@@ -182,7 +187,11 @@ def _range(gate: RangeGate, staged: pads.Dataset) -> Iterable[GateFailure]:
 
 
 def _plain(array: pa.Array[Any]) -> pa.Array[Any]:
-    return array.dictionary_decode() if isinstance(array, pa.DictionaryArray) else array
+    if isinstance(array, pa.DictionaryArray):
+        return _plain(array.dictionary_decode())
+    if pa.types.is_float16(array.type):
+        return array.cast(pa.float32())
+    return array.cast(pa.large_string()) if pa.types.is_string_view(array.type) else array
 
 
 def _shown(array: pa.Array[Any]) -> list[Any]:
@@ -190,19 +199,44 @@ def _shown(array: pa.Array[Any]) -> list[Any]:
     return array.cast(pa.string()).to_pylist() if pa.types.is_temporal(array.type) else array.to_pylist()
 
 
-def _bound(value: Any, type_: Any) -> Any:
-    """A bound as something that compares with the column."""
+def _bound(value: Any, type_: Any, inward: Callable[[Any], int]) -> Any:
+    """A bound as something that compares with the column; None when every value of its type is within.
+
+    Args:
+        inward: Makes a number the next whole one on the side of what is allowed.
+    """
     if value is None:
         return None
     type_ = type_.value_type if isinstance(type_, pa.DictionaryType) else type_
+    if pa.types.is_integer(type_) and isinstance(value, (int, float)):
+        return _whole(inward(value), type_, inward is math.ceil)
     if not pa.types.is_temporal(type_):
         return pa.scalar(value)
-    if pa.types.is_timestamp(type_):
+    if pa.types.is_timestamp(type_) or pa.types.is_date(type_):
         moment = moments(pa.array([value.isoformat() if hasattr(value, "isoformat") else value], pa.string()))
         if moment.null_count:
             raise ValueError(f"{value!r:.80} is no date or time")
+        if pa.types.is_date(type_):
+            return pa.scalar(_day(moment[0].as_py(), inward)).cast(type_)
+        if type_.unit == "ns":  # which holds the years 1677 to 2262
+            moment = pc.min_element_wise(pc.max_element_wise(moment, _FIRST_IN_NS), _LAST_IN_NS)
         return moment[0].cast(pa.timestamp("us", type_.tz))
     return pa.scalar(value).cast(type_)
+
+
+def _day(moment: datetime, inward: Callable[[Any], int]) -> date:
+    """The first or last day within a bound."""
+    return moment.date() + timedelta(days=int(inward is math.ceil and moment.time() > time.min))
+
+
+def _whole(bound: int, type_: Any, is_low: bool) -> Any:
+    """A bound of whole numbers in the type of their column: compared with another one, the large ones do not fit."""
+    least, most = (-(1 << (type_.bit_width - 1)), (1 << (type_.bit_width - 1)) - 1)
+    if pa.types.is_unsigned_integer(type_):
+        least, most = 0, (1 << type_.bit_width) - 1
+    if least <= bound <= most:
+        return pa.scalar(bound, type_)
+    return None if (bound < least) is is_low else pa.scalar(bound)
 
 
 def _freshness(gate: FreshnessGate, staged: pads.Dataset, now: datetime) -> Iterable[GateFailure]:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, TypeAdapter, ValidationError
 from pydantic import model_validator as after
 from pydantic.json_schema import SkipJsonSchema
 
@@ -25,7 +25,7 @@ from prefect_registry.errors import InvalidInput
 Share = Annotated[float, Field(ge=0, le=1)]
 Ratio = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Column = Annotated[str, Field(min_length=1)]
-Value = int | float | datetime | date | str
+Value = int | Annotated[float, Field(allow_inf_nan=False)] | datetime | date | str
 
 
 class _Definition(BaseModel):
@@ -109,7 +109,7 @@ class FreshnessGate(_Definition):
 
     gate: Literal["freshness"] = "freshness"
     column: Column
-    max_age_days: PositiveFloat
+    max_age_days: Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class CustomGate(_Definition):

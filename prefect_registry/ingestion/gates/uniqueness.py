@@ -56,6 +56,9 @@ def _grouped(table: pa.Table, most_examples: int) -> Duplicates:
     for i, field in enumerate(table.schema):  # equal values group together only if they are the same bytes
         if isinstance(field.type, pa.DictionaryType):
             table = table.set_column(i, field.name, table.column(i).cast(field.type.value_type))
+        elif pa.types.is_string_view(field.type) or pa.types.is_binary_view(field.type):
+            plain = pa.large_string() if pa.types.is_string_view(field.type) else pa.large_binary()
+            table = table.set_column(i, field.name, table.column(i).cast(plain))
         elif pa.types.is_floating(field.type):
             column: Any = table.column(i).cast(pa.float64())
             one = pc.if_else(pc.is_nan(column), pa.scalar(float("nan")), pc.add(column, 0.0))

@@ -26,6 +26,8 @@ _BLOCK_BYTES = 2 << 20
 """A row of CSV may have so many bytes. pyarrow reads some thirty blocks ahead, which is what takes the memory."""
 _LONGEST_LINE_BYTES = 64 << 20
 _TABLE_BYTES = 32 << 20
+_OF_MACOS = "__MACOSX"
+"""In zips that macOS makes, the folder of what belongs to each file and is none itself."""
 _PACKED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PK\x03\x04", b"PK\x05\x06")
 
 
@@ -49,7 +51,7 @@ def unpacked(path: Path, name: str, members: str, limits: UnpackLimits) -> list[
         if not file.read(4).startswith(_PACKED):
             return [path]
     name = name if name and not list(path_problems(name)) else "file"
-    found = unpack(path, path.parent / "unpacked", limits, name)
+    found = [f for f in unpack(path, path.parent / "unpacked", limits, name) if _OF_MACOS not in f.parts]
     wanted = [f for f in found if fnmatch.fnmatch(f.relative_to(path.parent / "unpacked").as_posix(), members)]
     if not wanted:
         names = ", ".join(f.name for f in found[:5])
@@ -73,6 +75,28 @@ def tables(path: Path, form: Format, source: str) -> Iterator[pa.Table]:
             why=str(error)[:500],
             todo="Correct format, columns, delimiter or encoding in the plan, or tell the publisher",
         ) from error
+
+
+def together(before: pa.Schema | None, schema: pa.Schema, source: str) -> pa.Schema:
+    """The columns of one table made of files, those ``before`` and one with ``schema``. Raises ``SourceError`` when
+    nobody could read them as one table.
+    """
+    if before is None or before == schema:
+        return schema
+    try:
+        return pa.unify_schemas([_plain(before), _plain(schema)], promote_options="permissive")
+    except pa.ArrowException as error:
+        raise SourceError(
+            f"{source} has files that do not go together",
+            why=str(error).partition("\n")[0][:300],
+            todo="Give the types of these columns in the plan, or name the members that belong to the table",
+        ) from error
+
+
+def _plain(schema: pa.Schema) -> pa.Schema:
+    """With the types of their values in place of categories, as which those of several files are read."""
+    fields = [f.with_type(f.type.value_type) if isinstance(f.type, pa.DictionaryType) else f for f in schema]
+    return pa.schema(fields)
 
 
 def _csv(file: BinaryIO, form: Format) -> Iterator[pa.Table]:

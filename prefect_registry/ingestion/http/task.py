@@ -147,22 +147,22 @@ class HttpTask(TaskManager):
         log.info("%s: %s rows in %s bytes of %s", self.task.id, f"{rows:,}", f"{fetched.size:,}", fetched.url)
 
     def _stage(self, scratch: Scratch, fetched: Fetched) -> int:
-        from prefect_registry.ingestion.http.rows import Format, tables, unpacked
+        from prefect_registry.ingestion.http.rows import Format, tables, together, unpacked
 
         given, url = self.given, parse_url(self.given.url)
         form = Format(given.format, _types(given.columns), given.delimiter, given.encoding, given.null_values)
         tags = {"source": shown(url), "sha256": fetched.sha256}
         rows = 0
         with self.attempt.dataset(given.kind, mode=given.mode, partition=given.partition, tags=tags) as ds:
-            empty = None
+            schema = None
             for file in unpacked(scratch.file, url.path.rpartition("/")[2], given.members, given.unpack):
                 for table in tables(file, form, shown(url)):
-                    empty = table.schema.empty_table()
+                    schema = together(schema, table.schema, shown(url))
                     rows += table.num_rows
                     if table.num_rows:
                         ds.write_table(table)
-            if not rows and empty is not None:
-                ds.write_table(empty)
+            if not rows and schema is not None:
+                ds.write_table(schema.empty_table())
         return rows
 
     def has_changed(self) -> bool | None:
