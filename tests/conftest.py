@@ -37,8 +37,8 @@ for _name in [
 ]:
     os.environ.pop(_name, None)
 
-# Every client reads all authorities that there are before it sends a thing, which takes a processor 30 ms; no test talks
-# to a server that one of them vouches for.
+# Every client reads all authorities that there are before it sends a thing, which takes a processor 30 ms; no test
+# talks to a server that one of them vouches for.
 _authorities = _home / "authorities.pem"
 _end = "-----END CERTIFICATE-----\n"
 _authorities.write_text(certifi.contents().partition(_end)[0] + _end)
