@@ -44,6 +44,7 @@ _end = "-----END CERTIFICATE-----\n"
 _authorities.write_text(certifi.contents().partition(_end)[0] + _end)
 
 os.environ.update(
+    AWS_CA_BUNDLE=str(_authorities),
     PREFECT_API_SSL_CERT_FILE=str(_authorities),
     SSL_CERT_FILE=str(_authorities),
     PREFECT_HOME=str(_home / "prefect"),
