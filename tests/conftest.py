@@ -37,21 +37,26 @@ for _name in [
 ]:
     os.environ.pop(_name, None)
 
-# Every client reads all authorities that there are before it sends a thing, which takes a processor 30 ms; no test
-# talks to a server that one of them vouches for.
-_authorities = _home / "authorities.pem"
-_end = "-----END CERTIFICATE-----\n"
-_authorities.write_text(certifi.contents().partition(_end)[0] + _end)
+
+def _one_authority() -> str:
+    """A file with one certificate authority, the first of all those that everybody trusts.
+
+    Each client that Prefect opens, several for a flow run, would load all of them, which takes as long as the flow run.
+    So would each client of S3.
+    """
+    file, end = _home / "authority.pem", "-----END CERTIFICATE-----\n"
+    file.write_text("".join(Path(certifi.where()).read_text(encoding="utf-8").partition(end)[:2]), encoding="utf-8")
+    return str(file)
+
 
 os.environ.update(
-    AWS_CA_BUNDLE=str(_authorities),
-    PREFECT_API_SSL_CERT_FILE=str(_authorities),
-    SSL_CERT_FILE=str(_authorities),
+    SSL_CERT_FILE=_one_authority(),
     PREFECT_HOME=str(_home / "prefect"),
     PREFECT_SERVER_ANALYTICS_ENABLED="false",
     DO_NOT_TRACK="1",
     XDG_CACHE_HOME=str(_home / "cache"),
     XDG_DATA_HOME=str(_home / "data"),
+    AWS_CA_BUNDLE=_one_authority(),
     AWS_CONFIG_FILE=os.devnull,
     AWS_SHARED_CREDENTIALS_FILE=os.devnull,
     AWS_EC2_METADATA_DISABLED="true",
