@@ -42,7 +42,6 @@ def _one_authority() -> str:
     """A file with one certificate authority, the first of all those that everybody trusts.
 
     Each client that Prefect opens, several for a flow run, would load all of them, which takes as long as the flow run.
-    So would each client of S3.
     """
     file, end = _home / "authority.pem", "-----END CERTIFICATE-----\n"
     file.write_text("".join(Path(certifi.where()).read_text(encoding="utf-8").partition(end)[:2]), encoding="utf-8")
