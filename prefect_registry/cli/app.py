@@ -39,10 +39,12 @@ def build() -> App:
         app.command(parents[name])
     for name, group, command in all_commands():
         parent, _, own = name.rpartition(" ")
+        # Named, not given: the arguments of a command are looked at only when it is the one that is meant.
+        where = f"{command.__module__}:{command.__name__}"
         if parent:
-            parents[parent].command(command, name=own)
+            parents[parent].command(where, name=own, help=command.__doc__)
         else:
-            app.command(command, name=own, group=group)
+            app.command(where, name=own, group=group, help=command.__doc__)
     return app
 
 

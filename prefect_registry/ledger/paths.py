@@ -143,10 +143,12 @@ class RunObject(NamedTuple):
     rest: tuple[str, ...]
 
 
+@functools.lru_cache(maxsize=8_192)
 def parse_run_object(key: str) -> RunObject | None:
     """What an object below ``runs/`` is, or None for a key that is none of ours.
 
-    People's tools leave things everywhere (``.DS_Store``, half-copied files): they must not trouble any run.
+    People's tools leave things everywhere (``.DS_Store``, half-copied files): they must not trouble any run. What is
+    open is listed again and again, so the last answers are kept.
     """
     parts = key.split("/")
     if len(parts) < 5 or parts[0] != "runs" or not is_run_id(parts[3]):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import runpy
 import subprocess
 import sys
 import uuid
@@ -32,12 +33,17 @@ def run(script: str, server: str, **variables: str) -> subprocess.CompletedProce
     )
 
 
+def run_here(script: str) -> None:
+    """The same in this process, which has imported Prefect already."""
+    runpy.run_path(str(ROOT / "blocks" / f"{script}.py"), run_name="__main__")
+
+
 @pytest.mark.prefect
 def test_register_offers_every_type_and_may_run_again(prefect_server: str) -> None:
     """The server knows them afterwards."""
-    for _ in range(2):
-        done = run("register", prefect_server)
-        assert done.returncode == 0, done.stderr
+    done = run("register", prefect_server)
+    assert done.returncode == 0, done.stderr
+    run_here("register")
     with get_client(sync_client=True) as client:
         known = {block_type.slug for block_type in client.read_block_types()}
     kinds = ("local", "s3", "gcs", "azure", "fsspec")
@@ -59,15 +65,34 @@ def test_register_offers_every_type_and_may_run_again(prefect_server: str) -> No
     ],
 )
 def test_a_script_saves_its_block_and_may_run_again(
-    script: str, cls: Any, given: dict[str, str], url: str, prefect_server: str
+    script: str,
+    cls: Any,
+    given: dict[str, str],
+    url: str,
+    prefect_server: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """The second run replaces the first one's document."""
-    name = f"s-{uuid.uuid4().hex[:8]}"
+    for variable in [variable for variable in os.environ if variable.startswith("REGISTRY_")]:
+        monkeypatch.delenv(variable)
+    for variable, value in {**given, "REGISTRY_BLOCK_NAME": f"s-{uuid.uuid4().hex[:8]}"}.items():
+        monkeypatch.setenv(variable, value)
+    name = os.environ["REGISTRY_BLOCK_NAME"]
     for _ in range(2):
-        done = run(script, prefect_server, REGISTRY_BLOCK_NAME=name, **given)
-        assert done.returncode == 0, done.stderr
-        assert f"{cls.get_block_type_slug()}/{name} is saved: {url}" in done.stdout
+        run_here(script)
+        assert f"{cls.get_block_type_slug()}/{name} is saved: {url}" in capsys.readouterr().out
     assert cls.load(name).get_url() == url
+
+
+@pytest.mark.prefect
+def test_a_script_is_a_program(prefect_server: str) -> None:
+    """Python runs it, from the repository's folder, with nothing but the variables."""
+    name = f"s-{uuid.uuid4().hex[:8]}"
+    done = run("local", prefect_server, REGISTRY_BLOCK_NAME=name, REGISTRY_LOCAL_PATH="/data/p")
+    assert done.returncode == 0, done.stderr
+    assert f"data-registry-local/{name} is saved: /data/p" in done.stdout
+    assert LocalRegistry.load(name).get_url() == "/data/p"
 
 
 @pytest.mark.prefect

@@ -120,7 +120,7 @@ def test_threads_that_name_it_at_once_have_one_store() -> None:
 
 @pytest.mark.parametrize("how", ["fork", "spawn"])
 def test_processes_are_inside(how: str) -> None:
-    """Those of a process pool, and any program that the test starts."""
+    """Those of a process pool, however it starts them."""
     with registry_sandbox("prod") as registry:
         context = multiprocessing.get_context(how)
         answers = context.Queue()
@@ -128,6 +128,11 @@ def test_processes_are_inside(how: str) -> None:
         child.start()
         assert answers.get(timeout=60) == registry.url
         child.join()
+
+
+def test_programs_are_inside() -> None:
+    """Any that the test starts."""
+    with registry_sandbox("prod") as registry:
         code = "from prefect_registry.resolve import resolve_registry; print(resolve_registry('prod').url)"
         done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
         assert done.stdout.strip() == registry.url

@@ -255,7 +255,7 @@ def test_a_cold_reader_lists_no_sealed_hour(world: World) -> None:
     calls = []
     for _ in range(2):
         for _ in range(12):
-            publish(registry, "k", 1, count=60)
+            publish(registry, "k", 1, count=45)
             world.clock.hours(1)
         world.clock.hours(2)
         publish(registry, "k", 1)

@@ -839,6 +839,7 @@ def test_what_is_written_while_it_looks_is_no_damage(memory: Place) -> None:
                 with writer.run("inner", parent=run.id) as inner:
                     inner.emit_event("Meanwhile", run.id)
             writer.begin_attempt("attempt", flow_run="00000000-0000-0000-0000-000000000008")
+            ended.wait(0.005)
 
     thread = threading.Thread(target=write)
     thread.start()

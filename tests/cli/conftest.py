@@ -17,6 +17,7 @@ from prefect_registry.cli.app import run
 from prefect_registry.records import Doc
 from prefect_registry.registry import Registry
 from prefect_registry.resolve import lookup
+from prefect_registry.storage import probe
 
 
 @dataclass
@@ -52,6 +53,14 @@ def _nothing_configured(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(("PREFECT_REGISTRY_", "PREFECT_INTEGRATIONS_REGISTRY_", "REGISTRY_")):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def _short_races(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`init` and `doctor` let creates race for two seconds, to find a store that lets two of them win. The stores of
+    these tests are known; tests/storage shows what the races find.
+    """
+    monkeypatch.setattr(probe, "_RACING_SECONDS", 0.0)
 
 
 @pytest.fixture

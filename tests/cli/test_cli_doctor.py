@@ -24,7 +24,7 @@ from prefect_registry.registry import Registry
 from prefect_registry.storage.base import ObjectInfo
 from prefect_registry.storage.local import LocalStorage
 from prefect_registry.storage.wrapper import WrapperStorage
-from prefect_registry.testing.servers import Server, moto, seaweedfs
+from prefect_registry.testing.servers import Server
 
 ROOT = Path(__file__).parent.parent.parent
 pytestmark = [pytest.mark.prefect, pytest.mark.usefixtures("prefect_server")]
@@ -237,12 +237,6 @@ def test_the_pins_are_those_of_the_extra() -> None:
     assert extras["server"] == [f"{pin.package}<{'.'.join(map(str, pin.below))}" for pin in PINS]
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with seaweedfs() as running:
-        yield running
-
-
 def block(server: Server, **changes: str) -> S3Registry:
     settings = {
         "bucket": server.bucket,
@@ -257,9 +251,9 @@ def block(server: Server, **changes: str) -> S3Registry:
 
 
 @pytest.mark.server
-def test_s3_that_works(command: Command, server: Server, name: str) -> None:
+def test_s3_that_works(command: Command, seaweedfs: Server, name: str) -> None:
     """A real server that honours the condition."""
-    block(server).save(name)
+    block(seaweedfs).save(name)
     said = command("doctor", name, "--json")
     assert said.code == 0, said.out
     assert set(status(said).values()) == {"ok"}
@@ -275,10 +269,10 @@ def test_s3_that_works(command: Command, server: Server, name: str) -> None:
     ],
 )
 def test_s3_that_does_not(
-    changes: dict[str, str], kind: str, told: str, command: Command, server: Server, name: str
+    changes: dict[str, str], kind: str, told: str, command: Command, seaweedfs: Server, name: str
 ) -> None:
     """Each trouble by its own name, and no secret in what is shown."""
-    block(server, **changes).save(name)
+    block(seaweedfs, **changes).save(name)
     said = command("doctor", name, "--json")
     (failed,) = [check for check in said.data["checks"] if check["status"] == "failed"]
     assert said.code == 8
@@ -289,11 +283,10 @@ def test_s3_that_does_not(
 
 
 @pytest.mark.server
-def test_s3_without_the_bucket(command: Command, name: str) -> None:
+def test_s3_without_the_bucket(command: Command, moto: Server, name: str) -> None:
     """It is not the same as a bucket without a registry. (SeaweedFS makes a bucket that is missing.)"""
-    with moto() as running:
-        block(running, bucket="no-such-bucket").save(name)
-        said = command("doctor", name, "--json")
+    block(moto, bucket="no-such-bucket").save(name)
+    said = command("doctor", name, "--json")
     (failed,) = [check for check in said.data["checks"] if check["status"] == "failed"]
     assert (said.code, failed["kind"]) == (8, "storage_error")
     assert "no-such-bucket" in failed["detail"]

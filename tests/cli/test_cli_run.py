@@ -256,7 +256,7 @@ def read_to_the_end(terminal: int) -> None:
     os.close(terminal)
 
 
-def test_killed_with_kill_9_nothing_is_published(tmp_path: Path) -> None:
+def test_killed_with_kill_9_nothing_is_published(command: Command, tmp_path: Path) -> None:
     """What is left open is rolled back by the next `reap`, at once: the process is gone."""
     url = str(tmp_path / "registry")
     with started(url, f"exec </dev/null; {LIVES.replace(':', 'kill -0 $PPID 2>/dev/null')}", tmp_path) as process:
@@ -266,6 +266,6 @@ def test_killed_with_kill_9_nothing_is_published(tmp_path: Path) -> None:
     registry = Registry(url)
     (run,) = registry.runs()
     assert run.state == "RUNNING"
-    done = subprocess.run([*PROGRAM, "reap", "-r", url], cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert done.stdout.split() == [run.id]
+    said = command("reap", "-r", url)
+    assert (said.code, said.out.split()) == (0, [run.id])
     assert registry.get_run(run.id).state == "ABORTED"

@@ -5,6 +5,7 @@ Prefect, and prints what they found as JSON: ``python object_processes.py WORK A
 from __future__ import annotations
 
 import json
+import multiprocessing
 import sys
 import time
 from collections.abc import Callable
@@ -61,10 +62,17 @@ def readers(stores: list[tuple[str, dict[str, Any]]], seconds: float) -> list[di
         first = Registry(url, storage_options=options, mutable=True)
         for name in names:
             first.save(name, content(0, name))
-    deadline = time.monotonic() + seconds
+    all_open = multiprocessing.get_context("fork").Barrier(len(stores) * (OVERWRITERS + len(names)))
+
+    def opened(url: str, options: dict[str, Any], **how: Any) -> tuple[Registry, float]:
+        """The registry, and until when to work with it: the time begins when all processes have theirs."""
+        registry = Registry(url, storage_options=options, **how)
+        registry.load(names[0])
+        all_open.wait(120)
+        return registry, time.monotonic() + seconds
 
     def overwrite(url: str, options: dict[str, Any], overwriter: int) -> int:
-        registry, saves = Registry(url, storage_options=options), 0
+        (registry, deadline), saves = opened(url, options), 0
         while time.monotonic() < deadline or saves < ENOUGH:
             saves += 1
             for name in names:
@@ -72,7 +80,7 @@ def readers(stores: list[tuple[str, dict[str, Any]]], seconds: float) -> list[di
         return saves
 
     def read(url: str, options: dict[str, Any], name: str) -> dict[str, Any]:
-        registry = Registry(url, storage_options=options, use_cache=False)
+        registry, deadline = opened(url, options, use_cache=False)
         reads, last, failed = 0, [0] * OVERWRITERS, []
         while time.monotonic() < deadline:
             time.sleep(PAUSE_SECONDS)

@@ -47,9 +47,9 @@ def test_cells(value: str | None) -> None:
 
 
 def test_many_apostrophes() -> None:
-    """A cell of a million apostrophes, or line ends, takes no time."""
-    ends = "\n" * 1_000_000
-    for value in ("'" * 1_000_000, "'" * 999_999, "'" * 500_000 + " " + "'" * 500_000, ends, f"a{ends}=", ends + "a"):
+    """A cell of 200,000 apostrophes, or line ends, takes no time."""
+    ends = "\n" * 200_000
+    for value in ("'" * 200_000, "'" * 199_999, "'" * 100_000 + " " + "'" * 100_000, ends, f"a{ends}=", ends + "a"):
         assert read(written(value)) == value
 
 
