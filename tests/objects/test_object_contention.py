@@ -37,9 +37,9 @@ def test_eight_processes_save_fifty_automatic_versions_each_in_a_folder(tmp_path
 
 
 @pytest.mark.server
-def test_eight_processes_save_ten_automatic_versions_each_on_google_cloud_storage(fake_gcs: Server) -> None:
+def test_eight_processes_save_fifty_automatic_versions_each_on_google_cloud_storage(fake_gcs: Server) -> None:
     """The same where each save is some requests."""
-    check_saves(fake_gcs.url(), dict(fake_gcs.storage_options), 8, 10)
+    check_saves(fake_gcs.url(), dict(fake_gcs.storage_options), 8, 50)
 
 
 @pytest.mark.server
@@ -49,14 +49,14 @@ def test_four_processes_save_ten_automatic_versions_each_on_s3(seaweedfs: Server
 
 
 @pytest.mark.server
-def test_no_read_fails_while_two_processes_overwrite_an_object_for_five_seconds(
+def test_no_read_fails_while_two_processes_overwrite_an_object_for_ten_seconds(
     tmp_path: Path, seaweedfs: Server
 ) -> None:
     """Each read is one whole content that was saved, and of none of the two an older one than before; no overwriter is
     refused. With files and in a record, in a folder and on S3.
     """
     stores = [(str(tmp_path / "registry"), {}), (seaweedfs.url(), dict(seaweedfs.storage_options))]
-    for found in found_by("readers", stores, 5):
+    for found in found_by("readers", stores, 10):
         assert [read["failed"] for read in found["reads"]] == [[], []]
         assert min(found["saves"]) >= 5
         for read in found["reads"]:
