@@ -15,7 +15,10 @@ from typing import Any
 
 import pytest
 
-IMPORTED = ["distributed", "prefect_dask", "prefect_registry.tasks", "prefect_registry.runs", "pyarrow.parquet"]
+IMPORTED = [
+    "distributed", "fastapi.encoders", "pandas", "prefect.task_engine", "prefect_dask", "prefect_registry.tasks",
+    "pyarrow.compute", "pyarrow.parquet", "pytest",
+]  # fmt: skip
 
 
 @pytest.fixture(scope="session")

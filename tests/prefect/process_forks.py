@@ -6,6 +6,8 @@ process would have, and ends as that would.
 
 from __future__ import annotations
 
+import gc
+import importlib
 import json
 import os
 import signal
@@ -17,6 +19,11 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+IMPORTED_LATE = (
+    "fastapi.encoders", "pandas", "prefect.flow_engine", "prefect.task_engine", "pyarrow.compute", "pyarrow.parquet"
+)  # fmt: skip
+"""What the first flow run of a process, its first task or its first table import."""
 
 
 class Forked:
@@ -72,6 +79,9 @@ def fork_on_request() -> list[str] | None:
 
     Returns in each child, with its arguments, and at the end of the input, with None.
     """
+    for module in IMPORTED_LATE:
+        importlib.import_module(module)
+    gc.freeze()  # children need not look through what they have inherited
     for line in sys.stdin:
         request = json.loads(line)
         if "ended" in request:
