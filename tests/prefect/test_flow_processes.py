@@ -56,7 +56,7 @@ class Lab:
 
     def runner(self, *command: str) -> subprocess.Popen[bytes]:
         environ = {
-            **os.environ, "PREFECT_RUNNER_POLL_FREQUENCY": "1", "PREFECT_WORKER_QUERY_SECONDS": "1",
+            **os.environ, "PREFECT_RUNNER_POLL_FREQUENCY": "3", "PREFECT_WORKER_QUERY_SECONDS": "3",
             # A server that a busy machine keeps waiting answers all the same; a runner that gives up serves nothing.
             "PREFECT_API_REQUEST_TIMEOUT": "300",
         }  # fmt: skip
