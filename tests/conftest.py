@@ -69,4 +69,5 @@ os.environ.update(
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("default")
 
-pytest_plugins = ["servers", "prefect_server"]  # fixtures that start real object stores, and a real Prefect server
+# Fixtures that start real object stores, a real Prefect server, and real workers.
+pytest_plugins = ["servers", "prefect_server", "worker_forks"]

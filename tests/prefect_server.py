@@ -43,7 +43,7 @@ def patient_database() -> Iterator[dict[str, str]]:
     with tempfile.TemporaryDirectory(dir=IN_MEMORY if has_room else None) as folder:
         database = Path(folder) / ":memory:.db"
         shutil.copy(_made_database(), database)
-        yield _settings(database)
+        yield _settings(database) | {"PREFECT_SERVER_DATABASE_MIGRATE_ON_START": "false"}
 
 
 def _settings(database: Path) -> dict[str, str]:

@@ -11,7 +11,9 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from copy import deepcopy
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -213,6 +215,20 @@ def ticking(kind: str, times: int) -> Callable[[Actor], None]:
 
 def world_of(kind: str, actors: int, times: int, before: int = 0) -> Ticks:
     """A publication that is due; ``before`` ticks were made already."""
+    begun, world = begun_world(kind, before), Ticks(HASTY)
+    for found in begun.storage.list(""):
+        world.storage.put(found.key, begun.storage.get(found.key))
+    world.facts, world.minted = deepcopy(begun.facts), begun.minted
+    world.clock.seconds += 10
+    world.judge_state = consistent
+    for n in range(actors):
+        world.add(f"tick {n}", ticking(kind, times))
+    return world
+
+
+@cache
+def begun_world(kind: str, before: int) -> Ticks:
+    """The world in which all the schedules of a test begin, before any time has passed."""
     world = Ticks(HASTY)
     world.facts["kind"] = kind
     store = Store(world.storage, StoreClock(world.clock), settings=HASTY)
@@ -228,10 +244,7 @@ def world_of(kind: str, actors: int, times: int, before: int = 0) -> Ticks:
     fresh.put(Collection(id="p", retrieval_frequency="MONTHLY", plan=plan, gates=gates))
     for _ in range(before):
         fresh.tick()
-    world.clock.seconds += 10
-    world.judge_state = consistent
-    for n in range(actors):
-        world.add(f"tick {n}", ticking(kind, times))
+    assert world.clock.seconds == 0
     return world
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from prefect_support import HERE, Server
+from process_forks import Forks
 
 from prefect_registry.registry import Registry
 
@@ -20,6 +22,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def server(prefect_server: str) -> Server:
     """The API of a real server, which this process and its children use."""
     return Server(prefect_server)
+
+
+@pytest.fixture(scope="session")
+def forks(server: Server) -> Iterator[Forks]:
+    """What starts the processes of ``process_flows``."""
+    forks = Forks(HERE / "process_flows.py")
+    yield forks
+    forks.end()
 
 
 @pytest.fixture

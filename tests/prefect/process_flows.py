@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import runpy
 import sys
 import time
 from pathlib import Path
@@ -18,6 +19,7 @@ import pyarrow as pa
 from prefect import flow, serve, task
 from prefect.events import DeploymentEventTrigger
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+from process_forks import fork_on_request
 
 from prefect_registry import tasks
 from prefect_registry.registry import Registry
@@ -224,6 +226,11 @@ def alone_appends(store: str, folder: str, deadly: bool = False) -> None:
 
 
 def main(arguments: list[str]) -> Any:
+    if arguments[0] == "fork":
+        return main(forked) if (forked := fork_on_request()) else None
+    if arguments[0] == "-m":
+        sys.argv[1:] = arguments[2:]
+        return runpy.run_module(arguments[1], run_name="__main__")
     if arguments[0] == "serve":
         return serve(
             *(f.to_deployment("served") for f in (waits, awaits, tasks_alone, dies_committed, never_ends, says)),

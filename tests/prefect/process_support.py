@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from prefect_support import HERE, Seen, Server
+from process_forks import Forked, Forks
 
 from prefect_registry.registry import Registry
 from prefect_registry.resolve import resolve_registry
@@ -23,13 +22,16 @@ SCRIPT = HERE / "process_flows.py"
 
 
 def until(look: Callable[[], T], what: str, seconds: float = 240) -> T:
-    """Wait until ``look`` gives something true: for what another process does, which tells nobody."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
+    """Wait until ``look`` gives something true: for what another process does, which tells nobody.
+
+    It looks less and less often: most looks cost the server something, which the other process waits for too.
+    """
+    began = time.monotonic()
+    while (waited := time.monotonic() - began) < seconds:
         found = look()
         if found:
             return found
-        time.sleep(0.05)
+        time.sleep(min(0.05 + waited / 10, 0.5))
     raise AssertionError(f"{what} did not happen within {seconds:.0f} seconds")
 
 
@@ -38,10 +40,11 @@ class Case:
     """One flow run in a process: where its store and its signals are, and what became of it."""
 
     server: Server
+    forks: Forks
     name: str
     home: Path
     flow: str
-    process: subprocess.Popen[bytes] | None = None
+    process: Forked | None = None
     flow_run_id: str | None = None
     more: dict[str, Any] = field(default_factory=dict)
 
@@ -67,18 +70,17 @@ class Case:
 
     def start_directly(self, environ: dict[str, str] | None = None) -> Case:
         """``python process_flows.py``."""
-        command = [sys.executable, str(SCRIPT), self.flow, self.name, json.dumps(self.parameters)]
-        return self._start(command, {"PREFECT_LOGGING_TO_API_ENABLED": "false", **(environ or {})})
+        arguments = [self.flow, self.name, json.dumps(self.parameters)]
+        return self._start(arguments, {"PREFECT_LOGGING_TO_API_ENABLED": "false", **(environ or {})})
 
     def start_by_engine(self) -> Case:
         """As a pod does: Prefect's engine, told the flow run's id."""
-        command = [sys.executable, "-m", "prefect.flow_engine", f"{SCRIPT}:{self.flow}"]
-        return self._start(command, {"PREFECT__FLOW_RUN_ID": str(self.flow_run_id)})
+        arguments = ["-m", "prefect.flow_engine", f"{SCRIPT}:{self.flow}"]
+        return self._start(arguments, {"PREFECT__FLOW_RUN_ID": str(self.flow_run_id)})
 
-    def _start(self, command: list[str], more: dict[str, str]) -> Case:
-        with open(self.home / f"{time.monotonic_ns()}.log", "wb") as log:
-            environ = {**os.environ, **more}
-            self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environ, cwd=HERE)
+    def _start(self, arguments: list[str], more: dict[str, str]) -> Case:
+        log = self.home / f"{time.monotonic_ns()}.log"
+        self.process = self.forks.start(arguments, log, {**os.environ, **more})
         return self
 
     def start_deployed(self, deployment: str) -> Case:
@@ -111,7 +113,7 @@ class Case:
 
     def exit_code(self) -> int:
         assert self.process is not None
-        return self.process.wait(90)
+        return self.process.wait()
 
     def flow_run(self) -> dict[str, Any]:
         if self.flow_run_id is None:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from distributed import LocalCluster
 from prefect import flow, task
 from prefect.blocks.system import Secret
 from prefect.flows import load_flow_from_entrypoint
@@ -26,13 +25,6 @@ from prefect_registry.testing.counting import CountingStorage
 
 PLANTED = "hunter22-s3cr3t"
 HERE = "tests/prefect/test_capture.py"
-
-
-@pytest.fixture(scope="module")
-def dask() -> Any:
-    """A Dask cluster of one worker process."""
-    with LocalCluster(n_workers=1, threads_per_worker=2, processes=True, dashboard_address=":0") as cluster:
-        yield cluster.scheduler_address
 
 
 def runner_of(name: str, dask: str) -> Any:
@@ -248,6 +240,7 @@ def make_in_two_attempts(url: str, folder: str) -> list[str]:
     return [clean.id]
 
 
+@pytest.mark.usefixtures("forked_pools")
 @pytest.mark.parametrize("name", ["thread", "process", "dask"])
 def test_what_a_failed_attempt_of_a_task_read_counts_and_what_it_made_does_not(
     store: Registry, dask: str, tmp_path: Path, name: str

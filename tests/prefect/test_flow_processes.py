@@ -21,6 +21,7 @@ from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.states import Crashed, Pending
 from prefect_support import HERE, Seen, Server, ended, stage
+from process_forks import Forks
 from process_support import SCRIPT, Case, until
 
 from prefect_registry import tasks
@@ -41,8 +42,8 @@ CANCELLING = {"state": {"type": "CANCELLING", "name": "Cancelling"}, "force": Tr
 class Lab:
     """The cases of this module by name."""
 
-    def __init__(self, server: Server, home: Path) -> None:
-        self.server, self.home = server, home
+    def __init__(self, server: Server, forks: Forks, home: Path) -> None:
+        self.server, self.forks, self.home = server, forks, home
         self.cases: dict[str, Case] = {}
         self.runners: list[subprocess.Popen[bytes]] = []
         self._stack = ExitStack()
@@ -50,12 +51,12 @@ class Lab:
     def case(self, name: str, fn: str, **more: Any) -> Case:
         home = self.home / name
         home.mkdir()
-        self.cases[name] = Case(self.server, name, home, fn, more=more).prepare()
+        self.cases[name] = Case(self.server, self.forks, name, home, fn, more=more).prepare()
         return self.cases[name]
 
     def runner(self, *command: str) -> subprocess.Popen[bytes]:
         environ = {
-            **os.environ, "PREFECT_RUNNER_POLL_FREQUENCY": "1", "PREFECT_WORKER_QUERY_SECONDS": "1",
+            **os.environ, "PREFECT_RUNNER_POLL_FREQUENCY": "3", "PREFECT_WORKER_QUERY_SECONDS": "3",
             # A server that a busy machine keeps waiting answers all the same; a runner that gives up serves nothing.
             "PREFECT_API_REQUEST_TIMEOUT": "300",
         }  # fmt: skip
@@ -91,9 +92,9 @@ def flow_run_of(name: str, parameters: dict[str, Any]) -> str:
 
 
 @pytest.fixture(scope="module")
-def lab(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+def lab(server: Server, forks: Forks, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """Everything that can run at the same time, started."""
-    lab = Lab(server, tmp_path_factory.mktemp("processes"))
+    lab = Lab(server, forks, tmp_path_factory.mktemp("processes"))
     try:
         lab.runner(str(SCRIPT), "serve")
         server.post("/work_pools/", {"name": "lab", "type": "process"})
@@ -193,7 +194,7 @@ def test_of_two_pods_on_one_flow_run_the_newer_one_publishes(lab: Lab) -> None:
     with get_client(sync_client=True) as client:  # a hook without proof: this process knows nothing of the older one
         roll_back_registry_run(flows.appends, client.read_flow_run(UUID(str(older.flow_run_id))), Crashed())
     assert older.seen().states() == ["RUNNING"]
-    newer = Case(older.server, "newer", older.home, "appends", flow_run_id=older.flow_run_id)
+    newer = Case(lab.server, lab.forks, "newer", older.home, "appends", flow_run_id=older.flow_run_id)
     assert newer.start_by_engine().exit_code() == 0, newer.output()
     assert newer.flow_run()["state_type"] == "COMPLETED"
     older.go()
@@ -209,7 +210,7 @@ def test_a_process_that_died_after_its_decision_has_published_whole(lab: Lab) ->
     assert case.exit_code() == -signal.SIGKILL, case.output()
     assert case.flow_run()["state_type"] == "RUNNING"
     assert case.seen().rows("a") == 3
-    again = Case(case.server, "again", case.home, case.flow, flow_run_id=case.flow_run_id)
+    again = Case(lab.server, lab.forks, "again", case.home, case.flow, flow_run_id=case.flow_run_id)
     assert again.start_by_engine().exit_code() == 0, again.output()
     assert again.flow_run()["state_type"] == "COMPLETED"
     assert case.seen().rows("a") == 3
@@ -389,7 +390,9 @@ def test_two_pods_with_the_tasks_alone_publish_both(lab: Lab) -> None:
     """A flow run publishes at most once only with the decorator (P14)."""
     older = lab.cases["alone-pods"]
     older.reached("staged")
-    newer = Case(older.server, "newer-alone", older.home, older.flow, flow_run_id=older.flow_run_id).start_by_engine()
+    newer = Case(
+        lab.server, lab.forks, "newer-alone", older.home, older.flow, flow_run_id=older.flow_run_id
+    ).start_by_engine()
     until(lambda: len(list(older.folder.glob("staged-*"))) == 2, "the newer one has staged")
     older.go()
     assert (older.exit_code(), newer.exit_code()) == (0, 0), older.output()
@@ -402,7 +405,9 @@ def test_the_tasks_alone_killed_after_their_decision_publish_again_when_retried(
     case = lab.cases["alone-killed-committed"]
     case.go()
     assert case.exit_code() == -signal.SIGKILL, case.output()
-    again = Case(case.server, "again-alone", case.home, case.flow, flow_run_id=case.flow_run_id, more=case.more)
+    again = Case(
+        lab.server, lab.forks, "again-alone", case.home, case.flow, flow_run_id=case.flow_run_id, more=case.more
+    )
     assert again.start_by_engine().exit_code() == 0, again.output()
     assert case.seen().states() == ["COMMITTED", "COMMITTED"]
     assert len(case.seen().registry.table("a")) == 2
@@ -474,7 +479,7 @@ def test_on_s3_a_process_killed_or_dead_after_its_decision_is_as_on_a_disk(lab: 
     assert dead.exit_code() == -signal.SIGKILL, dead.output()
     states = until(lambda: s if "RUNNING" not in (s := killed.seen().states()) else [], "both are decided")
     assert sorted(states) == ["ABORTED", "COMMITTED"]
-    again = Case(dead.server, "s3-again", dead.home, dead.flow, flow_run_id=dead.flow_run_id, more=dead.more)
+    again = Case(lab.server, lab.forks, "s3-again", dead.home, dead.flow, flow_run_id=dead.flow_run_id, more=dead.more)
     assert again.start_by_engine().exit_code() == 0, again.output()
     assert dead.flow_run()["state_type"] == "COMPLETED"
     assert dead.seen().rows("a") == 3

@@ -22,6 +22,7 @@ from prefect.filesystems import LocalFileSystem
 from prefect.runtime import flow_run as this_flow_run
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect_support import Server, ended, seen, stage
+from process_forks import Forks
 from process_support import Case
 
 from prefect_registry.registry import Registry
@@ -65,13 +66,13 @@ _SIGNALLED: dict[str, tuple[str, str, list[signal.Signals]]] = {
 
 
 @pytest.fixture(scope="module")
-def signalled(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Case]]:
+def signalled(server: Server, forks: Forks, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Case]]:
     """One process for each case, stopped at its decision, signalled there, and let go on."""
     home, cases = tmp_path_factory.mktemp("signalled"), dict[str, Case]()
     try:
         for name, (fn, where, _) in _SIGNALLED.items():
             (home / name).mkdir()
-            cases[name] = Case(server, name, home / name, fn, more={"where": where}).prepare().start_directly()
+            cases[name] = Case(server, forks, name, home / name, fn, more={"where": where}).prepare().start_directly()
         for case in cases.values():
             case.reached("deciding")  # all of them, before the first one's ten seconds begin
         for n in range(2):

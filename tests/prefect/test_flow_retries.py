@@ -215,6 +215,7 @@ def stage_in_pool(folder: str) -> str:
     return stage.fn("a")
 
 
+@pytest.mark.usefixtures("forked_pools")
 def test_a_cached_task_in_a_process_pool_runs_again_too(store: Registry, tmp_path: Path) -> None:
     """The switch is thrown in the child that runs the task."""
     calls = tmp_path / "calls"

@@ -21,13 +21,6 @@ from prefect_registry.registry import Registry
 from prefect_registry.runs import acurrent_run, current_run, registry_run
 
 
-@pytest.fixture(scope="module")
-def dask() -> Any:
-    """A Dask cluster of one worker process."""
-    with LocalCluster(n_workers=1, threads_per_worker=2, processes=True, dashboard_address=":0") as cluster:
-        yield cluster.scheduler_address
-
-
 def runner_of(name: str, dask: str) -> Any:
     if name == "thread":
         return ThreadPoolTaskRunner(max_workers=4)
@@ -81,6 +74,7 @@ def test_tasks_on_every_runner_stage_in_the_flows_run(store: Registry, dask: str
     assert [e.run_id for e in reader.registry.events(event_name="said")] == [run_id]
 
 
+@pytest.mark.usefixtures("forked_pools")
 @pytest.mark.parametrize("name", ["process", "dask"])
 def test_a_failure_on_another_worker_rolls_everything_back(store: Registry, dask: str, name: str) -> None:
     """Also when nobody looked at it."""
@@ -128,6 +122,7 @@ def stage_in_vain(kind: str, folder: str, how: str) -> Any:
     return None
 
 
+@pytest.mark.usefixtures("forked_pools")
 @pytest.mark.parametrize(("how", "rows"), [("recovers", 3), ("raises", 0), ("returns", 0)])
 @pytest.mark.parametrize("name", ["process", "dask"])
 def test_what_a_failed_attempt_could_not_drop_on_its_worker_is_not_published(
@@ -195,6 +190,7 @@ def stage_keyed(n: int, folder: str) -> int:
     return os.getpid()
 
 
+@pytest.mark.usefixtures("forked_pools")
 def test_a_dask_worker_killed_in_a_task_doubles_no_rows(store: Registry, tmp_path: Any) -> None:
     """Two workers, eight datasets: what the dead one had staged is taken over by its key."""
 
@@ -212,6 +208,7 @@ def test_a_dask_worker_killed_in_a_task_doubles_no_rows(store: Registry, tmp_pat
     assert len(seen(store).registry.table("a")) == 8
 
 
+@pytest.mark.usefixtures("forked_pools")
 def test_two_processes_of_a_pool_stage_in_one_run(store: Registry, tmp_path: Any) -> None:
     """Eight datasets by two processes at the same time, visible together."""
     (tmp_path / "killed").touch()

@@ -300,6 +300,7 @@ def test_in_a_decorated_flow_insert_run_is_nested(store: Registry) -> None:
     assert (seen(store).rows("kind-True"), seen(store).rows("kind-False")) == (3, 0)
 
 
+@pytest.mark.usefixtures("forked_pools")
 def test_the_tasks_work_in_a_process_pool(store: Registry) -> None:
     """Their bodies refer to nothing that cannot be pickled."""
 
@@ -428,6 +429,7 @@ def begin_elsewhere(store: str) -> str:
     return str(run)
 
 
+@pytest.mark.usefixtures("forked_pools")
 @pytest.mark.parametrize("runner", ["process", "dask"])
 def test_a_flow_that_fails_on_other_workers_publishes_nothing(store: Registry, runner: str) -> None:
     """Its own run is rolled back; one that insert_run began on a worker is that worker's, and reaped after it."""
