@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 from collections.abc import Callable, Sequence
+from datetime import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 
@@ -122,6 +124,21 @@ def type_named(alias: str) -> pa.DataType:
     """The Arrow type of that name. Raises ``ValueError`` for a type that no name tells whole."""
     named: Any = pa.type_for_alias(alias)  # type: ignore[call-overload]
     return cast("pa.DataType", named)
+
+
+@functools.lru_cache(maxsize=10_000)
+def one_spelling(text: str, alias: str) -> str:
+    """The same text for whatever spells the same value of an Arrow type: ``7`` and ``7.0``, ``2026-07-01`` and
+    ``2026-07-01T00:00:00``. What is no such value stays what it is.
+    """
+    type_ = type_named(alias)
+    plain = text.removesuffix(".0") if pa.types.is_integer(type_) else text
+    try:
+        if pa.types.is_time(type_):  # which Arrow does not read from texts
+            return time.fromisoformat(text).isoformat()
+        return str(pa.scalar(plain).cast(type_).cast(pa.string()))
+    except (pa.ArrowException, ValueError):
+        return text
 
 
 def _folder(partitioning: pads.HivePartitioning, values: Sequence[tuple[pa.Field[Any], Any]]) -> str:

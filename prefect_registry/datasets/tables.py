@@ -224,16 +224,26 @@ def without(dataset: Dataset, hidden: Sequence[Mapping[str, Any]]) -> Dataset | 
     own = dataset.partition or {}
     if any(within(own, partition) for partition in hidden):
         return None
-    spelled = [{name: spelled_in_folder(value) for name, value in p.items()} for p in hidden]
-    if not spelled or not any("=" in f.path for f in dataset.files):
+    if not hidden or not any("=" in f.path for f in dataset.files):
         return dataset
+    spelled = [_spelled(dataset, {name: spelled_in_folder(value) for name, value in p.items()}) for p in hidden]
     mine = {name: spelled_in_folder(value) for name, value in own.items()}
-    files = [f for f in dataset.files if not any(within({**mine, **folder_values(f.path)}, p) for p in spelled)]
+    values = (_spelled(dataset, {**mine, **folder_values(f.path)}) for f in dataset.files)
+    files = [f for f, v in zip(dataset.files, values, strict=True) if not any(within(v, p) for p in spelled)]
     if len(files) == len(dataset.files):
         return dataset
     counts = [f.rows for f in files]
     rows = None if None in counts else sum(c for c in counts if c is not None)
     return replace(dataset, files=tuple(files), rows=rows, bytes=sum(f.size for f in files)) if files else None
+
+
+def _spelled(dataset: Dataset, values: Mapping[str, str]) -> dict[str, str]:
+    """Texts of folders, with one spelling for each value of the columns whose types the dataset knows."""
+    if not any(name in dataset.partitioning for name in values):
+        return dict(values)
+    from prefect_registry.datasets.parquet import one_spelling
+
+    return {name: one_spelling(text, dataset.partitioning.get(name, "string")) for name, text in values.items()}
 
 
 def within(values: Mapping[str, Any], partition: Mapping[str, Any]) -> bool:

@@ -1,0 +1,54 @@
+"""The types of a table: of columns that folders spell, of files that differ, of what lies elsewhere."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, time
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from prefect_registry import Registry
+
+
+def publish_table(registry: Registry, table: pa.Table, mode: Any = "append", **options: Any) -> None:
+    """One run that publishes the rows as kind ``k``."""
+    partition = options.pop("partition", None)
+    with registry.run("p") as run, run.dataset("k", mode=mode, partition=partition) as ds:
+        ds.write_table(table, **options)
+
+
+# -- partitions that folders spell -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("written", "given"),
+    [
+        (7.0, 7.0),
+        (7.0, 7),
+        (1e-7, 1e-7),
+        (7, 7.0),
+        (datetime(2026, 7, 1), "2026-07-01T00:00:00"),
+        (datetime(2026, 7, 1), "2026-07-01 00:00:00"),
+        (datetime(2026, 7, 1), "2026-07-01"),
+        (datetime(2026, 7, 1, 12, 30), "2026-07-01T12:30"),
+        (date(2026, 7, 1), "2026-07-01"),
+        (time(12, 30), "12:30:00"),
+        (True, True),
+        (None, None),
+    ],
+)
+def test_a_partition_is_replaced_whichever_way_its_value_is_spelled(memory: Registry, written: Any, given: Any) -> None:
+    """What was written by ``partition_by`` is hidden by the value, not by the text that Arrow made of it."""
+    values = [written, written] if written is not None else pa.nulls(2, pa.float64())
+    publish_table(memory, pa.table({"p": values, "v": [1, 2]}), partition_by="p")
+    replacing = {"mode": "replace_partitions", "partition": {"p": given}, "partition_by": "p"}
+    publish_table(memory, pa.table({"p": values, "v": [3, 4]}), **replacing)
+    assert memory.table("k").to_table()["v"].to_pylist() == [3, 4]
+
+
+def test_a_text_that_looks_like_a_number_is_not_one(memory: Registry) -> None:
+    """``7`` and ``7.0`` are two partitions of a column of texts."""
+    publish_table(memory, pa.table({"p": ["7", "7.0"], "v": [1, 2]}), partition_by="p")
+    publish_table(memory, pa.table({"p": ["7"], "v": [3]}), "replace_partitions", partition={"p": "7"})
+    assert memory.table("k").to_table()["v"].to_pylist() == [2, 3]
