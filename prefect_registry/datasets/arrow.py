@@ -168,9 +168,10 @@ def _folder_columns(parts: Iterable[_Part]) -> dict[str, pa.DataType]:
     typed: dict[str, set[str]] = {}
     values: dict[str, set[str]] = {}
     for part in parts:
+        for name, alias in part.typed.items():  # also of one without rows, which has no folders
+            typed.setdefault(name, set()).add(alias)
+            values.setdefault(name, set())
         for name, found in part.values().items():
-            if name in part.typed:
-                typed.setdefault(name, set()).add(part.typed[name])
             values.setdefault(name, set()).update(found - {HIVE_NULL})
     return {name: _type_of(typed.get(name, set()), found) for name, found in values.items()}
 

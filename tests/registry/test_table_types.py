@@ -52,3 +52,11 @@ def test_a_text_that_looks_like_a_number_is_not_one(memory: Registry) -> None:
     publish_table(memory, pa.table({"p": ["7", "7.0"], "v": [1, 2]}), partition_by="p")
     publish_table(memory, pa.table({"p": ["7"], "v": [3]}), "replace_partitions", partition={"p": "7"})
     assert memory.table("k").to_table()["v"].to_pylist() == [2, 3]
+
+
+def test_a_table_without_rows_keeps_the_columns_that_folders_would_spell(memory: Registry) -> None:
+    """Whoever selects the partition column of an empty table gets an empty column, and no error."""
+    publish_table(memory, pa.table({"p": pa.array([], pa.int32()), "v": pa.array([], pa.int64())}), partition_by="p")
+    assert memory.table("k").to_table(["p", "v"]).schema == pa.schema([("p", pa.int32()), ("v", pa.int64())])
+    publish_table(memory, pa.table({"p": pa.array([7], pa.int32()), "v": [1]}), partition_by="p")
+    assert memory.table("k").to_table(["p", "v"]).to_pylist() == [{"p": 7, "v": 1}]
