@@ -197,7 +197,7 @@ def _with_fields(schema: pa.Schema, folders: Mapping[str, pa.DataType]) -> pa.Sc
 
 def _unified(schemas: list[pa.Schema]) -> pa.Schema:
     try:
-        return pa.unify_schemas(schemas, promote_options="permissive")
+        return _with_nulls(pa.unify_schemas(schemas, promote_options="permissive"), schemas)
     except pa.ArrowException as error:
         plain = [pa.schema([f.with_type(_plain(f.type)) for f in s]) for s in schemas]
         if plain != schemas:
@@ -207,6 +207,14 @@ def _unified(schemas: list[pa.Schema]) -> pa.Schema:
             why=str(error).partition("\n")[0][:300],
             todo="Read them one by one through .datasets(), or publish the kind again with one schema",
         ) from error
+
+
+def _with_nulls(unified: pa.Schema, schemas: list[pa.Schema]) -> pa.Schema:
+    """The same, where a column that some files lack may be null, although those that have it say otherwise."""
+    for i, field in enumerate(unified):
+        if not field.nullable and any(field.name not in schema.names for schema in schemas):
+            unified = unified.set(i, field.with_nullable(True))
+    return unified
 
 
 def _plain(type_: pa.DataType) -> pa.DataType:

@@ -60,3 +60,17 @@ def test_a_table_without_rows_keeps_the_columns_that_folders_would_spell(memory:
     assert memory.table("k").to_table(["p", "v"]).schema == pa.schema([("p", pa.int32()), ("v", pa.int64())])
     publish_table(memory, pa.table({"p": pa.array([7], pa.int32()), "v": [1]}), partition_by="p")
     assert memory.table("k").to_table(["p", "v"]).to_pylist() == [{"p": 7, "v": 1}]
+
+
+# -- files that differ -----------------------------------------------------------------------------------------------
+
+
+def test_a_column_that_older_files_lack_may_be_null_in_the_table(memory: Registry) -> None:
+    """Parquet, for one, refuses rows with nulls whose schema says that there are none."""
+    fields = [pa.field("v", pa.int64(), nullable=False), pa.field("new", pa.int64(), nullable=False)]
+    publish_table(memory, pa.table([[1]], schema=pa.schema(fields[:1])))
+    publish_table(memory, pa.table([[2], [3]], schema=pa.schema(fields)))
+    found = memory.table("k").to_table()
+    assert [field.nullable for field in found.schema] == [False, True]
+    publish_table(memory, found)
+    assert memory.table("k").to_table()["new"].to_pylist() == [None, 3, None, 3]
