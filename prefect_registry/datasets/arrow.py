@@ -103,6 +103,8 @@ def _part(dataset: Dataset) -> _Part | None:
     dataset._check_readable()
     if dataset.external:
         filesystem, base, paths = _external(dataset)
+        if not paths:  # newer datasets have replaced all of it
+            return None
         return _Part(dataset, paths, {path: path for path in paths}, filesystem, base, {})
     base = dataset.prefix.rstrip("/")
     parquet = [f for f in dataset.files if f.rows is not None or f.path.endswith(".parquet")]
@@ -122,24 +124,9 @@ def _part(dataset: Dataset) -> _Part | None:
 
 def _external(dataset: Dataset) -> tuple[pafs.FileSystem, str, list[str]]:
     """The filesystem, base and Parquet files of a dataset that lies outside the registry."""
-    import fsspec
+    from prefect_registry.datasets.referred import referred_files
 
-    from prefect_registry.datasets.manifest import is_member
-
-    try:
-        fs, path = fsspec.core.url_to_fs(dataset.root)
-        base = path.rstrip("/")
-        found = [base] if fs.isfile(base) else sorted(fs.find(base))
-    except (OSError, ValueError, ImportError) as error:
-        raise _unreadable([dataset], error) from error
-    members = [f for f in found if f == base or is_member(f[len(base) :].lstrip("/"))]
-    paths = [f for f in members if f == base or f.endswith(".parquet")]
-    if not paths:
-        raise IntegrityError(
-            f"There is no Parquet file at {dataset.root}",
-            why=f"Dataset {dataset.id} is a reference, and what it refers to is gone or of another kind",
-            todo="Restore the files, or revert the run that refers to them",
-        )
+    fs, base, paths = referred_files(dataset, ".parquet")
     local = "file" in ((fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol)
     return (pafs.LocalFileSystem() if local else pafs.PyFileSystem(_fsspec(fs))), base, paths
 

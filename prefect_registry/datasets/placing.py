@@ -13,8 +13,9 @@ from itertools import groupby
 from typing import Any
 
 from prefect_registry.catalog.histories import Published
+from prefect_registry.datasets.partitions import within
 from prefect_registry.datasets.reading import Dataset
-from prefect_registry.datasets.tables import within, without
+from prefect_registry.datasets.tables import without
 
 Load = Callable[[Published], Dataset]
 """Reads a dataset with its files: needed where the folders of files spell partitions."""

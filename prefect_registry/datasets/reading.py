@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from prefect_registry.asynchronous import twin
 from prefect_registry.datasets.usage import Usage
@@ -32,7 +32,8 @@ class Dataset:
 
     ``state`` is derived from the run's decision when the object was read (DESIGN.md 4). ``rows`` is None when no one
     counted them; ``bytes`` is the size of all files. ``root`` is the URL of the folder; with ``external`` it lies
-    outside the registry, which never touches it.
+    outside the registry, which never touches it; then ``replaced`` are the partitions that a table has from newer
+    datasets instead.
     """
 
     id: str
@@ -52,6 +53,7 @@ class Dataset:
     task_run: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     partitioning: Mapping[str, str] = field(default_factory=dict, repr=False)
+    replaced: Sequence[Mapping[str, Any]] = field(default=(), repr=False)
     store: Store = field(repr=False, compare=False, kw_only=True)
     usage: Usage = field(repr=False, compare=False, kw_only=True)
 
@@ -66,8 +68,12 @@ class Dataset:
         return paths.dataset_prefix(self.run_id, self.id[-16:])
 
     def urls(self) -> list[str]:
-        """The URL of every file, for Spark, DuckDB and pandas."""
+        """The URL of every file, for Spark, DuckDB and pandas; those of a reference are listed where they lie."""
         self.usage.note([self])
+        if self.external:
+            from prefect_registry.datasets.referred import referred_urls
+
+            return referred_urls(self)
         return [f"{self.root.rstrip('/')}/{f.path}" for f in self.files]
 
     # -- whole files ---------------------------------------------------------------------------------------------

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from prefect_registry.asynchronous import twin
 from prefect_registry.catalog.catalog import Catalog
 from prefect_registry.catalog.published import Generation, publications, published_kinds, staged
+from prefect_registry.datasets.partitions import left, within
 from prefect_registry.datasets.reading import Dataset
 from prefect_registry.datasets.service import Datasets
 from prefect_registry.errors import InvalidInput, NotFound
 from prefect_registry.ledger import paths
 from prefect_registry.ledger.journal import PublishedRun
-from prefect_registry.names import folder_values, spelled_in_folder
 from prefect_registry.notebook import MOST_ROWS, pairs_html, rows_html
 from prefect_registry.records.cells import CellGeneration, CellRef
 from prefect_registry.records.datasets import LATER_STATES, DatasetGeneration, DatasetState, Partition
@@ -212,7 +212,7 @@ def _fold(groups: Iterable[list[Dataset]]) -> Iterator[Dataset]:
     """
     hidden: list[Partition] = []
     for group in groups:
-        shown = [left for d in group if d.state != "DELETED" and (left := without(d, hidden)) is not None]
+        shown = [rest for d in group if d.state != "DELETED" and (rest := without(d, hidden)) is not None]
         yield from sorted(shown, key=lambda d: (d.created_at, d.id), reverse=True)
         hidden += [d.partition for d in group if d.mode == "replace_partitions" and d.partition is not None]
         if any(d.mode == "replace" for d in group):
@@ -224,28 +224,14 @@ def without(dataset: Dataset, hidden: Sequence[Mapping[str, Any]]) -> Dataset | 
     own = dataset.partition or {}
     if any(within(own, partition) for partition in hidden):
         return None
+    if hidden and dataset.external:  # its files are known when it is read
+        return replace(dataset, replaced=tuple(hidden), rows=None)
     if not hidden or not any("=" in f.path for f in dataset.files):
         return dataset
-    spelled = [_spelled(dataset, {name: spelled_in_folder(value) for name, value in p.items()}) for p in hidden]
-    mine = {name: spelled_in_folder(value) for name, value in own.items()}
-    values = (_spelled(dataset, {**mine, **folder_values(f.path)}) for f in dataset.files)
-    files = [f for f, v in zip(dataset.files, values, strict=True) if not any(within(v, p) for p in spelled)]
+    shown = left((f.path for f in dataset.files), own, dataset.partitioning, hidden)
+    files = [f for f, is_left in zip(dataset.files, shown, strict=True) if is_left]
     if len(files) == len(dataset.files):
         return dataset
     counts = [f.rows for f in files]
     rows = None if None in counts else sum(c for c in counts if c is not None)
     return replace(dataset, files=tuple(files), rows=rows, bytes=sum(f.size for f in files)) if files else None
-
-
-def _spelled(dataset: Dataset, values: Mapping[str, str]) -> dict[str, str]:
-    """Texts of folders, with one spelling for each value of the columns whose types the dataset knows."""
-    if not any(name in dataset.partitioning for name in values):
-        return dict(values)
-    from prefect_registry.datasets.parquet import one_spelling
-
-    return {name: one_spelling(text, dataset.partitioning.get(name, "string")) for name, text in values.items()}
-
-
-def within(values: Mapping[str, Any], partition: Mapping[str, Any]) -> bool:
-    """Whether what has these values lies in a partition."""
-    return all(name in values and values[name] == value for name, value in partition.items())

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from datetime import date, datetime, time
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from prefect_registry import Registry
+from prefect_registry.errors import IntegrityError
 
 
 def publish_table(registry: Registry, table: pa.Table, mode: Any = "append", **options: Any) -> None:
@@ -74,3 +77,42 @@ def test_a_column_that_older_files_lack_may_be_null_in_the_table(memory: Registr
     assert [field.nullable for field in found.schema] == [False, True]
     publish_table(memory, found)
     assert memory.table("k").to_table()["new"].to_pylist() == [None, 3, None, 3]
+
+
+# -- what lies elsewhere ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def foreign(tmp_path: Path) -> Path:
+    """A folder of another program, with a folder for each month."""
+    for month in (1, 2):
+        (tmp_path / "foreign" / f"month={month}").mkdir(parents=True)
+        pq.write_table(pa.table({"v": [month]}), tmp_path / "foreign" / f"month={month}" / "a.parquet")
+    (tmp_path / "foreign" / "_SUCCESS").touch()
+    return tmp_path / "foreign"
+
+
+def test_the_files_of_a_table_are_also_those_that_it_refers_to(memory: Registry, foreign: Path) -> None:
+    """Engines that are given the files read the same rows as ``to_table``."""
+    with memory.run("p") as run:
+        run.adopt(str(foreign), "k", how="reference")
+        run.adopt(f"{foreign}/month=1/a.parquet", "one", how="reference")
+    assert memory.table("k").files() == [f"{foreign}/month={month}/a.parquet" for month in (1, 2)]
+    assert memory.table("one").files() == [f"{foreign}/month=1/a.parquet"]
+    for file in foreign.rglob("*.parquet"):
+        file.unlink()
+    with pytest.raises(IntegrityError, match="no file"):
+        memory.table("one").files()
+
+
+def test_partitions_of_what_is_referred_to_are_replaced_too(memory: Registry, foreign: Path) -> None:
+    """A partition that was published anew is not read a second time from where the old one lies."""
+    with memory.run("p") as run:
+        run.adopt(str(foreign), "k", how="reference")
+    for month in (1, 2):
+        rows = pa.table({"month": [month], "v": [10 * month]})
+        publish_table(memory, rows, "replace_partitions", partition={"month": month}, partition_by="month")
+        found = memory.table("k")
+        assert sorted(found.to_table()["v"].to_pylist()) == [[2, 10], [10, 20]][month - 1]
+        assert len(found.files()) == 2
+        assert found.rows is None
