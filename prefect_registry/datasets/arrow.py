@@ -50,6 +50,10 @@ def read_table(datasets: Sequence[Dataset], columns: list[str] | None = None) ->
         )
     try:
         return dataset.to_table(columns=columns)
+    except pa.ArrowInvalid as error:  # damage, or a value that the type of all files together does not hold
+        if all(part.is_readable() for d in datasets if (part := _part(d)) is not None):
+            raise _apart(error) from error
+        raise _unreadable(datasets, error) from error
     except (pa.ArrowException, OSError, NotFound) as error:
         raise _unreadable(datasets, error) from error
 
@@ -89,14 +93,27 @@ class _Part:
     def scan(self, schema: pa.Schema, folders: Mapping[str, pa.DataType]) -> pads.Dataset:
         """The files under a schema that covers them."""
         fields = [schema.field(name) for name in folders]
-        return pads.dataset(
-            self.files,
-            schema=schema,
-            filesystem=self.filesystem,
-            format="parquet",
-            partitioning=pads.HivePartitioning(pa.schema(fields)) if fields else None,
-            partition_base_dir=self.base,
-        )
+        try:
+            return pads.dataset(
+                self.files,
+                schema=schema,
+                filesystem=self.filesystem,
+                format="parquet",
+                partitioning=pads.HivePartitioning(pa.schema(fields)) if fields else None,
+                partition_base_dir=self.base,
+            )
+        except pa.ArrowInvalid as error:  # a folder spells what is no value of the column's type
+            raise _apart(error) from error
+
+    def is_readable(self) -> bool:
+        """Whether every file can be read whole, with the types that it has itself."""
+        try:
+            for path in self.files:
+                for _ in pads.dataset([path], filesystem=self.filesystem, format="parquet").to_batches():
+                    pass
+        except (pa.ArrowException, OSError, NotFound):
+            return False
+        return True
 
 
 def _part(dataset: Dataset) -> _Part | None:
@@ -189,11 +206,15 @@ def _unified(schemas: list[pa.Schema]) -> pa.Schema:
         plain = [pa.schema([f.with_type(_plain(f.type)) for f in s]) for s in schemas]
         if plain != schemas:
             return _unified(plain)
-        raise InvalidInput(
-            "The files of this table have schemas that do not go together",
-            why=str(error).partition("\n")[0][:300],
-            todo="Read them one by one through .datasets(), or publish the kind again with one schema",
-        ) from error
+        raise _apart(error) from error
+
+
+def _apart(error: pa.ArrowException) -> InvalidInput:
+    return InvalidInput(
+        "The files of this table have schemas that do not go together",
+        why=str(error).partition("\n")[0][:300],
+        todo="Read them one by one through .datasets(), or publish the kind again with one schema",
+    )
 
 
 def _with_nulls(unified: pa.Schema, schemas: list[pa.Schema]) -> pa.Schema:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, datetime, time
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from prefect_registry import Registry
-from prefect_registry.errors import IntegrityError
+from prefect_registry.errors import IntegrityError, InvalidInput
 
 
 def publish_table(registry: Registry, table: pa.Table, mode: Any = "append", **options: Any) -> None:
@@ -71,12 +72,43 @@ def test_a_table_without_rows_keeps_the_columns_that_folders_would_spell(memory:
 def test_a_column_that_older_files_lack_may_be_null_in_the_table(memory: Registry) -> None:
     """Parquet, for one, refuses rows with nulls whose schema says that there are none."""
     fields = [pa.field("v", pa.int64(), nullable=False), pa.field("new", pa.int64(), nullable=False)]
-    publish_table(memory, pa.table([[1]], schema=pa.schema(fields[:1])))
-    publish_table(memory, pa.table([[2], [3]], schema=pa.schema(fields)))
+    publish_table(memory, pa.table({"v": [1]}, schema=pa.schema(fields[:1])))
+    publish_table(memory, pa.table({"v": [2], "new": [3]}, schema=pa.schema(fields)))
     found = memory.table("k").to_table()
     assert [field.nullable for field in found.schema] == [False, True]
     publish_table(memory, found)
     assert memory.table("k").to_table()["new"].to_pylist() == [None, 3, None, 3]
+
+
+@pytest.mark.parametrize(
+    ("older", "newer"),
+    [([2**60 + 1], [1.5]), ([1], [Decimal("1.10")]), ([datetime(9999, 1, 1)], pa.array([1], pa.timestamp("ns")))],
+)
+def test_values_that_no_common_type_holds_are_not_taken_for_damage(memory: Registry, older: Any, newer: Any) -> None:
+    """Nobody is told to restore or revert files that are whole."""
+    publish_table(memory, pa.table({"v": older}))
+    publish_table(memory, pa.table({"v": newer}))
+    with pytest.raises(InvalidInput, match="do not go together"):
+        memory.table("k").to_table()
+    assert [d.to_table().num_rows for d in memory.table("k").datasets()] == [1, 1]
+
+
+def test_a_folder_that_spells_no_value_of_its_column_is_told(memory: Registry) -> None:
+    """Another program has written a text where the column was an integer."""
+    publish_table(memory, pa.table({"p": [7], "v": [1]}), partition_by="p")
+    with memory.run("p") as run, run.dataset("k", mode="append") as ds:
+        ds.write_table(pa.table({"v": [2]}), path="p=seven/a.parquet")
+    with pytest.raises(InvalidInput, match="seven"):
+        memory.table("k").to_table()
+
+
+def test_a_damaged_file_is_still_damaged(local: Registry) -> None:
+    """Without the check of its sha256, too."""
+    publish_table(local, pa.table({"v": [1]}))
+    path = Path(local.table("k").files()[0])
+    path.write_bytes(path.read_bytes()[:-10] + bytes(10))
+    with pytest.raises(IntegrityError):
+        local.table("k").to_table(verify=False)
 
 
 # -- what lies elsewhere ---------------------------------------------------------------------------------------------
@@ -113,6 +145,6 @@ def test_partitions_of_what_is_referred_to_are_replaced_too(memory: Registry, fo
         rows = pa.table({"month": [month], "v": [10 * month]})
         publish_table(memory, rows, "replace_partitions", partition={"month": month}, partition_by="month")
         found = memory.table("k")
-        assert sorted(found.to_table()["v"].to_pylist()) == [[2, 10], [10, 20]][month - 1]
+        assert found.to_table().sort_by("v")["v"].to_pylist() == [[2, 10], [10, 20]][month - 1]
         assert len(found.files()) == 2
         assert found.rows is None
