@@ -114,6 +114,8 @@ def _can_be_folder(type_: pa.DataType) -> bool:
     """Whether values of this type can be spelled as text and read back equal."""
     if pa.types.is_binary(type_) or pa.types.is_large_binary(type_) or pa.types.is_null(type_):
         return False
+    if pa.types.is_string_view(type_) or pa.types.is_binary_view(type_):  # Arrow does not read them from folders
+        return False
     try:
         return type_named(str(type_)) == type_
     except ValueError:

@@ -111,6 +111,12 @@ def test_a_damaged_file_is_still_damaged(local: Registry) -> None:
         local.table("k").to_table(verify=False)
 
 
+def test_a_partition_column_that_could_not_be_read_back_is_refused(memory: Registry) -> None:
+    """A table of a type that Arrow writes into folders, and does not read from them, is never published."""
+    with pytest.raises(InvalidInput, match="string_view"):
+        publish_table(memory, pa.table({"p": pa.array(["a"], pa.string_view()), "v": [1]}), partition_by="p")
+
+
 # -- what lies elsewhere ---------------------------------------------------------------------------------------------
 
 
