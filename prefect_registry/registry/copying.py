@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, TypeVar
 from pydantic import ValidationError
 
 from prefect_registry.clock import StoreClock, SystemClock
-from prefect_registry.errors import IntegrityError, InvalidInput, InvalidState, NotFound
+from prefect_registry.errors import AlreadyExists, IntegrityError, InvalidInput, InvalidState, NotFound
 from prefect_registry.ids import parse_inner_id
 from prefect_registry.ledger import manifests, paths
 from prefect_registry.ledger.frozen import FrozenStore
@@ -32,6 +32,8 @@ from prefect_registry.storage.base import ObjectInfo, Progress, Upload
 T = TypeVar("T")
 _AT_A_TIME = 200
 _FILES_AT_A_TIME = 16
+UNFINISHED = "Unfinished"
+"""The failure, in the copy, of runs that were going on when it was made."""
 _OF_THE_OWNER = ("heartbeat.json", "end.json", "see")
 
 
@@ -216,7 +218,7 @@ class Copy:
                 run_id=run_id,
                 outcome="aborted",
                 success=False,
-                failure=failure("Unfinished", "it was running when the registry was copied", "cancelled"),
+                failure=failure(UNFINISHED, "it was running when the registry was copied", "cancelled"),
                 closed_at=self._target.clock.decision_time(),
                 closed_by=self._target.holder(),
                 ancestors=begin.ancestors,
@@ -225,8 +227,20 @@ class Copy:
         ends = self._source.read_many([paths.end_key(run_id) for run_id in decided], Decision) if decided else []
         for end in sorted((e for e in ends if e is not None), key=lambda e: (e.closed_at, e.run_id)):
             key = paths.end_key(end.run_id)
-            self._target.storage.create(key, self._source.storage.get(key))
+            try:
+                self._target.storage.create(key, self._source.storage.get(key))
+            except AlreadyExists:
+                self._forget_unfinished(end.run_id)
+                self._target.storage.create(key, self._source.storage.get(key))
             self._report.runs += 1
+
+    def _forget_unfinished(self, run_id: str) -> None:
+        """The run has ended since an earlier attempt, which was interrupted, said in the target that it had not. Nobody
+        could open that.
+        """
+        said = self._target.decision(run_id)
+        if said is not None and said.failure is not None and said.failure.cls == UNFINISHED:
+            self._target.storage.delete_many([paths.end_key(run_id)])
 
 
 def _belongs(info: ObjectInfo, entries: dict[str, RunEntry], settled: frozenset[str]) -> bool:

@@ -132,6 +132,21 @@ def test_a_damaged_file_ends_the_copy_before_anybody_can_open_it(source: Registr
         Registry(tmp_path / "copy", create=False)
 
 
+def test_a_copy_goes_on_although_a_run_has_ended_since_it_was_interrupted(source: Registry, tmp_path: Path) -> None:
+    """What the first attempt said of the run counts no more: nobody could open that copy."""
+    running, aborted = source.insert_run("running"), source.insert_run("aborted")
+    write(source.attach(running), "k", 1)
+    target = FaultyStorage(LocalStorage(tmp_path / "copy"), crash(method="create", key="registry.json"))
+    store = Store(ResolvingStorage(target), source.ledger.store.clock)
+    with pytest.raises(SimulatedCrash):
+        Copy(source.ledger.store, store, None).run(source.ledger.journal.consistent_entries())
+    source.close_run(running, True)
+    source.close_run(aborted, False)
+    assert source.copy_to(tmp_path / "copy").unfinished == []
+    copy = Registry(tmp_path / "copy", create=False, settings=FAST)
+    assert (rows(copy, "k"), copy.get_run(aborted).failure) == ([1], source.get_run(aborted).failure)
+
+
 @pytest.mark.parametrize("where", ["before", "after"])
 def test_a_copy_that_is_killed_anywhere_cannot_be_opened_and_goes_on_when_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: Any
