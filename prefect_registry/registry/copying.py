@@ -20,6 +20,7 @@ from prefect_registry.ledger.journal import RunEntry
 from prefect_registry.ledger.ledger import Ledger
 from prefect_registry.ledger.opening import open_registry
 from prefect_registry.ledger.outcomes import Outcomes
+from prefect_registry.ledger.runs import FLOW_RUN
 from prefect_registry.ledger.store import Store
 from prefect_registry.notebook import shown
 from prefect_registry.records.cells import OBJECT, CellGeneration, CellRef
@@ -99,8 +100,7 @@ class Copy:
         # With a run that is not settled go those nested in it, also when they have decided for themselves.
         self._report.unfinished = [run_id for run_id in begun if effective[run_id] is None]
         settled = frozenset(run_id for run_id in begun if effective[run_id] is not None)
-        self._copy_journal(entries, settled)
-        self._copy_cells(settled)
+        self._copy_cells(settled, self._copy_journal(entries, settled))
         self._copy_decisions([run_id for run_id in begun if run_id in settled and entries[run_id].decided])
         self._report.registry_id = open_registry(self._target, create=True).registry_id
         return self._report
@@ -183,17 +183,32 @@ class Copy:
 
     # -- small objects -------------------------------------------------------------------------------------------
 
-    def _copy_journal(self, entries: dict[str, RunEntry], settled: frozenset[str]) -> None:
-        """Of runs that are not settled only their begin and what was visible at once; their end says why."""
-        listing = self._source.storage.list(paths.RUNS)
-        self._copy_documents(info for info in listing if _belongs(info, entries, settled))
+    def _copy_journal(self, entries: dict[str, RunEntry], settled: frozenset[str]) -> set[str]:
+        """Of runs that are not settled only their begin and what was visible at once; their end says why.
 
-    def _copy_cells(self, settled: frozenset[str]) -> None:
-        listing = self._source.storage.list("cells/")
-        for batch in _batches(listing, _AT_A_TIME):
+        Returns the keys of the generations that are part of no run.
+        """
+        alone: set[str] = set()
+
+        def belonging() -> Iterator[ObjectInfo]:
+            for info in self._source.storage.list(paths.RUNS):
+                alone.update(_touched_alone(info, entries))
+                if _belongs(info, entries, settled):
+                    yield info
+
+        self._copy_documents(belonging())
+        return alone
+
+    def _copy_cells(self, settled: frozenset[str], alone: set[str]) -> None:
+        """What settled runs wrote, and what was written ``alone``: what came later stands on what is not copied."""
+        for batch in _batches(self._source.storage.list(paths.CELLS), _AT_A_TIME):
             keys = paths.generations(batch)
             documents = self._source.read_many(keys, CellGeneration) if keys else []
-            wanted = {k for k, d in zip(keys, documents, strict=True) if d and (d.tx is None or d.tx in settled)}
+            wanted = {
+                key
+                for key, document in zip(keys, documents, strict=True)
+                if document is not None and (key in alone if document.tx is None else document.tx in settled)
+            }
             self._copy_documents(info for info in batch if info.key in wanted)
 
     def _copy_documents(self, objects: Iterable[ObjectInfo]) -> None:
@@ -250,6 +265,15 @@ def _belongs(info: ObjectInfo, entries: dict[str, RunEntry], settled: frozenset[
     if parsed.run_id in settled or parsed.run_id.startswith("op_"):
         return True
     return parsed.kind == "begin.json" or (parsed.kind == "events" and parsed.rest[0].startswith("i"))
+
+
+def _touched_alone(info: ObjectInfo, entries: Mapping[str, RunEntry]) -> Iterator[str]:
+    """The key of the generation, of no run, that a touch tells of: one outside any run, or of a flow run's attempt."""
+    parsed = paths.parse_run_object(info.key)
+    if parsed is None or parsed.run_id not in entries or parsed.kind != "touch":
+        return
+    if parsed.run_id.startswith("op_") or parsed.rest[0] == FLOW_RUN:
+        yield f"{paths.CELLS}{'/'.join(parsed.rest)}.json"
 
 
 def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:

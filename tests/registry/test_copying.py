@@ -132,6 +132,26 @@ def test_a_damaged_file_ends_the_copy_before_anybody_can_open_it(source: Registr
         Registry(tmp_path / "copy", create=False)
 
 
+def test_what_is_written_outside_of_runs_while_a_copy_is_made_is_not_half_in_it(
+    source: Registry, tmp_path: Path
+) -> None:
+    """The copy is one state: what stands on a run that it does not have is no part of it."""
+    source.register_documents([doc("a")])
+    for ended in (True, False):
+        attempt = source.insert_run("attempt", flow_run=f"flow run {ended}")
+        _ = source.close_run(attempt, True) if ended else None
+    entries = source.ledger.journal.consistent_entries()
+    with source.run("p") as run:
+        run.register_documents([doc("a", title="second")])
+    source.register_documents([doc("a", title="third")])
+    source.register_documents([doc("b")])
+    Copy(source.ledger.store, Store(ResolvingStorage(LocalStorage(tmp_path / "copy"))), None).run(entries)
+    copy = Registry(tmp_path / "copy", create=False, settings=FAST)
+    assert list(copy.documents()) == [doc("a")]
+    assert [len(copy.ledger.runs.attempts(f"flow run {ended}")) for ended in (True, False)] == [1, 1]
+    assert copy.fsck(verify="none").ok
+
+
 def test_a_copy_goes_on_although_a_run_has_ended_since_it_was_interrupted(source: Registry, tmp_path: Path) -> None:
     """What the first attempt said of the run counts no more: nobody could open that copy."""
     running, aborted = source.insert_run("running"), source.insert_run("aborted")
