@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from io import IOBase
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
 import pyarrow.dataset as pads
@@ -16,6 +15,7 @@ import pyarrow.fs as pafs
 from prefect_registry.datasets.parquet import type_named
 from prefect_registry.errors import IntegrityError, InvalidInput, NotFound, RegistryError
 from prefect_registry.names import HIVE_NULL, folder_values
+from prefect_registry.storage.arrow_files import arrow_file
 from prefect_registry.storage.base import Storage
 
 if TYPE_CHECKING:
@@ -145,11 +145,19 @@ def _external(dataset: Dataset) -> tuple[pafs.FileSystem, str, list[str]]:
 
     fs, base, paths = referred_files(dataset, ".parquet")
     local = "file" in ((fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol)
-    return (pafs.LocalFileSystem() if local else pafs.PyFileSystem(_fsspec(fs))), base, paths
+    return (pafs.LocalFileSystem() if local else pafs.PyFileSystem(_Elsewhere(fs))), base, paths
 
 
-def _fsspec(fs: Any) -> Any:
-    return pafs.FSSpecHandler(fs)  # type: ignore[abstract]  # the stubs are wrong
+class _Elsewhere(pafs.FSSpecHandler):  # type: ignore[misc]
+    """A filesystem that is not ours."""
+
+    def open_input_file(self, path: str) -> pa.NativeFile:
+        """A file to read parts of."""
+        return arrow_file(partial(self.fs.open, path, mode="rb"))
+
+    def open_input_stream(self, path: str) -> pa.NativeFile:
+        """A file to read from its beginning."""
+        return self.open_input_file(path)
 
 
 def _unreadable(datasets: Sequence[Dataset], error: Exception) -> RegistryError:
@@ -230,20 +238,6 @@ def _plain(type_: pa.DataType) -> pa.DataType:
     return cast("pa.DataType", type_.value_type) if isinstance(type_, pa.DictionaryType) else type_
 
 
-class _ClosedWhenDropped:
-    """A file for pyarrow, which does not close what it has read but drops it."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._file, name)
-
-    def __del__(self) -> None:
-        with contextlib.suppress(Exception):
-            self._file.close()
-
-
 class _StorageHandler(pafs.FileSystemHandler):
     """Lets pyarrow read through our own storage interface, on whatever filesystem it lies. Read-only.
 
@@ -279,7 +273,7 @@ class _StorageHandler(pafs.FileSystemHandler):
 
     def open_input_file(self, path: str) -> pa.NativeFile:
         """A file to read parts of."""
-        return pa.PythonFile(cast("IOBase", _ClosedWhenDropped(self._storage.open(path))), mode="r")
+        return arrow_file(partial(self._storage.open, path))
 
     def open_input_stream(self, path: str) -> pa.NativeFile:
         """A file to read from its beginning."""

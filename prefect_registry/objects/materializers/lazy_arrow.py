@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
-from typing import Any, BinaryIO
+from functools import partial
+from typing import Any
 
-import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.fs as fs
 
 from prefect_registry.objects.materializers import ipc
 from prefect_registry.objects.payload import StoredPayload
+from prefect_registry.storage.arrow_files import arrow_file
 
 
 def dataset_of(payload: StoredPayload, paths: Sequence[str], schema: Any = None) -> Any:
@@ -20,32 +20,6 @@ def dataset_of(payload: StoredPayload, paths: Sequence[str], schema: Any = None)
     made = ds.dataset(list(paths), filesystem=files, format="ipc", schema=schema)
     ipc.check_extensions(made.schema)
     return made
-
-
-class _Closing(io.RawIOBase):
-    """A file that is closed when nobody holds it any more: Arrow does not close what it reads."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        return self._file.read(size)
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        return self._file.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._file.tell()
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()
 
 
 class PayloadFileSystem(fs.FileSystemHandler):
@@ -87,7 +61,7 @@ class PayloadFileSystem(fs.FileSystemHandler):
 
     def open_input_file(self, path: str) -> Any:
         """A file of which parts are read."""
-        return pa.PythonFile(_Closing(self._payload.open(path)), mode="r")
+        return arrow_file(partial(self._payload.open, path))
 
     def open_input_stream(self, path: str) -> Any:
         """A file from its beginning."""
