@@ -145,15 +145,18 @@ def _external(dataset: Dataset) -> tuple[pafs.FileSystem, str, list[str]]:
 
     fs, base, paths = referred_files(dataset, ".parquet")
     local = "file" in ((fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol)
-    return (pafs.LocalFileSystem() if local else pafs.PyFileSystem(_Elsewhere(fs))), base, paths
+    if local:
+        return pafs.LocalFileSystem(), base, paths
+    handler = _Elsewhere(fs)  # type: ignore[abstract]  # the stubs are wrong
+    return pafs.PyFileSystem(handler), base, paths
 
 
-class _Elsewhere(pafs.FSSpecHandler):  # type: ignore[misc]
+class _Elsewhere(pafs.FSSpecHandler):
     """A filesystem that is not ours."""
 
     def open_input_file(self, path: str) -> pa.NativeFile:
         """A file to read parts of."""
-        return arrow_file(partial(self.fs.open, path, mode="rb"))
+        return arrow_file(partial(cast("Any", self.fs).open, path, mode="rb"))
 
     def open_input_stream(self, path: str) -> pa.NativeFile:
         """A file to read from its beginning."""
