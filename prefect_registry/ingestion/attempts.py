@@ -162,7 +162,7 @@ def asked(job: Job, task: Task, call: Callable[[], T]) -> T:
     before = job.as_value()
     try:
         told = call()
-    except Exception:
+    except Exception:  # is raised again, when what cannot be stored is forgotten
         if _problem_of(job) is not None:
             _forget(job, task, before)
         raise

@@ -13,7 +13,7 @@ from prefect_registry.errors import FormatError, NoActiveRun
 from prefect_registry.ingestion import enums
 from prefect_registry.ingestion.gates.definitions import CustomGate, Gate
 from prefect_registry.ingestion.plans import MOST_TASKS, PlannedTask
-from prefect_registry.records.base import Moment
+from prefect_registry.records.base import Moment, first_problem
 
 if TYPE_CHECKING:
     from prefect_registry.ingestion.service import Ingestion
@@ -348,10 +348,9 @@ def bound(value: Mapping[str, Any], gen: int | None, ingestion: Ingestion) -> Co
     try:
         collection = Collection.model_validate(value)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
         raise FormatError(
             f"Publication {value.get('id')!r:.200} cannot be read",
-            why=f"{'.'.join(map(str, first['loc']))}: {first['msg']}",
+            why=first_problem(error),
             todo="Upgrade prefect-registry if a newer version wrote it, or apply its definition once more",
         ) from error
     collection._gen, collection._ingestion = gen, ingestion

@@ -20,6 +20,7 @@ from prefect_registry.models.addresses import NOUNS
 from prefect_registry.models.fields import order_of
 from prefect_registry.models.filters import Filter, filter_of
 from prefect_registry.models.resources import ArtifactState, ArtifactType, ModelVersionState, RegisteredModelState
+from prefect_registry.records.base import first_problem
 from prefect_registry.records.models import (
     MODEL,
     MODEL_ARTIFACT,
@@ -227,9 +228,8 @@ def _record(kind: str, value: str) -> ModelRecord:
     try:
         return _RECORDS[kind].model_validate(orjson.loads(value))
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
         raise FormatError(
             f"The record of {with_article(NOUNS[kind])} cannot be read",
-            why=f"{'.'.join(map(str, first['loc']))}: {first['msg']}",
+            why=first_problem(error),
             todo="It was damaged, or written by something else; nothing was changed",
         ) from error

@@ -53,7 +53,7 @@ class Document(Record):
         except (orjson.JSONEncodeError, PydanticSerializationError) as error:
             raise InvalidInput(
                 f"a {self.SCHEMA} document cannot be stored",
-                why=f"It holds something that JSON does not have: {_first_line(error)}",
+                why=f"It holds something that JSON does not have: {first_problem(error)}",
                 todo="Give JSON values: str, int, float, bool, None, list, dict",
                 committed="no",
             ) from error
@@ -77,7 +77,7 @@ class Document(Record):
         except (orjson.JSONDecodeError, ValidationError, TypeError) as error:
             raise FormatError(
                 f"{key} is not a {cls.SCHEMA} document",
-                why=f"{type(error).__name__}: {_first_line(error)}",
+                why=f"{type(error).__name__}: {first_problem(error)}",
                 todo="It was damaged, or written by something else; nothing was changed",
                 key=key,
             ) from error
@@ -91,7 +91,8 @@ class Document(Record):
         )
 
 
-def _first_line(error: Exception) -> str:
+def first_problem(error: Exception) -> str:
+    """In a line, what is wrong with a document: of a validation the first field that is, by its path."""
     if isinstance(error, ValidationError):
         first = error.errors(include_url=False, include_input=False)[0]
         return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
