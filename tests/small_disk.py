@@ -1,7 +1,4 @@
-"""A disk of a few pages, which is really full when it is full: a tmpfs that only the process that mounted it sees.
-
-And the children that may do such things to themselves.
-"""
+"""A disk of a few pages, which is really full when it is full: a tmpfs that only the process that mounted it sees."""
 
 from __future__ import annotations
 
@@ -9,16 +6,15 @@ import ctypes
 import functools
 import multiprocessing
 import os
-import pickle
 import resource
 import signal
 import tempfile
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from forked import in_child
 
 CLONE_NEWNS, CLONE_NEWUSER = 0x00020000, 0x10000000
 MS_REC, MS_PRIVATE = 1 << 14, 1 << 18
@@ -60,29 +56,6 @@ def need_mounting() -> None:
     """Skip the test, and say so, where no disk can be mounted. What a limit on files shows is shown beside it."""
     if not can_mount():
         pytest.skip("no disk can be mounted here, as root or in a user namespace: a really full one was not tried")
-
-
-def in_child(work: Callable[[], Any]) -> Any:
-    """The result of ``work`` in a forked child, which may do to itself what it likes."""
-    readable, writable = os.pipe()
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            os.close(readable)
-            with os.fdopen(writable, "wb") as pipe:
-                pipe.write(pickle.dumps(work()))
-            code = 0
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(code)
-    os.close(writable)
-    with os.fdopen(readable, "rb") as pipe:
-        data = pipe.read()
-    _, status = os.waitpid(child, 0)
-    assert os.waitstatus_to_exitcode(status) == 0
-    return pickle.loads(data)
 
 
 def on_a_small_disk(

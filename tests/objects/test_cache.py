@@ -17,7 +17,8 @@ from typing import Any
 
 import pytest
 from cache_support import ID, ROOT, cached, content, entry, load, scratch_files, store
-from small_disk import in_child, make_read_only, mount, need_mounting, on_a_small_disk
+from forked import in_child
+from small_disk import make_read_only, mount, need_mounting, on_a_small_disk
 
 from prefect_registry.clock import SystemClock
 from prefect_registry.errors import IntegrityError, InvalidInput, NotFound, StorageError, StorageUnavailable

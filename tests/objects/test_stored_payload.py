@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 from cache_support import ID, cached, content, entry, scratch_files, store
-from small_disk import in_child, need_mounting, on_a_small_disk
+from forked import in_child
+from small_disk import need_mounting, on_a_small_disk
 
 from prefect_registry.errors import IntegrityError, InvalidInput, NotFound, StorageError, StorageUnavailable
 from prefect_registry.objects.cache import ObjectCache

@@ -14,8 +14,9 @@ import pyarrow as pa
 import pyarrow.dataset
 import pyarrow.parquet
 import pytest
+from forked import in_child
 from registry_support import FAST, assert_tells, doc, keys, numbers, publish, rows, write
-from small_disk import in_child, need_mounting, on_a_small_disk
+from small_disk import need_mounting, on_a_small_disk
 
 from prefect_registry import Registry
 from prefect_registry.errors import (
