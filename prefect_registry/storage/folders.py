@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import stat
 import time
 from collections.abc import Iterable, Iterator
 
-from prefect_registry.storage.concurrency import in_parallel
 from prefect_registry.storage.names import SortedNames
 from prefect_registry.storage.workspace import TEMPORARY
 
 _REMEMBERED_FOLDERS = 20_000
 _QUIET_SECONDS = 2.0
 _MOST_RESCANS = 20
-_SYNCED_AT_ONCE = 4
-"""How many folders are synced at a time. The journal is written about once for that many; waking more threads takes as
-long as it saves."""
 
 
 def walk(root: str, prefix: str, start_after: str = "") -> Iterator[tuple[str, os.stat_result]]:
@@ -135,20 +130,28 @@ class Durability:
 
     def make(self, folder: str) -> None:
         """Make ``folder`` and what is missing above it; :meth:`sync` makes them last."""
+        missing = [folder]
+        while (above := os.path.dirname(missing[-1])) not in self._known and len(above) > len(self._root):
+            missing.append(above)
+        for each in reversed(missing):
+            self._make(each)
+
+    def _make(self, folder: str) -> None:
         try:
             os.mkdir(folder)
-        except FileNotFoundError:
-            self.make(os.path.dirname(folder))
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(folder)
         except FileExistsError:
             return
+        except FileNotFoundError:  # there is no root yet, or somebody has removed what was known
+            self._make(os.path.dirname(folder))
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(folder)
         self._known.pop(folder, None)
 
     def sync(self, folders: Iterable[str]) -> None:
         """Make what was just placed in ``folders`` durable, with every ancestor not yet synced, whoever made it.
 
-        Several at the same time: a filesystem with a journal then writes it about once, and not once for each of them.
+        One after the other: a filesystem with a journal has written all of them with the first one, and says so to the
+        others, which is less work than waking threads.
         """
         wanted, learned, looked = dict.fromkeys(folders), dict[str, int](), set[str]()
         for folder in folders:
@@ -160,8 +163,8 @@ class Durability:
                     wanted[above] = None
                     learned[below] = inode
                 below = above
-        calls = [functools.partial(self._sync, each) for each in wanted]
-        in_parallel(calls, min(len(calls), _SYNCED_AT_ONCE))
+        for each in wanted:
+            self._sync(each)
         if len(self._known) + len(learned) > _REMEMBERED_FOLDERS:
             self._known.clear()
         self._known.update(learned)

@@ -13,6 +13,7 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import BinaryIO, TypeVar
 
@@ -32,7 +33,7 @@ from prefect_registry.storage.base import (
     check_key,
     check_prefix,
 )
-from prefect_registry.storage.concurrency import begun, in_parallel
+from prefect_registry.storage.concurrency import in_parallel
 from prefect_registry.storage.folders import Durability, leads_elsewhere, names, walk
 from prefect_registry.storage.transfer import clone_file, copy_file, opened, save_stream, verify, write_all
 from prefect_registry.storage.workspace import TEMPORARY, workspace_of
@@ -42,8 +43,19 @@ T = TypeVar("T")
 THREADS = 8
 _MOST_TRIES = 20
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS}
-_synced_later: ContextVar[tuple[LocalStorage, list[str]] | None] = ContextVar("synced_later", default=None)
-"""The storage whose writes of this thread are synced later, and the keys that it has placed."""
+_synced_later: ContextVar[_SyncedLater | None] = ContextVar("synced_later", default=None)
+"""What the writes in order of this thread have placed."""
+
+
+@dataclass
+class _SyncedLater:
+    """The keys that a storage has placed in the call that goes on, and those of the calls before whose folders have
+    not been synced.
+    """
+
+    storage: LocalStorage
+    placed: list[str] = field(default_factory=list)
+    earlier: list[str] = field(default_factory=list)
 
 
 class LocalStorage(Storage):
@@ -66,6 +78,11 @@ class LocalStorage(Storage):
     @override
     def url(self) -> str:
         return self._path
+
+    @property
+    @override
+    def near(self) -> bool:
+        return True
 
     @override
     def create(self, key: str, data: bytes) -> None:
@@ -150,22 +167,22 @@ class LocalStorage(Storage):
 
     @override
     def in_order(self, calls: Sequence[Callable[[], T]]) -> list[T]:
-        """As in :class:`Storage`. The folders of what a call has placed are synced while the next one writes."""
-        placed: list[str] = []
+        """As in :class:`Storage`. The folders of what a call has placed are synced right before the next one names what
+        it has written and synced: by then a filesystem with a journal has written it, and has little left to do.
+        """
+        later = _SyncedLater(self)
 
         def after_others(call: Callable[[], T]) -> T:
-            if placed:
-                unfinished.callback(begun(functools.partial(self._sync_folders, tuple(placed))).result)
-                placed.clear()
+            later.earlier += later.placed
+            later.placed.clear()
             return call()
 
-        with contextlib.ExitStack() as unfinished:
-            before = _synced_later.set((self, placed))
-            try:
-                return in_parallel([functools.partial(after_others, call) for call in calls], 1)
-            finally:
-                _synced_later.reset(before)
-                self._make_durable(placed)
+        before = _synced_later.set(later)
+        try:
+            return in_parallel([functools.partial(after_others, call) for call in calls], 1)
+        finally:
+            _synced_later.reset(before)
+            self._make_durable(later.earlier + later.placed)
 
     @override
     def list(self, prefix: str, start_after: str = "") -> Iterator[ObjectInfo]:
@@ -271,6 +288,7 @@ class LocalStorage(Storage):
         """Give the temporary file its final name, which :meth:`_make_durable` makes last."""
         path = self._inside(key)
         folder = os.path.dirname(path)
+        self._sync_earlier()
         for _ in range(_MOST_TRIES):
             try:
                 how(temporary, path)
@@ -301,10 +319,24 @@ class LocalStorage(Storage):
 
     def _make_durable(self, keys: Sequence[str]) -> None:
         """Sync the folders of what was just placed under ``keys``; at the end of :meth:`in_order`, inside it."""
-        later = _synced_later.get()
-        if later is not None and later[0] is self:
-            later[1].extend(keys)
+        later = self._later()
+        if later is not None:
+            later.placed.extend(keys)
         else:
+            self._sync_folders(keys)
+
+    def _later(self) -> _SyncedLater | None:
+        later = _synced_later.get()
+        return later if later is not None and later.storage is self else None
+
+    def _sync_earlier(self) -> None:
+        """Inside :meth:`in_order`, sync the folders of what the calls before have placed. It is tried once: a disk that
+        has failed to sync may say the next time that all is well.
+        """
+        later = self._later()
+        if later is not None and later.earlier:
+            keys = tuple(later.earlier)
+            later.earlier.clear()
             self._sync_folders(keys)
 
     def _sync_folders(self, keys: Sequence[str]) -> None:
