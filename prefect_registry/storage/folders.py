@@ -148,7 +148,8 @@ class Durability:
         self._known.pop(folder, None)
 
     def sync(self, folders: Iterable[str]) -> None:
-        """Make what was just placed in ``folders`` durable, with every ancestor not yet synced, whoever made it.
+        """Make what was just placed in ``folders`` durable, with every ancestor not yet synced, whoever made it. Raises
+        the first error when all have been tried.
 
         One after the other: a filesystem with a journal has written all of them with the first one, and says so to the
         others, which is less work than waking threads.
@@ -162,9 +163,17 @@ class Durability:
                 if self._known.get(below) != inode:
                     wanted[above] = None
                     learned[below] = inode
+                elif below == self._root:
+                    break
                 below = above
+        failed: list[OSError] = []
         for each in wanted:
-            self._sync(each)
+            try:
+                self._sync(each)
+            except OSError as error:
+                failed.append(error)
+        if failed:
+            raise failed[0]
         if len(self._known) + len(learned) > _REMEMBERED_FOLDERS:
             self._known.clear()
         self._known.update(learned)

@@ -13,7 +13,6 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import BinaryIO, TypeVar
 
@@ -43,19 +42,8 @@ T = TypeVar("T")
 THREADS = 8
 _MOST_TRIES = 20
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS}
-_synced_later: ContextVar[_SyncedLater | None] = ContextVar("synced_later", default=None)
-"""What the writes in order of this thread have placed."""
-
-
-@dataclass
-class _SyncedLater:
-    """The keys that a storage has placed in the call that goes on, and those of the calls before whose folders have
-    not been synced.
-    """
-
-    storage: LocalStorage
-    placed: list[str] = field(default_factory=list)
-    earlier: list[str] = field(default_factory=list)
+_synced_later: ContextVar[tuple[LocalStorage, list[str]] | None] = ContextVar("synced_later", default=None)
+"""The storage whose writes of this thread are synced later, and the keys that it has placed."""
 
 
 class LocalStorage(Storage):
@@ -167,22 +155,16 @@ class LocalStorage(Storage):
 
     @override
     def in_order(self, calls: Sequence[Callable[[], T]]) -> list[T]:
-        """As in :class:`Storage`. The folders of what a call has placed are synced right before the next one names what
-        it has written and synced: by then a filesystem with a journal has written it, and has little left to do.
+        """As in :class:`Storage`. The folders of all that was placed are synced at the end: a filesystem with a journal
+        writes it once for all of them, and keeps the order of what was made.
         """
-        later = _SyncedLater(self)
-
-        def after_others(call: Callable[[], T]) -> T:
-            later.earlier += later.placed
-            later.placed.clear()
-            return call()
-
-        before = _synced_later.set(later)
+        placed: list[str] = []
+        before = _synced_later.set((self, placed))
         try:
-            return in_parallel([functools.partial(after_others, call) for call in calls], 1)
+            return in_parallel(calls, 1)
         finally:
             _synced_later.reset(before)
-            self._make_durable(later.earlier + later.placed)
+            self._make_durable(placed)
 
     @override
     def list(self, prefix: str, start_after: str = "") -> Iterator[ObjectInfo]:
@@ -288,7 +270,6 @@ class LocalStorage(Storage):
         """Give the temporary file its final name, which :meth:`_make_durable` makes last."""
         path = self._inside(key)
         folder = os.path.dirname(path)
-        self._sync_earlier()
         for _ in range(_MOST_TRIES):
             try:
                 how(temporary, path)
@@ -319,24 +300,10 @@ class LocalStorage(Storage):
 
     def _make_durable(self, keys: Sequence[str]) -> None:
         """Sync the folders of what was just placed under ``keys``; at the end of :meth:`in_order`, inside it."""
-        later = self._later()
-        if later is not None:
-            later.placed.extend(keys)
-        else:
-            self._sync_folders(keys)
-
-    def _later(self) -> _SyncedLater | None:
         later = _synced_later.get()
-        return later if later is not None and later.storage is self else None
-
-    def _sync_earlier(self) -> None:
-        """Inside :meth:`in_order`, sync the folders of what the calls before have placed. It is tried once: a disk that
-        has failed to sync may say the next time that all is well.
-        """
-        later = self._later()
-        if later is not None and later.earlier:
-            keys = tuple(later.earlier)
-            later.earlier.clear()
+        if later is not None and later[0] is self:
+            later[1].extend(keys)
+        else:
             self._sync_folders(keys)
 
     def _sync_folders(self, keys: Sequence[str]) -> None:
