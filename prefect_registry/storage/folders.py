@@ -7,7 +7,7 @@ import functools
 import os
 import stat
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 
 from prefect_registry.storage.concurrency import in_parallel
 from prefect_registry.storage.names import SortedNames
@@ -19,6 +19,8 @@ _MOST_RESCANS = 20
 _SYNCED_AT_ONCE = 4
 """How many folders are synced at a time. The journal is written about once for that many; waking more threads takes as
 long as it saves."""
+_doubtful: set[str] = set()
+"""Folders of this process in which something was placed that may not last, because a sync failed."""
 
 
 def walk(root: str, prefix: str, start_after: str = "") -> Iterator[tuple[str, os.stat_result]]:
@@ -145,11 +147,27 @@ class Durability:
             return
         self._known.pop(folder, None)
 
-    def sync(self, folders: Iterable[str]) -> None:
+    def sync(self, folders: Sequence[str]) -> None:
         """Make what was just placed in ``folders`` durable, with every ancestor not yet synced, whoever made it.
 
         Several at the same time: a filesystem with a journal then writes it about once, and not once for each of them.
+        After a failure they are in doubt until a later sync of them succeeds.
         """
+        try:
+            self._sync_all(folders)
+        except OSError:
+            _doubtful.update(folders)
+            raise
+        _doubtful.difference_update(folders)
+
+    def dispel(self, folder: str) -> None:
+        """Sync ``folder`` once more if what lies there is in doubt. The names of a folder are one state: a sync that
+        succeeds makes those last, too, of which an earlier one did not.
+        """
+        if folder in _doubtful:
+            self.sync([folder])
+
+    def _sync_all(self, folders: Sequence[str]) -> None:
         wanted, learned, looked = dict.fromkeys(folders), dict[str, int](), set[str]()
         for folder in folders:
             below = folder
