@@ -6,7 +6,7 @@ import contextlib
 import os
 import stat
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 
 from prefect_registry.storage.names import SortedNames
 from prefect_registry.storage.workspace import TEMPORARY
@@ -14,6 +14,8 @@ from prefect_registry.storage.workspace import TEMPORARY
 _REMEMBERED_FOLDERS = 20_000
 _QUIET_SECONDS = 2.0
 _MOST_RESCANS = 20
+_doubtful: set[str] = set()
+"""Folders of this process in which something was placed that may not last, because a sync failed."""
 
 
 def walk(root: str, prefix: str, start_after: str = "") -> Iterator[tuple[str, os.stat_result]]:
@@ -147,13 +149,33 @@ class Durability:
                 os.mkdir(folder)
         self._known.pop(folder, None)
 
-    def sync(self, folders: Iterable[str]) -> None:
+    def sync(self, folders: Sequence[str]) -> None:
         """Make what was just placed in ``folders`` durable, with every ancestor not yet synced, whoever made it. Raises
-        the first error when all have been tried.
+        the first error when all have been tried; they are in doubt then, until a later sync of them succeeds.
 
         One after the other: a filesystem with a journal has written all of them with the first one, and says so to the
         others, which is less work than waking threads.
         """
+        try:
+            self._sync_all(folders)
+        except OSError:
+            _doubtful.update(folders)
+            raise
+        _doubtful.difference_update(folders)
+
+    @staticmethod
+    def doubts() -> bool:
+        """Whether any folder of this process is in doubt."""
+        return bool(_doubtful)
+
+    def dispel(self, folder: str) -> None:
+        """Sync ``folder`` once more if what lies there is in doubt. The names of a folder are one state: a sync that
+        succeeds makes those last, too, of which an earlier one did not.
+        """
+        if folder in _doubtful:
+            self.sync([folder])
+
+    def _sync_all(self, folders: Sequence[str]) -> None:
         wanted, learned, looked = dict.fromkeys(folders), dict[str, int](), set[str]()
         for folder in folders:
             below = folder

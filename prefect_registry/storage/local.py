@@ -81,6 +81,7 @@ class LocalStorage(Storage):
                 self._place(key, temporary, os.link)
                 self._make_durable([key])
             except FileExistsError:
+                self._dispel(key)
                 raise failures.already_exists(self.url, key) from None
             finally:
                 with contextlib.suppress(OSError):
@@ -110,12 +111,17 @@ class LocalStorage(Storage):
     @override
     def get(self, key: str) -> bytes:
         with self._errors(key), open(self._inside(key), "rb", buffering=0) as file:
-            return file.read()
+            data = file.read()
+        self._dispel(key)
+        return data
 
     @override
     def open(self, key: str) -> BinaryIO:
-        with self._errors(key):
-            return open(self._inside(key), "rb")
+        with self._errors(key), contextlib.ExitStack() as failed:
+            file = failed.enter_context(open(self._inside(key), "rb"))
+            self._dispel(key)
+            failed.pop_all()
+            return file
 
     @override
     def upload(self, files: Sequence[Upload], progress: Progress | None = None) -> list[Stored]:
@@ -307,9 +313,23 @@ class LocalStorage(Storage):
             self._sync_folders(keys)
 
     def _sync_folders(self, keys: Sequence[str]) -> None:
-        folders = dict.fromkeys(os.path.dirname(os.path.join(self._root, *key.split("/"))) for key in keys)
+        with self._lasting(keys):
+            self._durability.sync([*dict.fromkeys(map(self._folder, keys))])
+
+    def _dispel(self, key: str) -> None:
+        """What lies under ``key`` is told only when it lasts: an earlier sync of its folder may have failed."""
+        if not Durability.doubts():
+            return
+        with self._lasting([key]):
+            self._durability.dispel(self._folder(key))
+
+    def _folder(self, key: str) -> str:
+        return os.path.dirname(os.path.join(self._root, *key.split("/")))
+
+    @contextlib.contextmanager
+    def _lasting(self, keys: Sequence[str]) -> Iterator[None]:
         try:
-            self._durability.sync(folders)
+            yield
         except OSError as error:
             what = f"{keys[0]!r} was" if len(keys) == 1 else f"{len(keys):,} files such as {keys[0]!r} were"
             raise OutcomeUnknown(
