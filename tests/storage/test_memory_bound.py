@@ -178,6 +178,12 @@ def test_objects_of_4_gib_on_s3(tmp_path: Path, seaweedfs: Server) -> None:
 
 
 @pytest.mark.deep
+def test_local_8_gib(tmp_path: Path) -> None:
+    """8 GiB into a run on a folder and back takes no more than 1 GiB does."""
+    assert peak_of(open_storage(tmp_path / "store"), tmp_path, 8 * GIB, "upload") < MOST
+
+
+@pytest.mark.deep
 @pytest.mark.server
 def test_s3_8_gib(tmp_path: Path, seaweedfs: Server) -> None:
     """8 GiB to S3 and back takes no more than 1 GiB does."""
