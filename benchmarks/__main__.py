@@ -16,6 +16,7 @@ from benchmarks import (
     models,
     object_cache,
     objects,
+    page,
     provenance,
     startup,
     storage_share,
@@ -109,12 +110,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--only", action="append", choices=PLACES, help="may be given several times; all by default")
     parser.add_argument("--json", action="store_true", help="one JSON object per line on standard output")
+    parser.add_argument("--page", action="store_true", help="write the tables of what was measured into speed.md, too")
     options = parser.parse_args()
     others, missed = OtherWork(), 0
     for place in options.only or PLACES:
+        beside, results = OtherWork(), []
         for result in PLACES[place]():
             missed += result.ok is False
+            results.append(result)
             print(json.dumps(asdict(result)) if options.json else _line(result), flush=True)
+        if options.page:  # at once: what was measured stays when a later place fails
+            table = page.table(results, page.machine(beside.share()))
+            page.PAGE.write_text(page.replaced(page.PAGE.read_text("utf-8"), place, table), "utf-8")
     share = others.share()
     if share is not None and not options.json:
         print(f"        Other processes and the kernel's own threads used {share:.0%} of this machine meanwhile.")

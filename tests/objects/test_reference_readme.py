@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import types
+from base64 import urlsafe_b64decode
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
+from urllib.parse import parse_qs
+from urllib.request import Request, urlopen
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from prefect_registry import Registry
 from prefect_registry.objects import (
@@ -84,16 +95,96 @@ def test_s3_backend(seaweedfs: Server) -> None:
     assert MinioRegistryBackend is S3RegistryBackend
 
 
-def test_gcp_backend_takes_the_documented_arguments(home: Path) -> None:
-    """A bucket by its URI, project, name and key file; a URI in another bucket is refused."""
-    backend = GCPRegistryBackend(
+@pytest.fixture
+def google(fake_gcs: Server, tmp_path: Path) -> Iterator[Path]:
+    """Google with the bucket of the example, as far as it can be had here; the key file of a service account.
+
+    The key is a real one, and its address for tokens a server here that gives one to who signs with it.
+    """
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    grants: list[str] = []
+
+    class Tokens(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
+            signed, _, signature = body["assertion"][0].rpartition(".")
+            key.public_key().verify(_decoded(signature), signed.encode(), PKCS1v15(), SHA256())
+            grants.append(json.loads(_decoded(signed.split(".")[1]))["iss"])
+            answer = json.dumps({"access_token": "granted", "expires_in": 3600, "token_type": "Bearer"}).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    made = Request(
+        f"{fake_gcs.endpoint}/storage/v1/b?project=my-project",
+        json.dumps({"name": "my-registry-bucket"}).encode(),
+        {"Content-Type": "application/json"},
+    )
+    urlopen(made, timeout=10).close()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Tokens) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        path = tmp_path / "service-account.json"
+        pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+        path.write_text(
+            json.dumps(
+                {
+                    "type": "service_account",
+                    "project_id": "my-project",
+                    "private_key_id": "1",
+                    "private_key": pem,
+                    "client_email": "registry@my-project.iam.gserviceaccount.com",
+                    "token_uri": f"http://127.0.0.1:{server.server_port}/token",
+                }
+            )
+        )
+        yield path
+        server.shutdown()
+    assert set(grants) == {"registry@my-project.iam.gserviceaccount.com"}
+
+
+def _decoded(text: str) -> bytes:
+    return urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
+@pytest.mark.server
+def test_gcp_backend(home: Path, google: Path, fake_gcs: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bucket by its URI, project, name and key file, with which the client gets a token; a cache is before it."""
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", fake_gcs.endpoint)
+    gcp_backend = GCPRegistryBackend(
         uri="gs://my-registry-bucket",
         project_id="my-project",
         bucket_name="my-registry-bucket",
-        credentials_path=home / "service-account.json",
+        credentials_path=str(google),
     )
-    assert backend.url == "gs://my-registry-bucket"
-    with pytest.raises(ValueError, match="not in the bucket"):
+    assert gcp_backend.url == "gs://my-registry-bucket"
+    registry = Registry(backend=gcp_backend, use_cache=True)
+    trained_model = {"weights": b"w" * 100_000}
+    registry.save("my:model", trained_model)
+    registry.save("my:data", [1, 2, 3], version="1.0.0")
+    for level in ("none", "integrity", "full"):
+        assert registry.load("my:model", verify=level) == trained_model
+    registry.clear_cache()
+    another = Registry(backend=gcp_backend, use_cache=False)
+    assert another.load("my:model") == trained_model
+    assert another.load("my:data", version="1.0.0") == [1, 2, 3]
+    assert another.list_objects() == ["my:data", "my:model"]
+    with pytest.raises(RegistryVersionConflict):
+        another.save("my:data", [4], version="1.0.0")
+    del registry["my:data"]
+    assert "my:data" not in another
+    kept = urlopen(f"{fake_gcs.endpoint}/storage/v1/b/my-registry-bucket/o?prefix=cells/object/", timeout=10)
+    with kept:
+        assert "my%3Amodel" in kept.read().decode()
+
+
+def test_a_gcp_uri_in_another_bucket_is_refused() -> None:
+    """Both are named."""
+    with pytest.raises(ValueError, match="'gs://a' is not in the bucket 'b'"):
         GCPRegistryBackend(uri="gs://a", bucket_name="b")
 
 
