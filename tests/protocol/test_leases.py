@@ -156,6 +156,19 @@ def test_a_generation_whose_run_has_no_begin_is_taken_when_the_error_said() -> N
     assert owner.store.decision(run) is not None
 
 
+def test_a_run_that_has_a_touch_and_no_begin_is_reaped() -> None:
+    """The same, when nobody wants the version: no hour stays open for it."""
+    clock = Driven()
+    storage = MemoryStorage(clock=clock)
+    owner, reaper = ledger(storage, clock), ledger(storage, clock)
+    run = owner.begin(RunSpec("save")).begin.run_id
+    owner.cells.first("object", "o@1", {"by": "the dead"}, run_id=run)
+    storage.delete_many([paths.begin_key(run)])
+    assert reaper.housekeeping.reap().suspects == [run]
+    clock.seconds += reaper.store.settings.lease_seconds
+    assert reaper.housekeeping.reap().reaped == [run]
+
+
 def test_a_process_that_proc_does_not_show_is_not_gone_while_it_can_be_signalled(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
