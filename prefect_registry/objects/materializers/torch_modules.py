@@ -14,9 +14,9 @@ from prefect_registry.objects.materializers.classes import dotted
 from prefect_registry.objects.materializers.decoding import Decoder
 from prefect_registry.objects.materializers.encoding import Encoder
 from prefect_registry.objects.materializers.tensors import FACTS, TensorMaterializer, loaded_tensors, stored_tensors
+from prefect_registry.objects.materializers.torch_attributes import changed_attributes
 from prefect_registry.objects.payload import Part, Payload, StoredPayload
 
-_SIMPLE = (type(None), bool, int, float, str, tuple)
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
@@ -130,11 +130,13 @@ def _differences(value: Any, other: Any) -> list[str]:
         if one.get(name) != two.get(name)
     ]
     left, right = dict(value.named_modules()), dict(other.named_modules())
+    known = frozenset(id(tensor) for module in (value, other) for tensor in _state(module).values())
     for name in left.keys() | right.keys():
         if type(left.get(name)) is not type(right.get(name)):
             found.append(f"the module {name!r} would be a {type(right.get(name)).__name__}")
             continue
-        found.extend(f"{name}.{a}".strip(".") + " would differ" for a in _changed_attributes(left[name], right[name]))
+        changed = changed_attributes(left[name], right[name], known)
+        found.extend(f"{name}.{attribute}".strip(".") + " would differ" for attribute in changed)
         if any(getattr(left[name], hooks, None) for hooks in _HOOKS):
             found.append(f"the module {name!r} has hooks, which would be lost")
     return found
@@ -142,17 +144,6 @@ def _differences(value: Any, other: Any) -> list[str]:
 
 def _shapes(module: Any) -> dict[str, Any]:
     return {name: (tuple(tensor.shape), str(tensor.dtype)) for name, tensor in _state(module).items()}
-
-
-def _changed_attributes(one: Any, other: Any) -> list[str]:
-    left, right = vars(one), vars(other)
-    names = [n for n in left.keys() | right.keys() if not n.startswith("_") and n != "training"]
-    return sorted(n for n in names if _differ(left.get(n, ...), right.get(n, ...)))
-
-
-def _differ(one: Any, other: Any) -> bool:
-    simple = isinstance(one, _SIMPLE) or isinstance(other, _SIMPLE)
-    return (simple and (type(one) is not type(other) or one != other)) or (one is ...) != (other is ...)
 
 
 def _changed(cls: type, why: str) -> ConfigurationError:
