@@ -166,7 +166,7 @@ def test_what_a_module_has_learnt_beside_numbers_is_not_lost() -> None:
     }.items():
         changed = Speaking()
         change(changed)
-        with pytest.raises(InvalidInput, match=f"would not make it again: {name} would differ"):
+        with pytest.raises(InvalidInput, match=rf"would not make it again: (.*; )?{name} would differ"):
             stored(Materializers(), changed)
 
 

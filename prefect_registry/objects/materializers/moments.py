@@ -9,7 +9,6 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
 from fractions import Fraction
-from pickle import PicklingError
 from typing import Any
 from uuid import UUID, SafeUUID
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -71,7 +70,7 @@ def _timezone(value: timezone) -> Any:
 def _zoneinfo(value: ZoneInfo) -> Any:
     try:
         value.__reduce__()  # what pickle asks it for
-    except PicklingError:
+    except Exception:  # the one of pickle, which nothing here imports
         raise refused(value, "It was read from a file, and its key may mean another zone, or none") from None
     return {"$zoneinfo": value.key}
 
