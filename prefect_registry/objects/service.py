@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -24,6 +25,8 @@ from prefect_registry.records.base import as_reason, checked_json_object
 from prefect_registry.records.cells import OBJECT, CellGeneration
 from prefect_registry.records.objects import PAYLOAD, ObjectSettings
 from prefect_registry.storage.base import Progress
+
+log = logging.getLogger("prefect_registry")
 
 PIN = "pin"
 """The type of the cells that keep what a run resolved, for its retries."""
@@ -81,7 +84,13 @@ class Objects:
             if written is not None:
                 self.reading.keep(draft, written, saving.stored)
         self._meet(wanted.name, number)
+        self._log(
+            "Saved" if written is not None else "Left as it is", cell_name(wanted.name, number), form.name, run_id
+        )
         return number, written is not None
+
+    def _log(self, what: str, name: str, form: str, run_id: str | None) -> None:
+        log.debug("%s: object %s, as %r, in %s", what, name, form, run_id or "no run around it")
 
     def _pickle(self, asked: bool) -> bool:
         """Whether pickle may be used: it takes the registry's permission and the call's (DESIGN.md 9)."""
@@ -201,6 +210,7 @@ class Objects:
             progress=progress,
         )  # fmt: skip
         self._meet(found.name, found.version)
+        self._log("Loading", found.id, found.value.materializer, run_id)
         if lazy:  # its files go when nobody reads them any more
             return form.load(payload)
         with payload:
@@ -226,6 +236,7 @@ class Objects:
             saving = Saving(wanted.name, version, draft, run_id, stored, conflict, found.value.metadata)
             number, written = self._saver.save(saving)
         self._meet(wanted.name, number)
+        self._log(f"Copied {found.id} to", cell_name(wanted.name, number), found.value.materializer, run_id)
         return number, written is not None
 
     def delete_all(self, names: list[str], run_id: str | None) -> None:
@@ -279,6 +290,8 @@ class Objects:
                 ]
                 self.ledger.runs.within(own, calls, doing)
         self._forget(founds)
+        for found in founds:
+            self._log("Deleted", found.id, found.value.materializer, run_id)
         return [found.id for found in founds]
 
     def _forget(self, founds: list[Found]) -> None:

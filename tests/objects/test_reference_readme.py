@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 import types
 from base64 import urlsafe_b64decode
@@ -288,3 +289,20 @@ def test_batch_operations(home: Path) -> None:
     assert result.failed == []
     result = registry.load(["model:a", "model:b"], version=["1.0.0", "1.0.0"])
     assert result.results == [obj_a, obj_b]
+
+
+def test_debug_logging(home: Path) -> None:
+    """With the level that the document sets, each operation is told."""
+    code = (
+        "import logging\n"
+        "logging.basicConfig(level=logging.DEBUG)\n"
+        "from prefect_registry import Registry\n"
+        "registry = Registry()\n"
+        "registry.save('my:model', [1])\n"
+        "registry.load('my:model')\n"
+        "registry.delete('my:model')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    told = [line for line in done.stderr.splitlines() if line.startswith("DEBUG:prefect_registry:")]
+    assert [line.split(":")[2] for line in told] == ["Saved", "Loading", "Deleted"]
+    assert all("my:model@1" in line for line in told)
