@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from prefect_registry.ledger import paths
 from prefect_registry.ledger.journal import PublishedRun
 from prefect_registry.notebook import MOST_ROWS, pairs_html, rows_html
 from prefect_registry.records.cells import CellGeneration, CellRef
-from prefect_registry.records.datasets import LATER_STATES, DatasetGeneration, DatasetState, Partition
+from prefect_registry.records.datasets import LATER_STATES, DatasetGeneration, DatasetState, Partition, later_state
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -120,8 +121,16 @@ class Tables:
             lambda connection: (list(publications(connection, kind)), staged(connection, kind))
         )
         inside = [generation for generation in found if self._ledger.outcomes.inside(generation.run_id, run_id)]
-        own = [d for d in self._read(inside) if d.state in ("STAGED", "READY")]
+        own = self._not_taken_back([d for d in self._read(inside) if d.state in ("STAGED", "READY")], run_id)
         return Table(kind, tuple(_fold([own, *self._read_all(groups)])))
+
+    def _not_taken_back(self, found: list[Dataset], run_id: str) -> list[Dataset]:
+        """Without datasets of closed runs inside ``run_id`` that were taken back there: their tasks failed."""
+        nested = [d for d in found if d.run_id != run_id]
+        looks = [partial(self._ledger.cells.latest, LATER_STATES, d.id, run_id) for d in nested]
+        later = self._store.together(looks) if looks else []
+        gone = {c.name for c in later if c is not None and later_state(c.value) != "READY"}
+        return [d for d in found if d.id not in gone]
 
     def latest(self, kind: str, published: list[PublishedRun] | None = None) -> Dataset:
         """The dataset of ``kind`` that was published last; ``InvalidInput`` with the count if its run had several."""

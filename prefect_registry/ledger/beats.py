@@ -17,7 +17,9 @@ from prefect_registry.records.runs import Begin, Heartbeat, Holder
 log = logging.getLogger("prefect_registry")
 
 _IDLE_SECONDS = 10.0
-"""How long the thread waits for another run before it ends."""
+"""How long the thread waits for another run before it ends, and how long it sleeps at most: nobody wakes it when the
+last run is closed, and while it sleeps it keeps the registry, and its connections, of whoever has let go of it.
+"""
 
 
 class Beats:
@@ -119,7 +121,7 @@ class Beats:
                 run_id, (due, every, beat) = min(self._due.items(), key=lambda item: item[1][0])
                 pause = due - time.monotonic()
                 if pause > 0:
-                    self._sleep(pause)
+                    self._sleep(min(pause, _IDLE_SECONDS))
                     continue
                 self._due[run_id] = (time.monotonic() + every, every, beat + 1)
             self._beat(run_id, beat)

@@ -251,7 +251,7 @@ class Cells:
         self, cell: CellRef, candidate: CellGeneration, run_id: str | None, guarded: bool
     ) -> CellGeneration | None:
         """Create one generation beside its touch (P9); None when the number is taken by another write."""
-        owner = run_id or self._store.ids.typeid("op", self._store.clock.now())
+        owner = run_id or self._store.operation()
         touch = partial(self._store.storage.put, paths.touch_key(owner, cell, candidate.gen), b"")
         untouched: list[StorageError] = []
         # In this order: a store that does one thing after the other has the touch first (P9, decision 0030).
@@ -284,7 +284,7 @@ class Cells:
         """Touch a generation once more, for a writer that may have died between creating it and touching it: without
         a touch no index shows it, and its run does not list it (P9).
         """
-        owner = document.tx or self._store.ids.typeid("op", self._store.clock.now())
+        owner = document.tx or self._store.operation()
         cell = CellRef.named(document.type, document.name)
         self._store.storage.put(paths.touch_key(owner, cell, document.gen), b"")
 

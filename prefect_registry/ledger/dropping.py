@@ -13,10 +13,12 @@ from functools import partial
 from typing import Any
 
 from prefect_registry.errors import InvalidInput, InvalidState, RegistryError, RevisionConflict
+from prefect_registry.ids import parse_inner_id
 from prefect_registry.ledger import paths, spoiled
 from prefect_registry.ledger.ledger import Ledger
 from prefect_registry.ledger.outcomes import GenerationState
 from prefect_registry.records.cells import ALIAS, OBJECT, CellGeneration, CellRef
+from prefect_registry.records.datasets import LATER_STATES
 from prefect_registry.records.models import MODEL_TYPES
 from prefect_registry.records.provenance import PROV_TYPES
 
@@ -87,6 +89,21 @@ def drop(ledger: Ledger, staged: Staged, reason: str) -> bool:
         except RevisionConflict:
             continue
         return True
+
+
+def drop_nested_dataset(ledger: Ledger, dataset_id: str, reason: str) -> bool:
+    """Take back a dataset of a run that is committed, and nested in one that is not decided, by a tombstone in that
+    one; False when its run is no such run.
+
+    Raises:
+        InvalidState: The run around it was decided meanwhile.
+    """
+    run_id, _ = parse_inner_id(dataset_id, "ds", "dataset")
+    around = _where(ledger, run_id)
+    if around == run_id:
+        return False
+    ledger.cells.write(LATER_STATES, dataset_id, {"state": "DELETED"}, run_id=around, deleted=True, reason=reason)
+    return True
 
 
 @dataclass

@@ -21,7 +21,8 @@ MOST_PASSES = 20
 @dataclass
 class RunEntry:
     """What a listing shows of one run (or ``op_``): which documents it has; ``datasets`` are suffixes with their
-    highest generation; ``events`` and ``incidents`` are suffixes.
+    highest generation; ``events`` and ``incidents`` are suffixes; ``touched`` are the keys of the generations that it
+    has touched.
     """
 
     run_id: str
@@ -30,6 +31,7 @@ class RunEntry:
     datasets: dict[str, int] = field(default_factory=dict)
     events: list[str] = field(default_factory=list)
     incidents: list[str] = field(default_factory=list)
+    touched: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,8 @@ class Journal:
             elif parsed.kind == "events" and parsed.rest:
                 name = parsed.rest[0].removesuffix(".json")
                 (entry.incidents if name.startswith("i") else entry.events).append(name)
+            elif parsed.kind == "touch":
+                entry.touched.add(parsed.touched)
         return found
 
     def consistent_entries(self) -> dict[str, RunEntry]:
@@ -105,9 +109,11 @@ class Journal:
         return {d.run_id for d in ends if d is not None and horizon is not None and d.closed_at <= horizon}
 
     def undecided(self) -> Iterator[str]:
-        """Runs without a decision, oldest first; also those that a crash left with a dataset and no begin (P13)."""
+        """Runs without a decision, oldest first; also those that a crash left with a dataset or an object's version and
+        no begin (P13, decision 0027).
+        """
         found = self.entries().items()
-        return (r for r, e in found if (e.begun or e.datasets) and not e.decided and r.startswith("run_"))
+        return (r for r, e in found if (e.begun or e.datasets or e.touched) and not e.decided and r.startswith("run_"))
 
     def published(self, entries: dict[str, RunEntry] | None = None) -> list[PublishedRun]:
         """Every effectively committed run, newest publication first (P15's order)."""

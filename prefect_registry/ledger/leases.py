@@ -186,7 +186,8 @@ class Leases:
         """Who holds an undecided run and when it can be taken, for error messages."""
         pulse = self.pulse(run_id)
         if pulse is None:
-            return HolderNote("its begin cannot be found", "unknown")
+            needed = timedelta(seconds=self._store.settings.lease_seconds / 2 - self._stood_for(run_id, -1))
+            return HolderNote("Its begin cannot be found", iso(self._store.clock.now() + max(needed, timedelta(0))))
         lease, watched = timedelta(seconds=pulse.lease_seconds), timedelta(seconds=self._stood_for(run_id, pulse.beat))
         needed = lease / 2 if self._store.clock.measured else lease
         after = max(pulse.at + lease, self._store.clock.now() - watched + needed)

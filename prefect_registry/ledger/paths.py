@@ -142,6 +142,11 @@ class RunObject(NamedTuple):
     kind: str
     rest: tuple[str, ...]
 
+    @property
+    def touched(self) -> str:
+        """The key of the generation that a touch tells of."""
+        return f"{CELLS}{'/'.join(self.rest)}.json"
+
 
 @functools.lru_cache(maxsize=8_192)
 def parse_run_object(key: str) -> RunObject | None:

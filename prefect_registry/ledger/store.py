@@ -7,15 +7,16 @@ import hashlib
 import logging
 import random
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
+from itertools import repeat
 from typing import Any, TypeVar
 
 from prefect_registry.clock import StoreClock, SystemClock
 from prefect_registry.errors import IntegrityError, NotFound, StorageError
-from prefect_registry.ids import IdFactory, random_token
+from prefect_registry.ids import IdFactory, began_at, random_token
 from prefect_registry.ledger import paths
 from prefect_registry.ledger.holder import is_gone, this_process
 from prefect_registry.locks import ForkSafeLock
@@ -30,6 +31,9 @@ MOST_SENT = 1_000
 
 CLOCKS_AGREE_SECONDS = 1.0
 """By how much the wall clock may depart from the monotonic one between two looks: stores stamp whole seconds."""
+
+SHARED_OPERATION, MOST_IN_AN_OPERATION = timedelta(minutes=1), 100
+"""For how long, and how many, writes outside any run share an ``op_`` id on a store that is near."""
 
 D = TypeVar("D", bound=Document)
 T = TypeVar("T")
@@ -117,9 +121,10 @@ class Store:
         self._cache = _Cache()
         self._sent: dict[str, tuple[Instant, Instant]] = {}
         self.creates = 0  # of this process: an index from before the last one is too old for it
+        self._operation: Iterator[tuple[str, datetime, datetime]] = iter(())
 
     def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in self.__dict__.items() if k not in ("_cache", "_sent", "creates")}
+        return {k: v for k, v in self.__dict__.items() if k not in ("_cache", "_sent", "creates", "_operation")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -128,6 +133,23 @@ class Store:
     def thawed(self) -> Store:
         """The store as it is now; of a frozen one, what it is a state of."""
         return self
+
+    def operation(self) -> str:
+        """The ``op_`` id for the touch of a write outside any run (P9).
+
+        On a store that is near, where a touch is four new folders, those that follow each other within a minute have
+        the same; not more than a hundred, since who finds one more there looks at all of them.
+        """
+        now = self.clock.now()
+        shared, since, until = next(self._operation, ("", now, now))
+        if since <= now < until:
+            return shared
+        new = self.ids.typeid("op", now)
+        if self.storage.near:
+            since = began_at(new)
+            next_hour = since.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
+            self._operation = repeat((new, since, min(since + SHARED_OPERATION, next_hour)), MOST_IN_AN_OPERATION - 1)
+        return new
 
     # -- documents -----------------------------------------------------------------------------------------------
 

@@ -130,10 +130,13 @@ class Finding:
         """The version with the highest major number of an object that anybody has taken, visible or not, or is about to
         take: one listing, of names alone where the store can.
         """
-        names = (each.rstrip("/") for each in self.store.storage.names(f"{paths.CELLS}{OBJECT}/{key_of(name)}/"))
-        numbers = ((each.partition(".")[0], each) for each in names)
-        by_major = sorted(((int(major), each) for major, each in numbers if major.isdecimal()), reverse=True)
-        return next(filter(None, (Version.of_key(each) for _, each in by_major)), None)
+        highest: Version | None = None
+        for each in self.store.storage.names(f"{paths.CELLS}{OBJECT}/{key_of(name)}/"):
+            spelled = each.rstrip("/")
+            major = spelled.partition(".")[0]
+            if major.isdecimal() and (highest is None or int(major) > highest.numbers[0]):
+                highest = Version.of_key(spelled) or highest
+        return highest
 
     def versions(self, name: str, run_id: str | None) -> Iterator[Found]:
         """Every visible version, ascending."""

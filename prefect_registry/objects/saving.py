@@ -62,6 +62,10 @@ class Saving:
     looked: bool = field(default=False, init=False)
     stored: list[FileEntry] = field(default_factory=list, init=False)
     """What was uploaded."""
+    claimed: bool = field(default=False, init=False)
+    """Generation 0 of ``version`` was to be created, beside the begin of the save's own run."""
+    claim: CellGeneration | None = field(default=None, init=False)
+    """That generation, if nobody had it."""
 
     @property
     def overwrites(self) -> bool:
@@ -112,12 +116,20 @@ class Saver:
         begin: Begin = self._ledger.runs.new(spec)
         payload = self._store.ids.inner("pl", begin.run_id)
         files: list[FileEntry] = []
-        work: list[Callable[[], object]] = [partial(self._upload, saving, payload, known, files)]
-        work += self._looks_beside(saving)
+        upload = partial(self._upload, saving, payload, known, files)
+        asks = self._asks_by_writing(saving)
+        if asks:
+            value = self._value(saving, payload, saving.draft.files)
+            work: list[Callable[[], object]] = [partial(self._claim, saving, value, begin.run_id)]
+        else:
+            work = [upload, *self._looks_beside(saving)]
         self._ledger.begin_beside(begin, work)
         try:
-            value = self._value(saving, payload, files)
+            if not asks:
+                value = self._value(saving, payload, files)
             version, written, generation = self._create(saving, value, begin.run_id, guarded=False)
+            if asks and generation is not None:
+                upload()
         except BaseException as error:
             self._ledger.drop(begin.run_id, error)
             raise
@@ -134,6 +146,19 @@ class Saver:
         if saving.version is None:
             return [partial(self._look_for_number, saving)]
         return [partial(self._look, saving)] if saving.overwrites and not saving.looked else []
+
+    def _asks_by_writing(self, saving: Saving) -> bool:
+        """Whether the version is created before its bytes are sent: who has not looked learns by that, and for nothing,
+        whether its number is taken and its content there. Nobody can read it before the run is decided.
+        """
+        looked = saving.overwrites or saving.looked  # as on any store that is near, so there the bytes come first
+        return saving.version is not None and not looked and manifests.fits_inline(saving.draft.files)
+
+    def _claim(self, saving: Saving, value: ObjectValue, run_id: str) -> None:
+        assert saving.version is not None
+        name, stored = cell_name(saving.name, saving.version), _stored(value, saving.version)
+        saving.claim = self._ledger.cells.first(OBJECT, name, stored, run_id=run_id, guarded=False)
+        saving.claimed = True
 
     def _upload(self, saving: Saving, payload: str, known: Found | None, files: list[FileEntry]) -> None:
         draft, root = saving.draft, root_of(payload)
@@ -205,8 +230,8 @@ class Saver:
             return self._create_next(saving, value, run_id, guarded)
         version = saving.version
         name, stored = cell_name(saving.name, version), _stored(value, version)
-        written = None
-        if not (saving.overwrites or saving.looked):  # what is to be overwritten is probably there
+        written = saving.claim
+        if not (saving.overwrites or saving.looked or saving.claimed):  # what is to be overwritten is probably there
             written = self._ledger.cells.first(OBJECT, name, stored, run_id=run_id, guarded=guarded)
         while written is None:
             there = saving.there if saving.looked else self._look(saving)
@@ -301,7 +326,8 @@ class Saver:
         """
         size, count = saving.draft.size, len(saving.draft.sources)
         worth = saving.version is not None or count > 1 or size >= WORTH_A_COPY_BYTES
-        return (saving.met and worth) or size >= LOOK_FIRST_BYTES
+        given = saving.version is not None and (saving.run_id is not None or self._store.storage.near)
+        return given or (saving.met and worth) or size >= LOOK_FIRST_BYTES
 
     def _known(self, saving: Saving) -> Found | None:
         """What the store has to compare with: that version, or the latest one."""

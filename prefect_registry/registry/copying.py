@@ -262,18 +262,23 @@ def _belongs(info: ObjectInfo, entries: dict[str, RunEntry], settled: frozenset[
     parsed = paths.parse_run_object(info.key)
     if parsed is None or parsed.run_id not in entries or parsed.kind in _OF_THE_OWNER:
         return False
-    if parsed.run_id in settled or parsed.run_id.startswith("op_"):
+    if parsed.run_id.startswith("op_"):
+        return parsed.kind != "touch" or parsed.touched in entries[parsed.run_id].touched
+    if parsed.run_id in settled:
         return True
     return parsed.kind == "begin.json" or (parsed.kind == "events" and parsed.rest[0].startswith("i"))
 
 
 def _touched_alone(info: ObjectInfo, entries: Mapping[str, RunEntry]) -> Iterator[str]:
-    """The key of the generation, of no run, that a touch tells of: one outside any run, or of a flow run's attempt."""
+    """The key of the generation, of no run, that a touch tells of: one outside any run, or of a flow run's attempt. What
+    was touched after ``entries`` were listed, by an operation that they have, is left out.
+    """
     parsed = paths.parse_run_object(info.key)
     if parsed is None or parsed.run_id not in entries or parsed.kind != "touch":
         return
-    if parsed.run_id.startswith("op_") or parsed.rest[0] == FLOW_RUN:
-        yield f"{paths.CELLS}{'/'.join(parsed.rest)}.json"
+    listed = parsed.run_id.startswith("op_") and parsed.touched in entries[parsed.run_id].touched
+    if listed or parsed.rest[0] == FLOW_RUN:
+        yield parsed.touched
 
 
 def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:

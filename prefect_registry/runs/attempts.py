@@ -29,7 +29,7 @@ from prefect.transactions import BaseTransaction, TransactionState, get_transact
 
 from prefect_registry.errors import InvalidState, RegistryError
 from prefect_registry.ledger import observers
-from prefect_registry.ledger.dropping import STAGED_TEXT, Staged, drop
+from prefect_registry.ledger.dropping import STAGED_TEXT, Staged, drop, drop_nested_dataset
 from prefect_registry.records.cells import CellGeneration
 from prefect_registry.runs import current
 from prefect_registry.runs.flowrun import flow_runs_out, log
@@ -199,8 +199,10 @@ def _drop(url: str, staged: str, why: str) -> bool:
     try:
         registry = current.registry_at(url)
         if staged.startswith("ds_"):
-            registry.rollback_dataset(staged)
-            dropped = True
+            dropped = drop_nested_dataset(registry.ledger, staged, why)
+            if not dropped:
+                registry.rollback_dataset(staged)
+                dropped = True
         else:
             dropped = drop(registry.ledger, Staged.parse(staged), why)
         if dropped:
@@ -229,10 +231,13 @@ def _named(staged: str) -> str:
 
 
 def drop_spoiled(run_id: str) -> bool:
-    """Try again to drop what failed task attempts left staged in the run; False when some of it is still there."""
+    """Try again to drop what failed task attempts left staged in the run, or in runs inside it; False when some of it
+    is still there.
+    """
     with _lock:
-        left = dict(current.spoiled.get(run_id, {}))
-    dropped = [_drop(url, staged, "its task attempt failed before") for staged, url in left.items()]
+        found = [(inner, staged, url) for inner, left in current.spoiled.items() for staged, url in left.items()]
+    left = [(url, staged) for inner, staged, url in found if _is_within(inner, run_id, url)]
+    dropped = [_drop(url, staged, "its task attempt failed before") for url, staged in left]
     return all(dropped)
 
 
@@ -242,9 +247,14 @@ def learn_spoiled(url: str, run_id: str, states: Iterable[State[Any]]) -> None:
         error = getattr(state.data, "result", state.data)  # as it is, or in a record that Prefect did not store
         told = [state.message or "", *(getattr(error, "__notes__", ()) if isinstance(error, BaseException) else ())]
         for staged in _TOLD.findall("\n".join(told)):
-            if _run_of(staged) == run_id:
+            if _is_within(_run_of(staged), run_id, url):
                 with _lock:
-                    current.spoiled.setdefault(run_id, {})[staged] = url
+                    current.spoiled.setdefault(_run_of(staged), {})[staged] = url
+
+
+def _is_within(inner: str, run_id: str, url: str) -> bool:
+    """Whether a run is ``run_id``, or nested in it."""
+    return inner == run_id or run_id in current.registry_at(url).ledger.outcomes.ancestors(inner)
 
 
 def still_spoiled(run_id: str) -> InvalidState:

@@ -11,7 +11,7 @@ from prefect_registry.ledger import paths
 from prefect_registry.models.published import TOLD_TYPES, PublishedModels, published_models
 from prefect_registry.objects.published import MovedAlias, SavedObject, published_of
 from prefect_registry.records.cells import ALIAS, OBJECT, CellGeneration, CellRef
-from prefect_registry.records.datasets import DatasetGeneration
+from prefect_registry.records.datasets import LATER_STATES, DatasetGeneration
 from prefect_registry.records.runs import Decision
 from prefect_registry.registry import Registry, Run
 
@@ -82,20 +82,24 @@ def _members(registry: Registry, decision: Decision) -> tuple[list[str], list[st
     """The keys of the datasets that a decision published, of what it made of objects and aliases, of all that it
     wrote of models, and of its events.
     """
-    store, keys, of_models, events, todo = registry.ledger.store, [], [], [], [decision]
+    store, found, of_models, events, todo = registry.ledger.store, dict[str, str](), [], [], [decision]
+    taken_back: set[str] = set()
     newest: dict[CellRef, int] = {}
     while todo:
         end = todo.pop()
         members = store.members(end)
-        keys += [paths.dataset_key(end.run_id, s, g) for s, g in members.datasets.items()]
+        found |= {f"ds_{end.run_id[4:]}_{s}": paths.dataset_key(end.run_id, s, g) for s, g in members.datasets.items()}
         events += [paths.event_key(end.run_id, name) for name in members.events]
         for type_, key, gen in members.cells:
             if type_ in (OBJECT, ALIAS):
                 cell = CellRef(type_, key)
                 newest[cell] = max(gen, newest.get(cell, -1))
+            elif type_ == LATER_STATES:  # of a dataset that failed inside the run: ids are their own keys
+                taken_back.add(key)
             elif type_ in TOLD_TYPES:
                 of_models.append(paths.cell_key(CellRef(type_, key), gen))
         todo += [d for d in (store.decision(r) for r in members.runs) if d is not None]
+    keys = [key for dataset_id, key in found.items() if dataset_id not in taken_back]
     return keys, [paths.cell_key(cell, gen) for cell, gen in sorted(newest.items())], sorted(of_models), events
 
 

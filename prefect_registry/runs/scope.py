@@ -35,13 +35,16 @@ from prefect_registry.runs.flowrun import (
     log,
     timed_out,
 )
-from prefect_registry.runs.futures import Submitted, Unseen, raise_unseen_failure, watch
+from prefect_registry.runs.futures import Unseen, raise_unseen_failure
 from prefect_registry.runs.options import RunOptions
 from prefect_registry.runs.parameters import bound_parameters, recorded, redacted, render, secrets_in
+from prefect_registry.runs.subflows import Watched, watched
 from prefect_registry.runs.verdict import Verdict
 
 SUPERSEDED = "Superseded"
-_OUTSIDE: dict[ContextVar[Any], Any] = {active_run: NO_RUNS, current.surrounding: None, current.claimed: ()}
+_OUTSIDE: dict[ContextVar[Any], Any] = {
+    active_run: NO_RUNS, current.surrounding: None, current.claimed: (), watched: None,
+}  # fmt: skip
 """What the variables are where no run is."""
 
 
@@ -55,8 +58,7 @@ class Scope:
     context: FlowRunContext | None = None
     published: Decision | None = None
     _run: Run | None = None
-    _submitted: Submitted | None = None
-    _mark: int = 0
+    _watched: Watched | None = None
     _tokens: list[Token[Any]] = field(default_factory=list)
     _label_before: dict[str, Any] | None = None
     _owns_flow_run: bool = False
@@ -162,10 +164,11 @@ class Scope:
             current.claimed.set((*current.claimed.get(), *((flow_run_id(),) if self._owns_flow_run else ()))),
         ]
         context = self.context
-        if context is None or context.detached or is_in_task(context):
+        has_flow = context is not None and not context.detached and not is_in_task(context)
+        self._watched = Watched(cast(Any, context).task_runner if has_flow else None)
+        self._tokens.append(watched.set(self._watched))
+        if context is None or not has_flow:
             return  # inside a task: runner and label belong to the flow, which other tasks use too
-        self._submitted = watch(context.task_runner)
-        self._mark = self._submitted.mark()
         reference = current.reference_of(self.options.registry_for(self.parameters))
         self._label_before = current.put_label(context, self.run, reference)
 
@@ -185,11 +188,11 @@ class Scope:
 
     def settle(self) -> list[Unseen]:
         """Wait for what was submitted in the body and not awaited."""
-        return self._submitted.settle(self._mark) if self._submitted is not None else []
+        return self._watched.settle() if self._watched is not None else []
 
     async def asettle(self) -> list[Unseen]:
         """:meth:`settle` without blocking the event loop."""
-        return await self._submitted.asettle(self._mark) if self._submitted is not None else []
+        return await self._watched.asettle() if self._watched is not None else []
 
     def refuse_unseen(self, unseen: list[Unseen]) -> None:
         """Raise what a task raised that the flow submitted and never looked at."""
@@ -309,8 +312,8 @@ class Scope:
         return timed_out(error, self.context) or (self._owns_flow_run and record.signals.put_off(error))
 
     def _refuse_spoiled(self) -> None:
-        if self._submitted is not None:
-            attempts.learn_spoiled(self.registry.url, self.run.id, self._submitted.states(self._mark))
+        if self._watched is not None:
+            attempts.learn_spoiled(self.registry.url, self.run.id, self._watched.states())
         if not attempts.drop_spoiled(self.run.id):
             raise attempts.still_spoiled(self.run.id)
 

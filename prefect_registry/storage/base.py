@@ -87,6 +87,11 @@ class Storage(ABC):
     def url(self) -> str:
         """Root as people write it (``s3://bucket/prefix``), without credentials and without a slash at the end."""
 
+    @property
+    def near(self) -> bool:
+        """Whether asking costs next to nothing, so that who does not know what is there looks before it writes."""
+        return False
+
     def unguarded(self) -> Storage:
         """The same storage, taken at its word: it writes without first trying out whether the store can be trusted."""
         return self

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import stat
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 
-from prefect_registry.storage.concurrency import in_parallel
 from prefect_registry.storage.names import SortedNames
 from prefect_registry.storage.workspace import TEMPORARY
 
 _REMEMBERED_FOLDERS = 20_000
 _QUIET_SECONDS = 2.0
 _MOST_RESCANS = 20
-_SYNCED_AT_ONCE = 4
-"""How many folders are synced at a time. The journal is written about once for that many; waking more threads takes as
-long as it saves."""
+_doubtful: set[str] = set()
+"""Folders of this process in which something was placed that may not last, because a sync failed."""
 
 
 def walk(root: str, prefix: str, start_after: str = "") -> Iterator[tuple[str, os.stat_result]]:
@@ -135,21 +132,50 @@ class Durability:
 
     def make(self, folder: str) -> None:
         """Make ``folder`` and what is missing above it; :meth:`sync` makes them last."""
+        missing = [folder]
+        while (above := os.path.dirname(missing[-1])) not in self._known and len(above) > len(self._root):
+            missing.append(above)
+        for each in reversed(missing):
+            self._make(each)
+
+    def _make(self, folder: str) -> None:
         try:
             os.mkdir(folder)
-        except FileNotFoundError:
-            self.make(os.path.dirname(folder))
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(folder)
         except FileExistsError:
             return
+        except FileNotFoundError:  # there is no root yet, or somebody has removed what was known
+            self._make(os.path.dirname(folder))
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(folder)
         self._known.pop(folder, None)
 
-    def sync(self, folders: Iterable[str]) -> None:
-        """Make what was just placed in ``folders`` durable, with every ancestor not yet synced, whoever made it.
+    def sync(self, folders: Sequence[str]) -> None:
+        """Make what was just placed in ``folders`` durable, with every ancestor not yet synced, whoever made it. Raises
+        the first error when all have been tried; they are in doubt then, until a later sync of them succeeds.
 
-        Several at the same time: a filesystem with a journal then writes it about once, and not once for each of them.
+        One after the other: a filesystem with a journal has written all of them with the first one, and says so to the
+        others, which is less work than waking threads.
         """
+        try:
+            self._sync_all(folders)
+        except OSError:
+            _doubtful.update(folders)
+            raise
+        _doubtful.difference_update(folders)
+
+    @staticmethod
+    def doubts() -> bool:
+        """Whether any folder of this process is in doubt."""
+        return bool(_doubtful)
+
+    def dispel(self, folder: str) -> None:
+        """Sync ``folder`` once more if what lies there is in doubt. The names of a folder are one state: a sync that
+        succeeds makes those last, too, of which an earlier one did not.
+        """
+        if folder in _doubtful:
+            self.sync([folder])
+
+    def _sync_all(self, folders: Sequence[str]) -> None:
         wanted, learned, looked = dict.fromkeys(folders), dict[str, int](), set[str]()
         for folder in folders:
             below = folder
@@ -159,9 +185,17 @@ class Durability:
                 if self._known.get(below) != inode:
                     wanted[above] = None
                     learned[below] = inode
+                elif below == self._root:
+                    break
                 below = above
-        calls = [functools.partial(self._sync, each) for each in wanted]
-        in_parallel(calls, min(len(calls), _SYNCED_AT_ONCE))
+        failed: list[OSError] = []
+        for each in wanted:
+            try:
+                self._sync(each)
+            except OSError as error:
+                failed.append(error)
+        if failed:
+            raise failed[0]
         if len(self._known) + len(learned) > _REMEMBERED_FOLDERS:
             self._known.clear()
         self._known.update(learned)

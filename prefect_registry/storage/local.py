@@ -32,7 +32,7 @@ from prefect_registry.storage.base import (
     check_key,
     check_prefix,
 )
-from prefect_registry.storage.concurrency import begun, in_parallel
+from prefect_registry.storage.concurrency import in_parallel
 from prefect_registry.storage.folders import Durability, leads_elsewhere, names, walk
 from prefect_registry.storage.transfer import clone_file, copy_file, opened, save_stream, verify, write_all
 from prefect_registry.storage.workspace import TEMPORARY, workspace_of
@@ -67,6 +67,11 @@ class LocalStorage(Storage):
     def url(self) -> str:
         return self._path
 
+    @property
+    @override
+    def near(self) -> bool:
+        return True
+
     @override
     def create(self, key: str, data: bytes) -> None:
         check_document(data)
@@ -76,6 +81,7 @@ class LocalStorage(Storage):
                 self._place(key, temporary, os.link)
                 self._make_durable([key])
             except FileExistsError:
+                self._dispel(key)
                 raise failures.already_exists(self.url, key) from None
             finally:
                 with contextlib.suppress(OSError):
@@ -105,12 +111,17 @@ class LocalStorage(Storage):
     @override
     def get(self, key: str) -> bytes:
         with self._errors(key), open(self._inside(key), "rb", buffering=0) as file:
-            return file.read()
+            data = file.read()
+        self._dispel(key)
+        return data
 
     @override
     def open(self, key: str) -> BinaryIO:
-        with self._errors(key):
-            return open(self._inside(key), "rb")
+        with self._errors(key), contextlib.ExitStack() as failed:
+            file = failed.enter_context(open(self._inside(key), "rb"))
+            self._dispel(key)
+            failed.pop_all()
+            return file
 
     @override
     def upload(self, files: Sequence[Upload], progress: Progress | None = None) -> list[Stored]:
@@ -150,22 +161,16 @@ class LocalStorage(Storage):
 
     @override
     def in_order(self, calls: Sequence[Callable[[], T]]) -> list[T]:
-        """As in :class:`Storage`. The folders of what a call has placed are synced while the next one writes."""
+        """As in :class:`Storage`. The folders of all that was placed are synced at the end: a filesystem with a journal
+        writes it once for all of them, and keeps the order of what was made.
+        """
         placed: list[str] = []
-
-        def after_others(call: Callable[[], T]) -> T:
-            if placed:
-                unfinished.callback(begun(functools.partial(self._sync_folders, tuple(placed))).result)
-                placed.clear()
-            return call()
-
-        with contextlib.ExitStack() as unfinished:
-            before = _synced_later.set((self, placed))
-            try:
-                return in_parallel([functools.partial(after_others, call) for call in calls], 1)
-            finally:
-                _synced_later.reset(before)
-                self._make_durable(placed)
+        before = _synced_later.set((self, placed))
+        try:
+            return in_parallel(calls, 1)
+        finally:
+            _synced_later.reset(before)
+            self._make_durable(placed)
 
     @override
     def list(self, prefix: str, start_after: str = "") -> Iterator[ObjectInfo]:
@@ -308,9 +313,23 @@ class LocalStorage(Storage):
             self._sync_folders(keys)
 
     def _sync_folders(self, keys: Sequence[str]) -> None:
-        folders = dict.fromkeys(os.path.dirname(os.path.join(self._root, *key.split("/"))) for key in keys)
+        with self._lasting(keys):
+            self._durability.sync([*dict.fromkeys(map(self._folder, keys))])
+
+    def _dispel(self, key: str) -> None:
+        """What lies under ``key`` is told only when it lasts: an earlier sync of its folder may have failed."""
+        if not Durability.doubts():
+            return
+        with self._lasting([key]):
+            self._durability.dispel(self._folder(key))
+
+    def _folder(self, key: str) -> str:
+        return os.path.dirname(os.path.join(self._root, *key.split("/")))
+
+    @contextlib.contextmanager
+    def _lasting(self, keys: Sequence[str]) -> Iterator[None]:
         try:
-            self._durability.sync(folders)
+            yield
         except OSError as error:
             what = f"{keys[0]!r} was" if len(keys) == 1 else f"{len(keys):,} files such as {keys[0]!r} were"
             raise OutcomeUnknown(

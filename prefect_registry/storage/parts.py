@@ -185,7 +185,7 @@ def _fetch_ranges(
             while starts and len(ahead) < _RANGES_AT_ONCE:
                 start = starts.popleft()
                 end = start + _RANGE_BYTES if starts else None  # the last is open, so that a longer object is noticed
-                ahead.append((end or size, storage.start(_range_into, storage, name, key, start, end, write_at)))
+                ahead.append((end or size, storage.start(_range_into, storage, name, key, start, end, size, write_at)))
             end, future = ahead.popleft()
             storage.outcome(future, key)
             yield end
@@ -202,9 +202,13 @@ async def _range_into(
     key: str,
     start: int,
     end: int | None,
+    size: int,
     write_at: Callable[[bytes, int], None],
 ) -> None:
-    """Write one range as it comes; after a failure go on from where it stopped."""
+    """Write one range as it comes; after a failure go on from where it stopped.
+
+    Behind the last byte of the object nothing can be asked for: that byte is fetched again, and whatever follows it.
+    """
     at = start
 
     def take(chunk: bytes) -> None:
@@ -213,6 +217,9 @@ async def _range_into(
         at += len(chunk)
 
     async def fetch(client: Any) -> None:
+        nonlocal at
+        if end is None:
+            at = min(at, size - 1)
         if end is None or at < end:
             await storage.stream(client, name, at, end, take)
         if end is not None and at < end:

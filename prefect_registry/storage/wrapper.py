@@ -27,6 +27,11 @@ class WrapperStorage(Storage):
     def url(self) -> str:
         return self.inner.url
 
+    @property
+    @override
+    def near(self) -> bool:
+        return self.inner.near
+
     @override
     def unguarded(self) -> Storage:
         inner = self.inner.unguarded()

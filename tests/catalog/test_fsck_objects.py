@@ -20,6 +20,8 @@ from prefect_registry.objects.payload import Part, Payload, StoredPayload
 from prefect_registry.records.cells import ALIAS, OBJECT, CellRef
 from prefect_registry.storage.base import Storage
 from prefect_registry.storage.memory import MemoryStorage
+from prefect_registry.storage.resolving import ResolvingStorage
+from prefect_registry.testing.faults import FaultyStorage, SimulatedCrash, crash
 
 LARGE = 20_000
 
@@ -276,3 +278,17 @@ def test_an_index_that_differs_in_objects_is_repaired(storage: MemoryStorage, sq
     assert registry.fsck().of("error") == []
     assert registry.list_versions("m") == ["1", "2"]
     assert registry.list_objects_and_versions()["m"] == ["1", "2"]
+
+
+def test_a_save_that_has_sent_its_record_and_not_yet_its_bytes_is_no_damage() -> None:
+    """Whether it goes on or has died there: nobody can load it, and its number is held until its run is decided."""
+    store = MemoryStorage()
+    dying = FaultyStorage(store, crash(method="upload"))
+    saver = Registry(ResolvingStorage(dying), heartbeats=False, version_objects=True, use_cache=False)
+    with pytest.raises(SimulatedCrash):
+        saver.save("o", large(1), version="1")
+    registry = Registry(store, heartbeats=False, version_objects=True, use_cache=False)
+    assert list(store.list(f"{paths.CELLS}object/o/1/")), "its record is there"
+    assert not registry.has_object("o@1")
+    assert registry.fsck(verify="all").of("error", "warning") == []
+    assert registry.save("o", large(2)) == "2"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,6 +13,7 @@ from typing import Any, TypeVar
 import httpx
 import yaml
 from prefect_server import patient_database
+from python_forks import forking_python
 
 from flows.demo.environment import Prefect, prefect_server
 from flows.demo.processes import Child, child
@@ -42,12 +42,13 @@ class Deployed:
 
     prefect: Prefect
     stack: ExitStack
+    python: str
     worker: Child | None = None
 
     def start_worker(self) -> None:
         """Start a worker that runs the deployments."""
         arguments = ["-m", "prefect", "worker", "start", "--pool", "registry", "--type", "process", "--limit", "5"]
-        started = child("worker", arguments, self.prefect.environment, self.prefect.folder)
+        started = child("worker", arguments, self.prefect.environment, self.prefect.folder, self.python)
         self.worker = self.stack.enter_context(started)
 
     def api(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
@@ -139,17 +140,21 @@ def deployed_from(folder: Path, document: dict[str, Any]) -> Iterator[Deployed]:
     """The same with another ``prefect.yaml``."""
     file = folder / "prefect.yaml"
     file.write_text(yaml.safe_dump(document))
-    with patient_database() as settings, prefect_server(folder, settings) as prefect:
+    with (
+        patient_database() as settings,
+        prefect_server(folder, settings) as prefect,
+        forking_python(prefect.environment) as python,
+    ):
         prefect.wait()
 
         def cli(*arguments: str) -> None:
-            command = [sys.executable, "-m", "prefect", "--no-prompt", *arguments]
+            command = [python, "-m", "prefect", "--no-prompt", *arguments]
             done = subprocess.run(command, env=dict(prefect.environment), cwd=ROOT, capture_output=True, text=True)
             assert done.returncode == 0, done.stdout + done.stderr
 
         cli("work-pool", "create", "registry", "--type", "process")
         cli("deploy", "--all", "--prefect-file", str(file))
         with ExitStack() as stack:
-            running = Deployed(prefect, stack)
+            running = Deployed(prefect, stack, python)
             running.start_worker()
             yield running

@@ -39,7 +39,7 @@ def test_a_small_save_syncs_one_file_and_the_folders_that_are_new(
     registry.save("small", os.urandom(1024), version="2")
     assert recorded.count("file") == 1
     folders = [inode for kind, inode in recorded.steps if kind == "folder"]
-    assert len(folders) == len(set(folders)) == 2 + 6, "of the cell: name/2 and name; of the touch: five, and the hour"
+    assert len(folders) == len(set(folders)) == 2 + 2, "of the cell and of its touch: name/2 and name"
 
 
 def test_a_folder_is_synced_file_by_file_and_folder_by_folder(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from typing import Any, cast
 
 import pytest
-from prefect import flow
+from prefect import flow, task
+from prefect.task_runners import ThreadPoolTaskRunner
 from prefect_support import boom, ended, rows_of, seen, stage
 
 from prefect_registry.registry import Registry
@@ -27,6 +29,95 @@ def test_an_undecorated_subflow_uses_its_parents_run(store: Registry) -> None:
 
     assert outer() is True
     assert (seen(store).rows("inner"), seen(store).states()) == (3, ["COMMITTED"])
+
+
+@pytest.mark.parametrize("colour", ["sync", "async"])
+def test_what_an_undecorated_subflow_submits_and_does_not_await_is_waited_for(store: Registry, colour: str) -> None:
+    """Prefect cancels what its task runner has not begun yet when the subflow is over, and calls it Completed."""
+
+    @flow(task_runner=cast(Any, ThreadPoolTaskRunner(max_workers=1)))
+    def inner() -> None:
+        stage.map([f"kind{n}" for n in range(3)])
+
+    @flow(task_runner=cast(Any, ThreadPoolTaskRunner(max_workers=1)))
+    async def ainner() -> None:
+        stage.map([f"kind{n}" for n in range(3)])
+
+    @registry_run(store)
+    @flow
+    def outer() -> None:
+        inner()
+
+    @registry_run(store)
+    @flow
+    async def aouter() -> None:
+        await ainner()
+
+    state = outer(return_state=True) if colour == "sync" else asyncio.run(aouter(return_state=True))
+    assert ended(state).is_completed()
+    assert [seen(store).rows(f"kind{n}") for n in range(3)] == [3, 3, 3]
+
+
+@pytest.mark.parametrize("where", ["flow", "async flow", "subflow of a subflow", "task", "block"])
+def test_what_an_undecorated_subflow_submits_and_nobody_sees_fail_fails_the_flow(store: Registry, where: str) -> None:
+    """Its tasks work in the run around it, which is published whole or not at all."""
+
+    @flow
+    def inner() -> None:
+        stage("inner")
+        boom.submit("nobody looks")
+
+    @flow
+    def between() -> None:
+        inner()
+
+    @registry_run(store)
+    @flow
+    def outer() -> None:
+        stage("outer")
+        {"flow": inner, "subflow of a subflow": between, "task": task(between.fn)}[where]()
+
+    @registry_run(store)
+    @flow
+    async def aouter() -> None:
+        stage("outer")
+        inner()
+
+    @flow
+    def plain() -> None:
+        with registry_run(store):
+            stage("outer")
+            inner()
+
+    called: dict[str, Any] = {"async flow": lambda: asyncio.run(aouter()), "block": plain}  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="nobody looks"):
+        called.get(where, outer)()
+    assert seen(store).nothing()
+    assert seen(store).failures() == [("ValueError", "error")]
+
+
+@pytest.mark.parametrize("how", ["ignored", "of a failed subflow", "of a decorated subflow", "looked at"])
+def test_a_failure_in_a_subflow_that_somebody_has_dealt_with_does_not_fail_the_flow(store: Registry, how: str) -> None:
+    """By choice, by handling the subflow's own failure, or by looking at the task."""
+
+    @flow
+    def inner() -> None:
+        failing = boom.submit("in the subflow")
+        if how == "of a failed subflow":
+            raise LookupError("the subflow's own")
+        if how == "looked at":
+            failing.wait()
+
+    called = registry_run(inner) if how == "of a decorated subflow" else inner
+
+    @registry_run(store, on_unawaited_failure="ignore" if how == "ignored" else "fail")
+    @flow
+    def outer() -> None:
+        stage("outer")
+        called(return_state=True)
+
+    assert ended(outer(return_state=True)).is_completed()
+    assert seen(store).rows("outer") == 3
 
 
 def test_a_decorated_subflow_is_nested_and_waits_for_its_parent(store: Registry) -> None:

@@ -14,7 +14,7 @@ from prefect.task_runners import ProcessPoolTaskRunner
 from prefect.transactions import transaction
 from prefect_support import ended, rows_of, seen, stage
 
-from prefect_registry.registry import Registry
+from prefect_registry.registry import Registry, Run
 from prefect_registry.runs import current_run, registry_run
 
 
@@ -88,6 +88,47 @@ def test_a_flaky_task_inside_a_task_does_not_cost_the_outer_one_its_data(store: 
     assert ended(ingest(return_state=True)).is_completed()
     reader = seen(store)
     assert (starts.calls, reader.rows("outer"), reader.rows("inner"), reader.rows("neighbour")) == (2, 5, 2, 3)
+
+
+@pytest.mark.parametrize("how", ["subflow", "block"])
+def test_a_retried_task_does_not_double_what_a_run_inside_it_has_published_into_the_outer_one(
+    store: Registry, how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """That run is decided when the attempt fails: it is taken back in the run around it, which is not."""
+    flaky, shown = Flaky(2), list[int]()
+
+    @registry_run(store)
+    @flow
+    def nested() -> None:
+        stage("nested")
+
+    @task(retries=2)
+    def append() -> None:
+        if how == "subflow":
+            nested()
+        else:
+            with registry_run(store):
+                stage("nested")
+        flaky()
+
+    def look(run: Run) -> None:
+        shown.append(run.table("nested").rows or 0)
+
+    @registry_run(store, check=look)
+    @flow
+    def ingest() -> None:
+        append()
+
+    assert ended(ingest(return_state=True)).is_completed()
+    reader = seen(store)
+    assert (flaky.calls, shown, reader.rows("nested")) == (3, [3], 3)
+    assert "1 dataset(s) visible now: nested; 3 rows" in caplog.text
+    published = next(run for run in reader.registry.runs() if run.parent is None)
+    report = reader.registry.revert(published.id)
+    assert seen(store).rows("nested") == 0
+    reader.registry.revert(report.run_id)
+    assert seen(store).rows("nested") == 3
+    assert not reader.registry.fsck().findings
 
 
 def test_a_task_that_stages_after_an_inner_failure_is_protected_too(store: Registry) -> None:

@@ -157,6 +157,30 @@ def test_a_run_is_not_published_with_what_a_failed_attempt_left(down: tuple[Regi
     assert seen(store).nothing()
 
 
+def test_a_run_is_not_published_with_what_a_failed_attempt_left_in_a_run_inside_it(
+    down: tuple[Registry, Down],
+) -> None:
+    """That run is closed, so the run around it is the one that must not be committed."""
+    store, storage = down
+
+    @task
+    def append() -> None:
+        with registry_run(store):
+            dataset_id = stage("a")
+        storage.broken = (f"{dataset_id}/0000000000.json",)
+        raise ConnectionError
+
+    @registry_run(store)
+    @flow
+    def ingest() -> None:
+        append(return_state=True)
+
+    with pytest.raises(InvalidState, match="a failed task attempt staged"):
+        ingest()
+    storage.broken = ()
+    assert seen(store).nothing()
+
+
 def test_a_store_that_is_down_fails_the_flow_before_its_body(down: tuple[Registry, Down]) -> None:
     """No run, no work."""
     store, storage = down

@@ -1,7 +1,7 @@
 """``kill -9`` at every storage call and at every system call that changes the disk, on a real folder.
 
 Run as a program, it is a server that has not imported Prefect: it forks a child for every kill, so that one costs some
-milliseconds, and prints what it found as JSON. ``python crashes.py SHARD SHARDS``.
+milliseconds, and prints what it found as JSON. ``python crashes.py SHARD SHARDS [disk]``.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ SETTINGS = LedgerSettings(lease_seconds=60, undecided_wait_seconds=1, younger_wa
 CALLS = ("create", "put", "get", "open", "upload", "list", "delete_many", "info")
 IN_MEMORY = "/dev/shm"
 """Where the stores lie, if the machine has it. A process is killed between two calls, and what it has written is there
-for those that come later, synced or not: only a power cut would tell a disk from memory, which needs no waiting.
+for those that come later, synced or not: only a power cut would tell a disk from memory, which needs no waiting. At
+night they lie on a disk all the same.
 """
 SYSTEM_CALLS = ("link", "replace", "unlink", "fsync", "mkdir", "rmdir", "write", "rename")
 
@@ -469,12 +470,13 @@ def _wrong_words(registry: Registry, told: list[str]) -> Iterator[str]:
             yield f"told {line}, but it is not there"
 
 
-def main(shard: int, shards: int) -> dict[str, Any]:
+def main(shard: int, shards: int, on_disk: bool = False) -> dict[str, Any]:
     """Kill at every ``shards``-th place there is; how often in each operation and phase, and what was wrong."""
     assert "prefect" not in sys.modules, "the server must stay light"
     wrong: list[str] = []
     operations, phases = Counter[str](), Counter[str]()
-    with tempfile.TemporaryDirectory(dir=IN_MEMORY if os.access(IN_MEMORY, os.W_OK) else None) as temporary:
+    in_memory = os.access(IN_MEMORY, os.W_OK) and not on_disk
+    with tempfile.TemporaryDirectory(dir=IN_MEMORY if in_memory else None) as temporary:
         template, folder = Path(temporary) / "template", Path(temporary) / "store"
         prepare(template)
         gc.freeze()  # a child that collects garbage would copy all memory that it shares with this process
@@ -504,4 +506,4 @@ def main(shard: int, shards: int) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(*(int(a) for a in sys.argv[1:3]))))
+    print(json.dumps(main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:] == ["disk"])))

@@ -9,6 +9,7 @@ import pytest
 
 from prefect_registry.clock import StoreClock
 from prefect_registry.datasets.service import Datasets
+from prefect_registry.errors import UndecidedConflict
 from prefect_registry.ledger import holder, paths
 from prefect_registry.ledger.leases import Pulse
 from prefect_registry.ledger.ledger import Ledger, RunSpec
@@ -133,6 +134,39 @@ def test_a_dataset_whose_run_of_its_own_has_no_begin_is_reaped() -> None:
     clock.seconds += reaper.store.settings.lease_seconds
     assert reaper.housekeeping.reap().reaped == [dataset.run_id]
     assert Datasets(reaper).get(dataset.dataset_id).state == "ROLLED_BACK"
+
+
+def test_a_generation_whose_run_has_no_begin_is_taken_when_the_error_said() -> None:
+    """A save that had sent its version, its touch and its begin at once, and died when only the first two landed."""
+    clock = Driven()
+    storage = MemoryStorage(clock=clock)
+    owner, other = ledger(storage, clock), ledger(storage, clock)
+    run = owner.begin(RunSpec("save")).begin.run_id
+    owner.cells.first("object", "o@1", {"by": "the dead"}, run_id=run)
+    storage.delete_many([paths.begin_key(run)])
+    with pytest.raises(UndecidedConflict, match="begin cannot be found") as refused:
+        other.cells.write("object", "o@1", {})
+    after = datetime.fromisoformat(refused.value.context["available_after"])
+    assert clock.now() < after <= clock.now() + timedelta(seconds=other.store.settings.lease_seconds / 2)
+    clock.seconds += (after - clock.now()).total_seconds() - 2 * other.store.settings.undecided_wait_seconds
+    with pytest.raises(UndecidedConflict):
+        other.cells.write("object", "o@1", {})
+    clock.seconds += (after - clock.now()).total_seconds()
+    assert other.cells.write("object", "o@1", {}).gen == 1
+    assert owner.store.decision(run) is not None
+
+
+def test_a_run_that_has_a_touch_and_no_begin_is_reaped() -> None:
+    """The same, when nobody wants the version: no hour stays open for it."""
+    clock = Driven()
+    storage = MemoryStorage(clock=clock)
+    owner, reaper = ledger(storage, clock), ledger(storage, clock)
+    run = owner.begin(RunSpec("save")).begin.run_id
+    owner.cells.first("object", "o@1", {"by": "the dead"}, run_id=run)
+    storage.delete_many([paths.begin_key(run)])
+    assert reaper.housekeeping.reap().suspects == [run]
+    clock.seconds += reaper.store.settings.lease_seconds
+    assert reaper.housekeeping.reap().reaped == [run]
 
 
 def test_a_process_that_proc_does_not_show_is_not_gone_while_it_can_be_signalled(

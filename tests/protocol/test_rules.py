@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from typing_extensions import override
@@ -11,9 +13,11 @@ from typing_extensions import override
 from prefect_registry.clock import StoreClock, SystemClock
 from prefect_registry.errors import RegistryError, RunAborted, RunAlreadyClosed, StorageUnavailable
 from prefect_registry.ids import began_at
+from prefect_registry.ledger import paths
 from prefect_registry.ledger.ledger import Ledger, RunSpec
 from prefect_registry.ledger.store import LedgerSettings, Store
 from prefect_registry.storage.base import Storage
+from prefect_registry.storage.local import LocalStorage
 from prefect_registry.storage.memory import MemoryStorage
 from prefect_registry.storage.wrapper import WrapperStorage
 from prefect_registry.testing.faults import FaultyStorage, error_before
@@ -188,3 +192,33 @@ def test_a_run_whose_abort_could_not_be_stored_does_not_block_its_own_process() 
     assert ledger.cells.write("model", "m", {"n": 2}).gen == 1
     with pytest.raises(RunAborted):
         ledger.commit(run)
+
+
+class Driven(SystemClock):
+    """A wall clock that the test moves."""
+
+    def __init__(self) -> None:
+        self.at = datetime(2026, 1, 1, 9, 58, 30, tzinfo=UTC)
+
+    @override
+    def now(self) -> datetime:
+        return self.at
+
+
+@pytest.mark.parametrize("near", [True, False])
+def test_writes_outside_runs_share_an_operation_for_a_minute_of_one_hour_on_a_near_store(
+    tmp_path: Path, near: bool
+) -> None:
+    """P9: so its touch stands in the hour of its write. Elsewhere each has its own."""
+    clock = Driven()
+    storage = LocalStorage(tmp_path) if near else MemoryStorage()
+    ledger = Ledger(Store(storage, StoreClock(clock)), heartbeats=False)
+    operations = []
+    for seconds in (0, 30, 29, 11, 20, -30):  # a minute is over; an hour is; the clock is set back
+        clock.at += timedelta(seconds=seconds)
+        operations.append(ledger.store.operation())
+    changes = [one != other for one, other in pairwise(operations)]
+    assert changes == ([False, False, True, True, True] if near else [True] * 5)
+    assert [paths.run_prefix(each).split("/")[2] for each in operations[:5]] == ["09"] * 4 + ["10"]
+    clock.at += timedelta(hours=1)
+    assert len({ledger.store.operation() for _ in range(250)}) == (3 if near else 250)

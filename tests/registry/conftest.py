@@ -31,7 +31,7 @@ def memory(tmp_path: Path) -> Registry:
     return Registry(f"memory://{tmp_path}", settings=FAST)
 
 
-@pytest.fixture(params=["seaweedfs", "fake_gcs"])
+@pytest.fixture(params=["seaweedfs", "fake_gcs", pytest.param("azurite", marks=pytest.mark.azure)])
 def remote(request: pytest.FixtureRequest) -> Registry:
     """A new registry in a bucket of a real server."""
     server: Server = request.getfixturevalue(request.param)

@@ -1,4 +1,4 @@
-"""The registry on real servers: S3 (SeaweedFS) and Google Cloud Storage (fake-gcs-server)."""
+"""The registry on real servers: S3 (SeaweedFS), Google Cloud Storage (fake-gcs-server) and Azure (azurite)."""
 
 from __future__ import annotations
 

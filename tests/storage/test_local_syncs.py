@@ -7,12 +7,11 @@ import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from threading import Barrier, Event
 
 import pytest
 
 from prefect_registry.errors import AlreadyExists, OutcomeUnknown
-from prefect_registry.storage import Upload, concurrency
+from prefect_registry.storage import Upload
 from prefect_registry.storage.local import LocalStorage
 from tests.storage.recorded_syncs import record
 
@@ -62,14 +61,14 @@ def test_an_empty_object_replaces_what_is_there(storage: LocalStorage) -> None:
 def test_writes_in_order_sync_each_folder_once_and_all_before_they_return(
     storage: LocalStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each call's folder is synced behind what it has placed; so it is when one of them is refused."""
+    """The folders of all calls behind what the last has placed; so it is when one of them is refused."""
     recorded = record(monkeypatch)
     writes: list[Callable[[], object]] = [partial(storage.put, "a/touch", b""), partial(storage.create, "b/0", b"x")]
     storage.in_order(writes)
     assert [kind for kind, _ in recorded.steps if kind != "folder"] == ["file", "place"]
     a, b = ((tmp_path / "store" / folder).stat().st_ino for folder in "ab")
     assert sorted(inode for kind, inode in recorded.steps if kind == "folder") == sorted([a, b])
-    assert recorded.last("folder", b) > recorded.last("place", str(tmp_path / "store/b/0"))
+    assert [kind for kind, _ in recorded.steps] == ["file", "place", "folder", "folder"]
     recorded.steps.clear()
     again: list[Callable[[], object]] = [partial(storage.put, "a/again", b""), *writes[1:]]
     with pytest.raises(AlreadyExists):
@@ -77,21 +76,6 @@ def test_writes_in_order_sync_each_folder_once_and_all_before_they_return(
     assert sorted(recorded.steps)[1:] == [("folder", a)]
     storage.put("a/alone", b"")
     assert recorded.count("folder") == 2, "what is written afterwards is synced at once"
-
-
-def test_what_is_placed_first_is_synced_while_the_next_is_written(
-    storage: LocalStorage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The second call does not wait for the folder of the first, and sees it synced before it has ended."""
-    fsync, synced = os.fsync, Event()
-
-    def tell(descriptor: int) -> None:
-        fsync(descriptor)
-        synced.set()
-
-    monkeypatch.setattr(os, "fsync", tell)
-    calls: list[Callable[[], object]] = [partial(storage.put, "a/touch", b""), partial(synced.wait, 10)]
-    assert storage.in_order(calls)[1]
 
 
 @pytest.mark.parametrize("failing", ["a", "b"])
@@ -129,21 +113,6 @@ def test_after_an_interrupt_what_was_placed_is_synced(
     assert recorded.steps == [("folder", (tmp_path / "store/a").stat().st_ino)]
     storage.put("b/alone", b"")
     assert recorded.count("folder") == 2
-
-
-def test_writes_in_order_never_wait_for_a_thread(storage: LocalStorage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also when every thread that there may be writes in order itself, and none is left to sync for it."""
-    monkeypatch.setattr(concurrency, "_pools", {})
-    monkeypatch.setattr(concurrency, "LARGEST_POOL", 4)
-    together = Barrier(4)
-
-    def save(i: int) -> None:
-        together.wait(10)
-        storage.in_order([partial(storage.put, f"a/{i}", b""), partial(storage.create, f"b/{i}", b"x")])
-
-    saves = [concurrency.begun(partial(save, i)) for i in range(4)]
-    assert [each.error() for each in saves] == [None] * 4
-    assert [info.key for info in storage.list("b/")] == [*(f"b/{i}" for i in range(4)), "b/first"]
 
 
 def test_an_upload_syncs_each_folder_once_behind_all_its_files(

@@ -146,6 +146,15 @@ def test_gcs(tmp_path: Path, fake_gcs: Server) -> None:
     storage.delete_many(["large"])
 
 
+@pytest.mark.azure
+@pytest.mark.server
+def test_azure(tmp_path: Path, azurite: Server) -> None:
+    """And for Azure, by a run."""
+    storage = azurite.storage()
+    assert peak_of(storage, tmp_path, 384 << 20, "upload") < MOST
+    storage.delete_many([info.key for info in storage.list("data/")])
+
+
 @pytest.mark.parametrize("how", ["object", "object folder"])
 def test_objects(tmp_path: Path, how: str) -> None:
     """A file or folder of 384 MiB, saved as an object, saved again and loaded, takes less than 256 MiB of memory."""
@@ -166,6 +175,12 @@ def test_objects_of_4_gib_on_s3(tmp_path: Path, seaweedfs: Server) -> None:
     storage = seaweedfs.storage()
     assert peak_of(storage, tmp_path, 4 * GIB, "object") < MOST
     storage.delete_many([info.key for info in storage.list("data/")])
+
+
+@pytest.mark.deep
+def test_local_8_gib(tmp_path: Path) -> None:
+    """8 GiB into a run on a folder and back takes no more than 1 GiB does."""
+    assert peak_of(open_storage(tmp_path / "store"), tmp_path, 8 * GIB, "upload") < MOST
 
 
 @pytest.mark.deep

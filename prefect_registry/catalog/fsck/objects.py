@@ -58,6 +58,10 @@ class ObjectsCheck:
             self.run.looked.tell("manifest-contradicted", key, what, named_by)
             self.folders.is_unsure = True
             return
+        begin = self.run.begin
+        if self.run.members is None and (begin is None or begin.implicit):
+            self.folders.take(suffix)  # a save of its own, whose bytes may come behind this (decision 0027)
+            return
         of = f" of object {generation.name!r:.200}"
         counts = (value.file_count, value.size)
         made = Made(key, of, suffix, value.files, value.manifest, counts, PAYLOAD, value.payload)
