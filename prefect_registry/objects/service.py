@@ -12,13 +12,14 @@ from prefect_registry.errors import InvalidInput, InvalidState, RevisionConflict
 from prefect_registry.ledger.dropping import before_of, was_never_saved
 from prefect_registry.ledger.ledger import Ledger
 from prefect_registry.objects.aliasing import LONGEST_REASON_CHARACTERS
+from prefect_registry.objects.conflicts import OnConflict
 from prefect_registry.objects.draft import drafted, fetched
 from prefect_registry.objects.errors import RegistryObjectNotFound
 from prefect_registry.objects.finding import Finding, Found, cell_name
 from prefect_registry.objects.materializers.base import Materializer
 from prefect_registry.objects.materializers.registered import Materializers
 from prefect_registry.objects.reading import Reading
-from prefect_registry.objects.saving import OnConflict, Saver, Saving
+from prefect_registry.objects.saving import Saver, Saving
 from prefect_registry.objects.settings import Settings
 from prefect_registry.objects.versions import FIRST, LATEST, Version, Wanted
 from prefect_registry.records.base import as_reason, checked_json_object
@@ -58,7 +59,7 @@ class Objects:
         *,
         materializer: type[Materializer] | Materializer | str | None = None,
         metadata: Mapping[str, Any] | None = None,
-        on_conflict: OnConflict | None = None,
+        on_conflict: str | None = None,
         allow_pickle: bool = False,
         progress: Progress | None = None,
     ) -> tuple[Version, bool]:
@@ -122,17 +123,14 @@ class Objects:
         return FIRST
 
     def _conflict(self, asked: str | None, settings: ObjectSettings) -> OnConflict:
-        if asked not in (None, "error", "skip", "overwrite"):
-            raise InvalidInput.of(
-                "on_conflict", [f"on_conflict must be 'error', 'skip' or 'overwrite', not {asked!r:.40}"]
-            )
-        if asked == "overwrite" and not settings.mutable:
+        conflict = OnConflict.of(asked)
+        if conflict is OnConflict.OVERWRITE and not settings.mutable:
             raise InvalidInput.of(
                 "on_conflict",
                 ["on_conflict is 'overwrite', and this registry never changes what it has saved"],
                 todo="Save it under another version, or make a registry with mutable=True",
             )
-        return asked or "error"  # type: ignore[return-value]
+        return conflict
 
     def _has_met(self, name: str, version: Version | None) -> bool:
         """Whether this process has seen that version; without one, any of the object."""
@@ -223,7 +221,7 @@ class Objects:
         wanted: Wanted,
         run_id: str | None,
         *,
-        on_conflict: OnConflict | None = None,
+        on_conflict: str | None = None,
         progress: Progress | None = None,
     ) -> tuple[Version, bool]:
         """Save a version of another registry under ``wanted``, byte by byte; see ``Registry.download``."""

@@ -11,8 +11,8 @@ from prefect_registry.asynchronous import twin
 from prefect_registry.errors import InvalidInput, nothing_published
 from prefect_registry.objects import aliasing, telling
 from prefect_registry.objects.batches import BatchResult, aligned, run_batch
+from prefect_registry.objects.conflicts import OnConflict
 from prefect_registry.objects.materializers.base import Materializer
-from prefect_registry.objects.saving import OnConflict
 from prefect_registry.objects.telling import AliasMove
 from prefect_registry.objects.verifying import VerifyLevel
 from prefect_registry.objects.versions import Version, Wanted
@@ -37,14 +37,14 @@ class RegistryObjects(RegistryRetention):
 
     @overload
     def save(
-        self, name: str, obj: Any, *, version: str | None = None, on_conflict: OnConflict | None = None,
+        self, name: str, obj: Any, *, version: str | None = None, on_conflict: OnConflict | str | None = None,
         materializer: AnyMaterializer | None = None, metadata: Mapping[str, Any] | None = None,
         run_id: str | None = None, allow_pickle: bool = False, progress: Progress | None = None,
     ) -> str: ...  # fmt: skip
 
     @overload
     def save(
-        self, name: list[str], obj: Any, *, version: Any = None, on_conflict: OnConflict | None = None,
+        self, name: list[str], obj: Any, *, version: Any = None, on_conflict: OnConflict | str | None = None,
         materializer: Any = None, metadata: Any = None, run_id: str | None = None, allow_pickle: bool = False,
         progress: Progress | None = None,
     ) -> BatchResult: ...  # fmt: skip
@@ -56,7 +56,7 @@ class RegistryObjects(RegistryRetention):
         obj: Any,
         *,
         version: Any = None,
-        on_conflict: OnConflict | None = None,
+        on_conflict: OnConflict | str | None = None,
         materializer: Any = None,
         metadata: Any = None,
         run_id: str | None = None,
@@ -316,7 +316,7 @@ class RegistryObjects(RegistryRetention):
         target_name: str | None = None,
         target_version: str | None = None,
         *,
-        on_conflict: OnConflict | None = None,
+        on_conflict: OnConflict | str | None = None,
         run_id: str | None = None,
         progress: Progress | None = None,
     ) -> str:

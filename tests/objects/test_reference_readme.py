@@ -23,10 +23,12 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from prefect_registry import Registry
 from prefect_registry.objects import (
+    BatchResult,
     GCPRegistryBackend,
     LocalRegistryBackend,
     Materializer,
     MinioRegistryBackend,
+    OnConflict,
     Payload,
     RegistryObjectNotFound,
     RegistryVersionConflict,
@@ -225,6 +227,9 @@ def test_conflict_handling(home: Path) -> None:
     registry.save("model", {"a": 0}, version="1.0.0")
     registry.save("model", obj, version="1.0.0", on_conflict="overwrite")
     assert registry.load("model") == obj
+    registry.save("model", {"a": 2}, version="1.0.0", on_conflict=OnConflict.OVERWRITE)
+    assert registry.save("model", {"a": 3}, version="1.0.0", on_conflict=OnConflict.SKIP) == "1"
+    assert registry.load("model", verify=VerifyLevel.FULL) == {"a": 2}
 
 
 class MyClass:
@@ -287,6 +292,7 @@ def test_batch_operations(home: Path) -> None:
     assert result.errors == {}
     assert result.succeeded == [("model:a", "1.0.0"), ("model:b", "1.0.0")]
     assert result.failed == []
+    assert isinstance(result, BatchResult)
     result = registry.load(["model:a", "model:b"], version=["1.0.0", "1.0.0"])
     assert result.results == [obj_a, obj_b]
 
