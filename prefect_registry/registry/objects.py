@@ -148,7 +148,7 @@ class RegistryObjects(RegistryRetention):
             ConfigurationError: No materializer is registered for the form that it was saved in.
         """
         verify = VerifyLevel.of(verify)
-        target = Path(output_dir) if output_dir is not None else None
+        target = _folder(output_dir) if output_dir is not None else None
 
         def one(each: str, number: Any, form: Any) -> Any:
             wanted, run = Wanted.of(each, number), self._wanted(run_id)
@@ -365,3 +365,12 @@ class RegistryObjects(RegistryRetention):
     aalias_history = twin(alias_history)
     aclear_cache = twin(clear_cache)
     adownload = twin(download)
+
+
+def _folder(output_dir: object) -> Path:
+    """Where files are put: a path that the system can take."""
+    if not isinstance(output_dir, (str, os.PathLike)):
+        raise InvalidInput.of("output_dir", [f"output_dir must be a path, not {type(output_dir).__name__}"])
+    if "\0" in str(output_dir):
+        raise InvalidInput.of("output_dir", [f"output_dir {str(output_dir)!r:.80} contains a null character"])
+    return Path(output_dir)
