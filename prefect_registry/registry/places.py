@@ -11,7 +11,6 @@ from prefect_registry.clock import Clock
 from prefect_registry.errors import InvalidInput
 from prefect_registry.storage.base import Storage
 
-
 Place = str | os.PathLike[str] | Storage
 """What names a place."""
 
