@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 import warnings
 from collections import OrderedDict
@@ -279,6 +280,31 @@ def test_models_of_transformers_come_back(transformers: Any, bert: Any) -> None:
     assert back.config.to_dict() == bert.config.to_dict()
     half = there_and_back(Materializers(), transformers.BertModel(bert.config).to(torch.bfloat16))
     assert half.dtype is torch.bfloat16
+
+
+def test_a_model_of_transformers_that_was_changed_is_refused(transformers: Any, bert: Any) -> None:
+    """What its config does not say would be lost, or could not be loaded at all: each is named."""
+
+    def changed(change: Any) -> Any:
+        made = type(bert)(copy.deepcopy(bert.config))
+        change(made)
+        return made
+
+    for change, why in (
+        (lambda m: m.add_module("extra", torch.nn.Linear(2, 2)), "the module 'extra' would be a NoneType"),
+        (lambda m: setattr(m.bert.pooler, "dense", torch.nn.Linear(8, 4)), r"pooler\.dense\.weight would be \(8, 8\)"),
+        (lambda m: setattr(m.bert.pooler, "activation", torch.nn.ReLU()), "'bert.pooler.activation' would be a Tanh"),
+        (lambda m: m.bert.pooler.half(), r"are torch\.float16, torch\.float32, and would be of one type"),
+        (lambda m: m.bert.pooler.register_forward_hook(lambda *_: None), "'bert.pooler' has hooks"),
+    ):
+        with pytest.raises(InvalidInput, match=f"would not make it again from its config: .*{why}"):
+            stored(Materializers(), changed(change))
+    for change in (lambda m: m.half(), lambda m: m.resize_token_embeddings(12), lambda m: m.to(torch.bfloat16)):
+        model = changed(change)
+        back = there_and_back(Materializers(), model)
+        assert {n: (t.dtype, bits(t)) for n, t in back.state_dict().items()} == {
+            n: (t.dtype, bits(t)) for n, t in model.state_dict().items()
+        }
 
 
 def test_tokenizers_and_configurations_come_back(transformers: Any, bert: Any) -> None:

@@ -1,4 +1,4 @@
-"""What a module of torch holds beside its numbers: whether its class, called again, would make the same."""
+"""What a module of torch holds: its tensors, and beside them what its class, called again, might make otherwise."""
 
 from __future__ import annotations
 
@@ -14,8 +14,25 @@ from prefect_registry.objects.materializers.structured import same
 
 _OF_TORCH = frozenset(vars(torch.nn.Module()))
 _FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType, types.MethodType)
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 _DEEPEST = 8
 _ABSENT = object()
+
+
+def state_of(module: Any) -> dict[str, Any]:
+    """Parameters and buffers, those too that a state dict leaves out."""
+    parameters = dict(module.named_parameters(remove_duplicate=False))
+    return parameters | dict(module.named_buffers(remove_duplicate=False))
+
+
+def shapes(module: Any) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Shape and type of each parameter and buffer."""
+    return {name: (tuple(tensor.shape), str(tensor.dtype)) for name, tensor in state_of(module).items()}
+
+
+def hooked(module: Any) -> bool:
+    """Whether functions are called when it is, or when gradients pass."""
+    return any(getattr(module, hooks, None) for hooks in _HOOKS)
 
 
 def changed_attributes(one: Any, other: Any, known: frozenset[int]) -> list[str]:
