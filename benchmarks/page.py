@@ -28,7 +28,8 @@ def table(results: Sequence[Result], heading: str) -> str:
     lines = [heading, "", "| what | measured | target | |", "|---|---|---|---|"]
     for result in results:
         note = f" ({result.note})" if result.note else ""
-        cells = (result.name, f"{result.value:.2f} {result.unit}{note}", result.target if result.ok is not None else "")
+        value = f"{result.value:,}" if isinstance(result.value, int) else f"{result.value:.2f}"
+        cells = (result.name, f"{value} {result.unit}{note}", result.target if result.ok is not None else "")
         lines.append(f"| {' | '.join(map(_cell, cells))} | {_VERDICTS[result.ok]} |")
     return "\n".join([*lines, ""])
 

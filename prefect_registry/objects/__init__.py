@@ -10,10 +10,10 @@ from prefect_registry.objects.backends import (
     S3RegistryBackend,
 )
 from prefect_registry.objects.batches import BatchResult
+from prefect_registry.objects.conflicts import OnConflict
 from prefect_registry.objects.errors import RegistryObjectNotFound, RegistryVersionConflict
 from prefect_registry.objects.materializers.base import Materializer
 from prefect_registry.objects.payload import Part, Payload, StoredPayload
-from prefect_registry.objects.saving import OnConflict
 from prefect_registry.objects.telling import AliasMove
 from prefect_registry.objects.verifying import VerifyLevel
 from prefect_registry.objects.versions import Version

@@ -10,13 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
-from typing import Any, Literal
+from typing import Any
 
 from prefect_registry.errors import InvalidInput, NotFound, RevisionConflict
 from prefect_registry.ids import parse_inner_id
 from prefect_registry.ledger import manifests, observers, paths
 from prefect_registry.ledger.dropping import was_never_saved
 from prefect_registry.ledger.ledger import RunSpec
+from prefect_registry.objects.conflicts import OnConflict
 from prefect_registry.objects.draft import Draft, rewind
 from prefect_registry.objects.errors import RegistryVersionConflict
 from prefect_registry.objects.finding import Finding, Found, cell_name
@@ -27,7 +28,6 @@ from prefect_registry.records.objects import ObjectSettings, ObjectValue
 from prefect_registry.records.runs import Begin, Members
 from prefect_registry.storage.base import CopyOf, Progress, Stored, Upload
 
-OnConflict = Literal["error", "skip", "overwrite"]
 LOOK_FIRST_BYTES = 8 << 20
 """From which size a save first looks whether the store has the content already: a request against an upload in parts,
 which makes three or more."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -11,19 +12,22 @@ from prefect_registry.errors import InvalidInput, InvalidState, RevisionConflict
 from prefect_registry.ledger.dropping import before_of, was_never_saved
 from prefect_registry.ledger.ledger import Ledger
 from prefect_registry.objects.aliasing import LONGEST_REASON_CHARACTERS
+from prefect_registry.objects.conflicts import OnConflict
 from prefect_registry.objects.draft import drafted, fetched
 from prefect_registry.objects.errors import RegistryObjectNotFound
 from prefect_registry.objects.finding import Finding, Found, cell_name
 from prefect_registry.objects.materializers.base import Materializer
 from prefect_registry.objects.materializers.registered import Materializers
 from prefect_registry.objects.reading import Reading
-from prefect_registry.objects.saving import OnConflict, Saver, Saving
+from prefect_registry.objects.saving import Saver, Saving
 from prefect_registry.objects.settings import Settings
 from prefect_registry.objects.versions import FIRST, LATEST, Version, Wanted
 from prefect_registry.records.base import as_reason, checked_json_object
 from prefect_registry.records.cells import OBJECT, CellGeneration
 from prefect_registry.records.objects import PAYLOAD, ObjectSettings
 from prefect_registry.storage.base import Progress
+
+log = logging.getLogger("prefect_registry")
 
 PIN = "pin"
 """The type of the cells that keep what a run resolved, for its retries."""
@@ -55,7 +59,7 @@ class Objects:
         *,
         materializer: type[Materializer] | Materializer | str | None = None,
         metadata: Mapping[str, Any] | None = None,
-        on_conflict: OnConflict | None = None,
+        on_conflict: str | None = None,
         allow_pickle: bool = False,
         progress: Progress | None = None,
     ) -> tuple[Version, bool]:
@@ -81,7 +85,13 @@ class Objects:
             if written is not None:
                 self.reading.keep(draft, written, saving.stored)
         self._meet(wanted.name, number)
+        self._log(
+            "Saved" if written is not None else "Left as it is", cell_name(wanted.name, number), form.name, run_id
+        )
         return number, written is not None
+
+    def _log(self, what: str, name: str, form: str, run_id: str | None) -> None:
+        log.debug("%s: object %s, as %r, in %s", what, name, form, run_id or "no run around it")
 
     def _pickle(self, asked: bool) -> bool:
         """Whether pickle may be used: it takes the registry's permission and the call's (DESIGN.md 9)."""
@@ -113,17 +123,14 @@ class Objects:
         return FIRST
 
     def _conflict(self, asked: str | None, settings: ObjectSettings) -> OnConflict:
-        if asked not in (None, "error", "skip", "overwrite"):
-            raise InvalidInput.of(
-                "on_conflict", [f"on_conflict must be 'error', 'skip' or 'overwrite', not {asked!r:.40}"]
-            )
-        if asked == "overwrite" and not settings.mutable:
+        conflict = OnConflict.of(asked)
+        if conflict is OnConflict.OVERWRITE and not settings.mutable:
             raise InvalidInput.of(
                 "on_conflict",
                 ["on_conflict is 'overwrite', and this registry never changes what it has saved"],
                 todo="Save it under another version, or make a registry with mutable=True",
             )
-        return asked or "error"  # type: ignore[return-value]
+        return conflict
 
     def _has_met(self, name: str, version: Version | None) -> bool:
         """Whether this process has seen that version; without one, any of the object."""
@@ -201,6 +208,7 @@ class Objects:
             progress=progress,
         )  # fmt: skip
         self._meet(found.name, found.version)
+        self._log("Loading", found.id, found.value.materializer, run_id)
         if lazy:  # its files go when nobody reads them any more
             return form.load(payload)
         with payload:
@@ -213,7 +221,7 @@ class Objects:
         wanted: Wanted,
         run_id: str | None,
         *,
-        on_conflict: OnConflict | None = None,
+        on_conflict: str | None = None,
         progress: Progress | None = None,
     ) -> tuple[Version, bool]:
         """Save a version of another registry under ``wanted``, byte by byte; see ``Registry.download``."""
@@ -226,6 +234,7 @@ class Objects:
             saving = Saving(wanted.name, version, draft, run_id, stored, conflict, found.value.metadata)
             number, written = self._saver.save(saving)
         self._meet(wanted.name, number)
+        self._log(f"Copied {found.id} to", cell_name(wanted.name, number), found.value.materializer, run_id)
         return number, written is not None
 
     def delete_all(self, names: list[str], run_id: str | None) -> None:
@@ -279,6 +288,8 @@ class Objects:
                 ]
                 self.ledger.runs.within(own, calls, doing)
         self._forget(founds)
+        for found in founds:
+            self._log("Deleted", found.id, found.value.materializer, run_id)
         return [found.id for found in founds]
 
     def _forget(self, founds: list[Found]) -> None:

@@ -27,7 +27,7 @@ from prefect_registry.records.runs import Failure, Publish, not_published
 from prefect_registry.registry.handles import Run, RunScope, drop_attempt, drop_dataset, fail_quietly
 from prefect_registry.registry.health import check_access
 from prefect_registry.registry.mapping import RegistryMapping
-from prefect_registry.registry.places import default_url, storage_at
+from prefect_registry.registry.places import one_place, storage_at
 from prefect_registry.registry.snapshot import Parts
 from prefect_registry.storage.base import Storage
 from prefect_registry.storage.probe import ProbeReport, probe
@@ -76,7 +76,7 @@ class Registry(RegistryMapping):
         self,
         url_or_backend: str | os.PathLike[str] | Storage | None = None,
         *,
-        backend: str | Storage | None = None,
+        backend: str | os.PathLike[str] | Storage | None = None,
         version_objects: bool | None = None,
         mutable: bool | None = None,
         use_cache: bool = True,
@@ -88,9 +88,8 @@ class Registry(RegistryMapping):
         clock: Clock | None = None,
         heartbeats: bool = True,
     ) -> None:
-        place = url_or_backend if url_or_backend is not None else backend
         local = clock or SystemClock()
-        storage = storage_at(place if place is not None else default_url(), storage_options, local)
+        storage = storage_at(one_place(url_or_backend, backend), storage_options, local)
         self._keeping = Keeping(version_objects, mutable, use_cache, cache_bytes, allow_pickle)
         store = Store(storage, StoreClock(local), settings=settings or LedgerSettings(), random=jitter)
         self._compose(store, heartbeats)

@@ -11,8 +11,8 @@ from prefect_registry.asynchronous import twin
 from prefect_registry.errors import InvalidInput, nothing_published
 from prefect_registry.objects import aliasing, telling
 from prefect_registry.objects.batches import BatchResult, aligned, run_batch
+from prefect_registry.objects.conflicts import OnConflict
 from prefect_registry.objects.materializers.base import Materializer
-from prefect_registry.objects.saving import OnConflict
 from prefect_registry.objects.telling import AliasMove
 from prefect_registry.objects.verifying import VerifyLevel
 from prefect_registry.objects.versions import Version, Wanted
@@ -37,14 +37,14 @@ class RegistryObjects(RegistryRetention):
 
     @overload
     def save(
-        self, name: str, obj: Any, *, version: str | None = None, on_conflict: OnConflict | None = None,
+        self, name: str, obj: Any, *, version: str | None = None, on_conflict: OnConflict | str | None = None,
         materializer: AnyMaterializer | None = None, metadata: Mapping[str, Any] | None = None,
         run_id: str | None = None, allow_pickle: bool = False, progress: Progress | None = None,
     ) -> str: ...  # fmt: skip
 
     @overload
     def save(
-        self, name: list[str], obj: Any, *, version: Any = None, on_conflict: OnConflict | None = None,
+        self, name: list[str], obj: Any, *, version: Any = None, on_conflict: OnConflict | str | None = None,
         materializer: Any = None, metadata: Any = None, run_id: str | None = None, allow_pickle: bool = False,
         progress: Progress | None = None,
     ) -> BatchResult: ...  # fmt: skip
@@ -56,7 +56,7 @@ class RegistryObjects(RegistryRetention):
         obj: Any,
         *,
         version: Any = None,
-        on_conflict: OnConflict | None = None,
+        on_conflict: OnConflict | str | None = None,
         materializer: Any = None,
         metadata: Any = None,
         run_id: str | None = None,
@@ -148,7 +148,7 @@ class RegistryObjects(RegistryRetention):
             ConfigurationError: No materializer is registered for the form that it was saved in.
         """
         verify = VerifyLevel.of(verify)
-        target = Path(output_dir) if output_dir is not None else None
+        target = _folder(output_dir) if output_dir is not None else None
 
         def one(each: str, number: Any, form: Any) -> Any:
             wanted, run = Wanted.of(each, number), self._wanted(run_id)
@@ -316,7 +316,7 @@ class RegistryObjects(RegistryRetention):
         target_name: str | None = None,
         target_version: str | None = None,
         *,
-        on_conflict: OnConflict | None = None,
+        on_conflict: OnConflict | str | None = None,
         run_id: str | None = None,
         progress: Progress | None = None,
     ) -> str:
@@ -365,3 +365,12 @@ class RegistryObjects(RegistryRetention):
     aalias_history = twin(alias_history)
     aclear_cache = twin(clear_cache)
     adownload = twin(download)
+
+
+def _folder(output_dir: object) -> Path:
+    """Where files are put: a path that the system can take."""
+    if not isinstance(output_dir, (str, os.PathLike)):
+        raise InvalidInput.of("output_dir", [f"output_dir must be a path, not {type(output_dir).__name__}"])
+    if "\0" in str(output_dir):
+        raise InvalidInput.of("output_dir", [f"output_dir {str(output_dir)!r:.80} contains a null character"])
+    return Path(output_dir)

@@ -11,6 +11,9 @@ from prefect_registry.clock import Clock
 from prefect_registry.errors import InvalidInput
 from prefect_registry.storage.base import Storage
 
+Place = str | os.PathLike[str] | Storage
+"""What names a place."""
+
 
 def default_url() -> str:
     """The folder of the embedded registry: ``prefect-registry`` in the user's data folder (XDG base directories)."""
@@ -18,7 +21,19 @@ def default_url() -> str:
     return str(Path(base) / "prefect-registry")
 
 
-def storage_at(place: str | os.PathLike[str] | Storage, options: Mapping[str, Any] | None, clock: Clock) -> Storage:
+def one_place(url_or_backend: Place | None, backend: Place | None) -> Place:
+    """Where a registry is, which has two names as an argument; without either, in the user's data folder.
+
+    Raises:
+        InvalidInput: Both are given.
+    """
+    if url_or_backend is not None and backend is not None:
+        raise InvalidInput.of("backend", ["url_or_backend and backend are two names of one argument: give one of them"])
+    given = url_or_backend if url_or_backend is not None else backend
+    return given if given is not None else default_url()
+
+
+def storage_at(place: Place, options: Mapping[str, Any] | None, clock: Clock) -> Storage:
     """The storage at ``place``, made patient and certain about lost answers (P10)."""
     from prefect_registry.storage.resolving import ResolvingStorage
 

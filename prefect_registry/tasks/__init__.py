@@ -23,7 +23,7 @@ from prefect.cache_policies import NO_CACHE
 
 from prefect_registry.datasets.revert import RevertReport
 from prefect_registry.ledger.reaping import CollectReport, ReapReport
-from prefect_registry.objects.saving import OnConflict
+from prefect_registry.objects.conflicts import OnConflict
 from prefect_registry.records.datasets import Mode
 from prefect_registry.records.documents import Doc, DoctagsAsset
 from prefect_registry.records.runs import Publish
@@ -241,7 +241,7 @@ def save_object(
     obj: Any,
     *,
     version: str | None = None,
-    on_conflict: OnConflict | None = None,
+    on_conflict: OnConflict | str | None = None,
     materializer: str | None = None,
     metadata: Mapping[str, Any] | None = None,
     run_id: str | None = None,

@@ -14,7 +14,7 @@ from prefect.transactions import get_transaction
 from prefect_registry.datasets.revert import RevertReport
 from prefect_registry.errors import RegistryError
 from prefect_registry.ledger.reaping import CollectReport, ReapReport
-from prefect_registry.objects.saving import OnConflict
+from prefect_registry.objects.conflicts import OnConflict
 from prefect_registry.records.datasets import Mode
 from prefect_registry.records.documents import Doc, DoctagsAsset
 from prefect_registry.records.runs import Publish, failure
@@ -144,7 +144,7 @@ def save_object(
     name: str,
     obj: Any,
     version: str | None,
-    on_conflict: OnConflict | None,
+    on_conflict: OnConflict | str | None,
     materializer: str | None,
     metadata: Mapping[str, Any] | None,
     run_id: str | None,

@@ -34,8 +34,8 @@ def test_a_table_takes_the_place_of_the_one_before() -> None:
         assert kept[0] == kept[1]
     assert made.splitlines()[4:] == [
         "| a\\|b | 1.23 of bare (5 ms) | at most 2 | met |",
-        "| c | 9.00 ms | under 5 ms | **missed** |",
-        "| d | 2.00 s |  |  |",
+        "| c | 9 ms | under 5 ms | **missed** |",
+        "| d | 2 s |  |  |",
     ]
     with pytest.raises(ValueError, match="has 0 tables of 'nowhere'"):
         page.replaced(text, "nowhere", made)

@@ -142,6 +142,15 @@ def test_everything_that_cannot_be_kept_is_listed(model: Path) -> None:
     assert len(refusal.value.problems) == 8
 
 
+@pytest.mark.parametrize("name", ["a\nb", "a\\b", "\x7f", os.fsdecode(b"\xff")], ids=repr)
+def test_a_folder_is_refused_for_its_own_name(tmp_path: Path, name: str) -> None:
+    """When it is saved, and not when it is loaded."""
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "f").write_text("")
+    with pytest.raises(InvalidInput, match="a backslash, a control character or broken Unicode"):
+        Materializers().find(tmp_path / name).save(tmp_path / name)
+
+
 def test_a_link_itself_and_what_is_not_there_are_refused(model: Path, tmp_path: Path) -> None:
     """The caller passes what the link points to, if that is what is meant."""
     (tmp_path / "latest").symlink_to(model)

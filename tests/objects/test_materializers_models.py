@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 import warnings
 from collections import OrderedDict
@@ -78,12 +79,22 @@ def test_state_dicts_are_one_file_that_others_read() -> None:
         (torch.ones(2, device="meta"), "without memory"),
         (torch.ones(2, requires_grad=True) * 2, r"save tensor\.detach\(\)"),
         ({"a": torch.ones(2), "b": torch.ones(2).to_sparse()}, "b: it is sparse"),
+        ({"__metadata__": torch.ones(2)}, "the key '__metadata__'"),
+        ({"\ud800": torch.ones(2)}, r"the key '\\ud800'"),
     ],
 )
 def test_what_safetensors_has_no_form_for_is_refused(value: Any, why: str) -> None:
     """It says which one, and why."""
     with pytest.raises(InvalidInput, match=f"(?i){why}"):
         stored(Materializers(), value)
+
+
+def test_one_memory_that_wants_gradients_and_does_not() -> None:
+    """Each view of it as it was, in either order."""
+    one = torch.ones(2, requires_grad=True)
+    for value in ({"a": one, "b": one.detach()}, {"a": one.detach(), "b": one}):
+        back = there_and_back(Materializers(), value)
+        assert {k: v.requires_grad for k, v in back.items()} == {k: v.requires_grad for k, v in value.items()}
 
 
 class Net(torch.nn.Module):
@@ -127,6 +138,37 @@ def test_a_module_is_made_with_the_arguments_that_were_given() -> None:
     found = both.find(net, materializer=ModuleMaterializer(arguments={"hidden": 8, "dropout": 0.5}))
     payload = found.save(net)
     assert payload.init["arguments"] == {"hidden": 8, "dropout": 0.5}
+
+
+class Speaking(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm = torch.nn.LSTM(2, 2)
+        self.words: dict[str, list[int]] = {"a": [1]}
+        self._seen: set[str] = set()
+        self.choose = lambda word: len(word)
+        self.bins = np.arange(3.0)
+        self.inner: list[Any] = [torch.nn.Linear(1, 1, bias=False)]
+        torch.nn.init.ones_(self.inner[0].weight)
+        self.me = [self]
+
+
+def test_what_a_module_has_learnt_beside_numbers_is_not_lost() -> None:
+    """Words, settings, functions and modules that lie in attributes: refused if its class would not make the same."""
+    assert type(there_and_back(Materializers(), Speaking())) is Speaking
+    for name, change in {
+        "words": lambda m: m.words["a"].append(2),
+        "_seen": lambda m: m._seen.add("a"),
+        "choose": lambda m: setattr(m, "choose", lambda word: 0),
+        "bins": lambda m: m.bins.__setitem__(0, 5),
+        "inner": lambda m: m.inner[0].weight.data.fill_(2),
+        "_loose": lambda m: setattr(m, "_loose", torch.ones(1)),
+        "lstm.forward": lambda m: setattr(m.lstm, "forward", m.forward),
+    }.items():
+        changed = Speaking()
+        change(changed)
+        with pytest.raises(InvalidInput, match=rf"would not make it again: (.*; )?{name} would differ"):
+            stored(Materializers(), changed)
 
 
 def test_modules_of_other_classes_are_refused(tmp_path: Path) -> None:
@@ -240,6 +282,31 @@ def test_models_of_transformers_come_back(transformers: Any, bert: Any) -> None:
     assert half.dtype is torch.bfloat16
 
 
+def test_a_model_of_transformers_that_was_changed_is_refused(transformers: Any, bert: Any) -> None:
+    """What its config does not say would be lost, or could not be loaded at all: each is named."""
+
+    def changed(change: Any) -> Any:
+        made = type(bert)(copy.deepcopy(bert.config))
+        change(made)
+        return made
+
+    for change, why in (
+        (lambda m: m.add_module("extra", torch.nn.Linear(2, 2)), "the module 'extra' would be a NoneType"),
+        (lambda m: setattr(m.bert.pooler, "dense", torch.nn.Linear(8, 4)), r"pooler\.dense\.weight would be \(8, 8\)"),
+        (lambda m: setattr(m.bert.pooler, "activation", torch.nn.ReLU()), "'bert.pooler.activation' would be a Tanh"),
+        (lambda m: m.bert.pooler.half(), r"are torch\.float16, torch\.float32, and would be of one type"),
+        (lambda m: m.bert.pooler.register_forward_hook(lambda *_: None), "'bert.pooler' has hooks"),
+    ):
+        with pytest.raises(InvalidInput, match=f"would not make it again from its config: .*{why}"):
+            stored(Materializers(), changed(change))
+    for change in (lambda m: m.half(), lambda m: m.resize_token_embeddings(12), lambda m: m.to(torch.bfloat16)):
+        model = changed(change)
+        back = there_and_back(Materializers(), model)
+        assert {n: (t.dtype, bits(t)) for n, t in back.state_dict().items()} == {
+            n: (t.dtype, bits(t)) for n, t in model.state_dict().items()
+        }
+
+
 def test_tokenizers_and_configurations_come_back(transformers: Any, bert: Any) -> None:
     """They give the same tokens, and the same settings."""
     from tokenizers import Tokenizer, models, pre_tokenizers
@@ -286,6 +353,26 @@ def test_datasets_of_hugging_face_come_back(transformers: Any, tmp_path: Path) -
     assert {k: v.to_list() for k, v in splits.items()} == dict.fromkeys(("train", "test"), rows.to_list())
     with pytest.raises(InvalidInput, match="It is a stream"):
         stored(Materializers(), rows.to_iterable_dataset())
+
+
+def test_datasets_of_hugging_face_without_rows_come_back(transformers: Any) -> None:
+    """By themselves and as a split; those that could not be read again are refused."""
+    import datasets
+
+    datasets.disable_progress_bars()
+    rows = datasets.Dataset.from_dict({"a": [1, 2]}, split="train")
+    empty = rows.filter(lambda row: row["a"] > 5)
+    for value in (empty, datasets.DatasetDict(none=empty, some=rows)):
+        back = there_and_back(Materializers(), value)
+        assert type(back) is type(value)
+        for one, other in zip(*(v.values() if isinstance(v, dict) else [v] for v in (back, value)), strict=True):
+            assert (one.features, one.to_list(), one.split) == (other.features, other.to_list(), other.split)
+    for refused, why in (
+        (rows.with_transform(lambda batch: batch), "A function changes its rows"),
+        (datasets.DatasetDict(a=datasets.Dataset.from_dict({})), "It has no columns"),
+    ):
+        with pytest.raises(InvalidInput, match=why):
+            stored(Materializers(), refused)
 
 
 def test_a_damaged_file_of_tensors_is_a_format_error(tmp_path: Path) -> None:

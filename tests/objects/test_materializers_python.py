@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.resources
+import io
 import json
 import math
+import os
 import struct
 from collections import Counter, OrderedDict, deque
 from dataclasses import dataclass, field, fields, is_dataclass, make_dataclass
@@ -12,14 +15,17 @@ from decimal import Decimal
 from enum import Enum, Flag, IntEnum, auto
 from fractions import Fraction
 from functools import cached_property
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Generic, NamedTuple, TypeVar
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+import numpy as np
+import pandas as pd
 import pydantic
 import pytest
-from folder_payload import FolderPayload, there_and_back
+from folder_payload import FolderPayload, stored, there_and_back
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -543,3 +549,117 @@ def test_bytes_are_a_file_as_they_are(value: Any) -> None:
     (part,) = Materializers().find(value).save(value).parts
     assert part.source == bytes(value)
     assert alike(there_and_back(Materializers(), value), value)
+
+
+class Read(pydantic.BaseModel):
+    at: datetime
+    daily: time = time(0)
+    page: pydantic.HttpUrl | None = None
+    host: IPv4Address | IPv6Address | None = None
+
+
+class Found(pydantic.BaseModel):
+    first: int = pydantic.Field(validation_alias=pydantic.AliasPath("values", 0))
+    other: int = pydantic.Field(2, validation_alias=pydantic.AliasChoices("also", "b"))
+
+
+class Many(pydantic.BaseModel):
+    floats: set[float] = set()
+    named: dict[float, int] = {}
+    frozen: frozenset[float] = frozenset()
+    queue: deque[float] = deque()
+    price: Decimal = Decimal(0)
+
+
+Weird = Enum("Weird", {"\ud800": 1}, module=__name__)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        [Path(os.fsdecode(b"/data/\xff")), PurePosixPath(os.fsdecode(b"\xff")), PureWindowsPath("c:/\ud800")],
+        [timezone(timedelta(hours=1), "\ud800"), datetime(2020, 1, 1, tzinfo=timezone(timedelta(0), "\udfff"))],
+        Weird["\ud800"],
+        {Weird["\ud800"]: {"\ud800": "\ud800"}},
+    ],
+    ids=["paths", "zones", "member", "keys"],
+)
+def test_texts_that_are_no_unicode_come_back(value: Any) -> None:
+    """Wherever they stand: a path may be any bytes."""
+    assert alike(there_and_back(Materializers(), value), value)
+
+
+def test_what_pydantic_reads_from_texts_comes_back() -> None:
+    """Moments have a class of zones of its own; addresses and URLs are fields like others."""
+    value = Read.model_validate(
+        {"at": "2020-01-01T00:00:00+02:00", "daily": "10:00Z", "page": "https://a.b/c?d=é", "host": "fe80::1%eth0"}
+    )
+    back = there_and_back(Materializers(), [value, value.at.tzinfo, [value.host]])
+    assert back == [value, value.at.tzinfo, [value.host]]
+    assert all(alike(getattr(back[0], name), getattr(value, name)) for name in Read.model_fields)
+    assert type(back[1]) is type(value.at.tzinfo)
+
+
+def test_a_model_that_reads_by_a_way_comes_back() -> None:
+    """It has no name to be given by but its own."""
+    value = Found.model_validate({"values": [5], "b": 3})
+    assert alike(there_and_back(Materializers(), value), value)
+
+
+@pytest.mark.parametrize(
+    ("field", "content"),
+    [
+        ("floats", {1}),
+        ("floats", {True}),
+        ("named", {1: 1}),
+        ("frozen", frozenset({1})),
+        ("queue", deque([1])),
+    ],
+    ids=repr,
+)
+def test_a_field_that_would_only_be_equal_is_refused(field: str, content: Any) -> None:
+    """1, 1.0 and True are equal, and not of one type: whatever holds them."""
+    value = Many()
+    value.__dict__[field] = content
+    with pytest.raises(InvalidInput, match=f"would differ in {field}"):
+        Materializers().find(value).save(value)
+    fine = Many(floats={-0.0}, named={math.inf: 1}, queue=deque([1.5], 3), price=Decimal("1.100"))
+    assert alike(there_and_back(Materializers(), fine).price, fine.price)
+
+
+@pytest.mark.parametrize("values", [(), (1.0, 2.0, 3.0)])
+def test_a_named_tuple_of_another_length_is_refused(values: tuple[float, ...]) -> None:
+    """Its fields do not name what it holds."""
+    with pytest.raises(InvalidInput, match=f"It has {len(values)} values for 2 fields"):
+        Materializers().find(Point(0)).save(tuple.__new__(Point, values))
+
+
+def test_a_zone_from_a_file_is_refused() -> None:
+    """Its key says nothing: another zone may have it, or none."""
+    data = importlib.resources.files("tzdata").joinpath("zoneinfo/Europe/Berlin").read_bytes()
+    for key in (None, "Asia/Tokyo", "my zone"):
+        zone = ZoneInfo.from_file(io.BytesIO(data), key=key)
+        with pytest.raises(InvalidInput, match="read from a file"):
+            Materializers().find([zone]).save([datetime(2020, 1, 1, tzinfo=zone)])
+
+
+def test_scalars_of_libraries_stand_in_the_text() -> None:
+    """A list of twenty thousand losses is one file, and not twenty thousand; as keys and elements they come back."""
+    value = [np.float32(n) for n in range(20_000)]
+    name, payload = stored(Materializers(), {"loss": value, "best": {np.str_("a\0"): {np.int64(1), pd.NaT}}})
+    assert payload.paths() == ["value.json"]
+    back = Materializers().named(name).load(payload)
+    assert back["loss"] == value
+    assert {type(v) for v in back["loss"]} == {np.float32}
+    assert back["best"] == {np.str_("a\0"): {np.int64(1), pd.NaT}}
+    assert {type(v) for v in [*back["best"], *back["best"]["a\0"]]} == {np.str_, np.int64, type(pd.NaT)}
+
+
+@pytest.mark.parametrize(
+    "tree", ['["numpy", ["O", ""]]', '["numpy", ["<f8", "AA=="]]', '["pandas", ["Nothing"]]', '["bytes", []]', "[]"]
+)
+def test_a_scalar_that_is_not_ours_is_a_format_error(tree: str, tmp_path: Path) -> None:
+    """No object of Python's is made of bytes in a record."""
+    (tmp_path / "value.json").write_text(f'{{"$scalar": {tree}}}', "utf-8")
+    with pytest.raises(FormatError):
+        Materializers().named("python").load(FolderPayload(tmp_path, {}))

@@ -103,6 +103,20 @@ def test_what_is_downloaded_from_is_a_registry(three: Registry, source: Any) -> 
     assert "Registry(" in error.todo
 
 
+@pytest.mark.parametrize("output_dir", [3, b"out", ["out"], "a\0b"], ids=repr)
+def test_where_files_are_put_is_a_path(three: Registry, tmp_path: Path, output_dir: Any) -> None:
+    """Told before anything is loaded."""
+    assert "output_dir" in refused(lambda: three.load("m", output_dir=output_dir)).why
+
+
+def test_two_places_are_refused(tmp_path: Path) -> None:
+    """A registry has one, under either name: what is saved must not lie elsewhere than was meant."""
+    error = refused(lambda: Registry(tmp_path / "a", backend=tmp_path / "b"))
+    assert "two names of one argument" in error.why
+    assert list(tmp_path.iterdir()) == []
+    assert Registry(backend=tmp_path / "b").url == Registry(tmp_path / "b").url
+
+
 # -- batches ---------------------------------------------------------------------------------------------------------
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 import types
 from base64 import urlsafe_b64decode
@@ -22,10 +23,12 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from prefect_registry import Registry
 from prefect_registry.objects import (
+    BatchResult,
     GCPRegistryBackend,
     LocalRegistryBackend,
     Materializer,
     MinioRegistryBackend,
+    OnConflict,
     Payload,
     RegistryObjectNotFound,
     RegistryVersionConflict,
@@ -224,6 +227,9 @@ def test_conflict_handling(home: Path) -> None:
     registry.save("model", {"a": 0}, version="1.0.0")
     registry.save("model", obj, version="1.0.0", on_conflict="overwrite")
     assert registry.load("model") == obj
+    registry.save("model", {"a": 2}, version="1.0.0", on_conflict=OnConflict.OVERWRITE)
+    assert registry.save("model", {"a": 3}, version="1.0.0", on_conflict=OnConflict.SKIP) == "1"
+    assert registry.load("model", verify=VerifyLevel.FULL) == {"a": 2}
 
 
 class MyClass:
@@ -286,5 +292,23 @@ def test_batch_operations(home: Path) -> None:
     assert result.errors == {}
     assert result.succeeded == [("model:a", "1.0.0"), ("model:b", "1.0.0")]
     assert result.failed == []
+    assert isinstance(result, BatchResult)
     result = registry.load(["model:a", "model:b"], version=["1.0.0", "1.0.0"])
     assert result.results == [obj_a, obj_b]
+
+
+def test_debug_logging(home: Path) -> None:
+    """With the level that the document sets, each operation is told."""
+    code = (
+        "import logging\n"
+        "logging.basicConfig(level=logging.DEBUG)\n"
+        "from prefect_registry import Registry\n"
+        "registry = Registry()\n"
+        "registry.save('my:model', [1])\n"
+        "registry.load('my:model')\n"
+        "registry.delete('my:model')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    told = [line for line in done.stderr.splitlines() if line.startswith("DEBUG:prefect_registry:")]
+    assert [line.split(":")[2] for line in told] == ["Saved", "Loading", "Deleted"]
+    assert all("my:model@1" in line for line in told)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+from base64 import b64decode, b64encode
 from typing import Any, BinaryIO, cast
 
 import numpy as np
 
 from prefect_registry.objects.materializers.builtin import SMALL_BYTES, BuiltIn, damaged, lossy, refused
+from prefect_registry.objects.materializers.classes import dotted
+from prefect_registry.objects.materializers.moments import read_text, text_form
 from prefect_registry.objects.payload import Part, Payload, StoredPayload
 from prefect_registry.objects.spans import Spans
 
@@ -58,6 +61,26 @@ class ArrayMaterializer(BuiltIn):
         if value._fill_value is not None:  # type: ignore[attr-defined]  # what was set, not what it would be
             parts.append(_part(FILL, np.asarray(value._fill_value)))  # type: ignore[attr-defined]
         return Payload(parts, {"kind": "masked", "hard": bool(value.hardmask)})
+
+    def inline(self, value: Any) -> Any:
+        """A scalar without fields: the name of its type, and its bytes."""
+        if not isinstance(value, np.generic):
+            return None
+        if isinstance(value, np.str_):
+            return ["U", text_form("".join(value))]  # str() would take NULs from the end
+        if isinstance(value, np.bytes_):
+            return ["S", b64encode(bytes(value)).decode()]
+        if value.dtype.names or not value.dtype.itemsize:
+            return None
+        return [value.dtype.str, b64encode(value.tobytes()).decode()]
+
+    def of_inline(self, tree: Any) -> Any:
+        """The scalar."""
+        kind, content = tree
+        if kind == "U":
+            return np.str_(read_text(content))
+        data = b64decode(content, validate=True)
+        return np.bytes_(data) if kind == "S" else np.frombuffer(data, np.dtype(kind))[0]
 
     def load(self, payload: StoredPayload) -> Any:
         """The array or scalar."""
@@ -165,8 +188,10 @@ def _type_problem(dtype: Any) -> str | None:
         back = np.lib.format.descr_to_dtype(np.lib.format.dtype_to_descr(dtype))
     except (ValueError, TypeError) as error:
         return f"its type {dtype} cannot be written to a .npy file: {error}"
-    if back != dtype or back.isalignedstruct != dtype.isalignedstruct or back.type is not dtype.type:
+    if back != dtype or back.isalignedstruct != dtype.isalignedstruct:
         return f"its type {dtype!r} would come back as {back!r}"
+    if back.type is not dtype.type:  # C has two names for one size
+        return f"its type {dotted(dtype.type)} would come back as {dotted(back.type)}: use value.astype"
     return _header_problem(dtype) if dtype.names else None
 
 

@@ -41,7 +41,9 @@ class ArrowMaterializer(BuiltIn):
             return Payload([Part(SCHEMA, value.serialize().to_pybytes())], {"kind": "schema"})
         table, kind = _as_table(value), "array" if isinstance(value, pa.Array) else _KINDS[type(value)]
         ipc.check_schema(value, table.schema)
-        facts = {"kind": kind, "rows": len(value)} if not table.num_columns else {"kind": kind}
+        facts = {"kind": kind, **ipc.plain(table.schema)}
+        if not table.num_columns:
+            facts["rows"] = len(value)
         return Payload([ipc.part(TABLE, table)], facts)
 
     def load(self, payload: StoredPayload) -> Any:

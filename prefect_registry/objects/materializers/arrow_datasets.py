@@ -31,9 +31,9 @@ class ArrowDatasetMaterializer(BuiltIn):
         """A file for each fragment, written batch by batch."""
         schema = value.schema
         ipc.check_schema(value, schema)
-        fragments = list(value.get_fragments()) if isinstance(value, ds.FileSystemDataset) else [value]
+        fragments = _fragments(value)
         parts = [_part(f"part-{n:05}.arrow", fragment, schema) for n, fragment in enumerate(fragments)]
-        return Payload([Part(SCHEMA, schema.serialize().to_pybytes()), *parts], {})
+        return Payload([Part(SCHEMA, schema.serialize().to_pybytes()), *parts], ipc.plain(schema))
 
     def load(self, payload: StoredPayload) -> Any:
         """A dataset of files in a temporary folder until the process ends; lazily, of what is read from the store."""
@@ -42,8 +42,18 @@ class ArrowDatasetMaterializer(BuiltIn):
         if payload.lazy:
             return dataset_of(payload, paths, schema)
         folder = payload.export(temporary.until_exit())
-        ipc.check_extensions(schema)
+        ipc.check_extensions(schema, payload)
         return ds.dataset([str(folder / path) for path in paths], format="ipc", schema=schema)
+
+
+def _fragments(value: Any) -> list[Any]:
+    """The files of a dataset; the whole of one that has none, or is filtered, which Arrow does not split."""
+    if isinstance(value, ds.FileSystemDataset):
+        try:
+            return list(value.get_fragments())
+        except ValueError:
+            pass
+    return [value]
 
 
 def _part(path: str, source: Any, schema: Any) -> Part:

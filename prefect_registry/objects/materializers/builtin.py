@@ -47,6 +47,14 @@ class BuiltIn(Materializer):
         """This materializer, for one call."""
         return type(self)(context)
 
+    def inline(self, value: Any) -> Any:
+        """A small value as a JSON tree that stands inside a container, or ``None``: then it has files of its own."""
+        return None
+
+    def of_inline(self, tree: Any) -> Any:
+        """The value of a tree that :meth:`inline` has made."""
+        raise damaged(self.name, "It stands inside a container, and should have files of its own")
+
     @property
     def context(self) -> Context:
         """Where it is used."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from prefect_registry.errors import RegistryError
 from prefect_registry.objects.materializers import moments
-from prefect_registry.objects.materializers.builtin import Context, damaged
+from prefect_registry.objects.materializers.builtin import BuiltIn, Context, damaged
 from prefect_registry.objects.materializers.nested import NestedPayload
 from prefect_registry.objects.materializers.structured import STRUCTURES
 from prefect_registry.objects.payload import StoredPayload
@@ -68,6 +68,14 @@ class Decoder:
         """Elements."""
         return [self._decode(v) for v in content]
 
+    def scalar(self, content: Any) -> Any:
+        """A small object of a library."""
+        name, tree = content
+        materializer = self._context.finder.named(name, self._context.allow_pickle)
+        if not isinstance(materializer, BuiltIn):
+            raise ValueError(f"{name!r} keeps nothing inside of containers")
+        return materializer.of_inline(tree)
+
     def part(self, content: Any) -> Any:
         """An object that has files of its own."""
         if self._payload is None:
@@ -89,7 +97,7 @@ def _bytes(text: str) -> bytes:
 _READERS: dict[str, Callable[[Decoder, Any], Any]] = {
     "$int": lambda d, v: int(v, 16),
     "$float": lambda d, v: _float(v),
-    "$str": lambda d, v: _bytes(v).decode("utf-8", "surrogatepass"),
+    "$str": lambda d, v: moments.read_text({"$str": v}),
     "$complex": lambda d, v: complex(d._decode(v[0]), d._decode(v[1])),
     "$bytes": lambda d, v: _bytes(v),
     "$bytearray": lambda d, v: bytearray(_bytes(v)),
@@ -101,5 +109,6 @@ _READERS: dict[str, Callable[[Decoder, Any], Any]] = {
     "$ordered_dict": lambda d, v: OrderedDict(d.pairs(v)),
     "$counter": lambda d, v: Counter(dict(d.pairs(v))),
     "$deque": lambda d, v: deque(d.values(v[1]), v[0]),
+    "$scalar": Decoder.scalar,
     "$part": Decoder.part,
 }

@@ -17,7 +17,7 @@ from typing import Any
 
 from prefect_registry.errors import InvalidInput
 from prefect_registry.objects.materializers import families, moments
-from prefect_registry.objects.materializers.builtin import Context, refused, saved
+from prefect_registry.objects.materializers.builtin import BuiltIn, Context, refused, saved
 from prefect_registry.objects.materializers.classes import dotted
 from prefect_registry.objects.materializers.structured import Structure, structure_of
 from prefect_registry.objects.materializers.where import Where
@@ -77,7 +77,7 @@ class Encoder:
         """The tree of a value."""
         cls = type(value)
         if cls is str:
-            return value if _is_unicode(value) else _encode_text(value)
+            return moments.text_form(value)
         if cls is bool or value is None:
             return value
         if cls is int:
@@ -115,6 +115,9 @@ class Encoder:
             found = self._context.finder.find(value, self._context.allow_pickle)
             structure = structure_of(value)
             if found.name != "python" or structure is None:
+                tree = found.inline(value) if isinstance(found, BuiltIn) else None
+                if tree is not None:
+                    return {"$scalar": [found.name, tree]}
                 return self.nested(value, found.name, saved(found, value))
             self._structures[type(value)] = structure, self._context.finder.classes.meet(type(value))
         form, key = self._structures[type(value)]
@@ -141,7 +144,7 @@ class Encoder:
         if families.is_state_dict(value):
             found = self._context.finder.find(value, self._context.allow_pickle)
             return self.nested(value, found.name, saved(found, value))
-        if all(type(k) is str and not k.startswith("$") and _is_unicode(k) for k in value):
+        if all(type(k) is str and not k.startswith("$") and moments.is_unicode(k) for k in value):
             self._count(value)
             return {k: self.encode(v) for k, v in value.items()}
         return {"$dict": self.pairs(value)}
@@ -172,14 +175,6 @@ class Encoder:
 def dumps(tree: Any) -> bytes:
     """The one text of a tree."""
     return json.dumps(tree, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
-
-
-def _is_unicode(text: str) -> bool:
-    return text.isascii() or not any(0xD800 <= ord(c) <= 0xDFFF for c in text)
-
-
-def _encode_text(text: str) -> Any:
-    return {"$str": _base64(text.encode("utf-8", "surrogatepass"))}
 
 
 def _base64(data: Any) -> str:

@@ -84,8 +84,7 @@ def _folder(folder: Path) -> Payload:
     found = _Found()
     found.walk(str(folder), "")
     name = folder.name if folder.name not in ("", "..") else folder.resolve().name
-    if not name:
-        found.problems.append(f"{folder} has no name")
+    found.problems.extend(path_problems(name) if name else [f"{folder} has no name"])
     found.check(folder)
     parts = [Part(path, Path(seen.full)) for path, seen in found.files.items()]
     return Payload(parts, _facts(folder, name, found), changes=found.changes)

@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 
 from prefect_registry.errors import InvalidInput
-from prefect_registry.objects.materializers import ipc
+from prefect_registry.objects.materializers import ipc, scalars
 from prefect_registry.objects.materializers.builtin import BuiltIn, damaged, fact, lossy, refused
 from prefect_registry.objects.materializers.decoding import Decoder
 from prefect_registry.objects.materializers.encoding import Encoder
@@ -61,6 +61,14 @@ class PandasMaterializer(BuiltIn):
             facts = writing.frame(value)
         writing.parts.append(Part(FACTS, json.dumps(facts, allow_nan=False).encode()))
         return Payload(writing.parts, {"kind": facts["kind"]})
+
+    def inline(self, value: Any) -> Any:
+        """A moment, a span, a period, or what is missing; an interval has files of its own."""
+        return scalars.encode(self.context, value)
+
+    def of_inline(self, tree: Any) -> Any:
+        """The scalar."""
+        return scalars.decode(self.context, tree)
 
     def load(self, payload: StoredPayload) -> Any:
         """The frame, series or index."""
@@ -149,7 +157,7 @@ class _Writing:
             index = index.as_unit(value.unit)
         facts = self.index(index, "index")
         self.check(index, facts)
-        if not _is_same(value, back := self._materializer._index(facts, self.tables)[0]):
+        if not scalars.same(value, back := self._materializer._index(facts, self.tables)[0]):
             raise refused(self._value, f"It would come back as {back!r}")
         return {"kind": "scalar", "index": facts}
 
@@ -200,12 +208,3 @@ class _Writing:
         if encoder.parts:
             raise refused(self._value, f"{what} holds objects that have files of their own, such as arrays")
         return tree
-
-
-def _is_same(one: Any, other: Any) -> bool:
-    """Whether two scalars are equal and of the same types; instants and spans of the same unit, too."""
-    if type(one) is not type(other) or getattr(one, "unit", None) != getattr(other, "unit", None):
-        return False
-    if isinstance(one, pd.Interval):
-        return one.closed == other.closed and _is_same(one.left, other.left) and _is_same(one.right, other.right)
-    return one is other or bool(one == other)

@@ -6,10 +6,12 @@ files only, without remote code, and weights from safetensors.
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterable
 from typing import Any
 
+import torch
 import transformers
 from transformers.feature_extraction_utils import FeatureExtractionMixin
 from transformers.image_processing_base import ImageProcessingMixin
@@ -18,6 +20,7 @@ from prefect_registry.errors import ConfigurationError
 from prefect_registry.objects.materializers import temporary
 from prefect_registry.objects.materializers.builtin import BuiltIn, damaged, fact, refused
 from prefect_registry.objects.materializers.classes import dotted
+from prefect_registry.objects.materializers.torch_attributes import hooked, shapes
 from prefect_registry.objects.payload import Part, Payload, StoredPayload
 
 _KINDS: dict[str, type] = {
@@ -46,10 +49,17 @@ class PretrainedMaterializer(BuiltIn):
         """The files of ``save_pretrained``, from a temporary folder.
 
         Raises:
-            InvalidInput: It would be loaded with code of its own, or its class is defined inside a function.
+            InvalidInput: It would be loaded with code of its own, its class is defined inside a function, or the model
+                was changed since its class made it.
         """
         cls, kind = type(value), next(kind for kind, base in _KINDS.items() if isinstance(value, base))
         key = f"transformers:{cls.__name__}" if _own(cls.__name__) is cls else self.context.finder.classes.meet(cls)
+        if kind == "model" and (differences := _differences(value)):
+            raise refused(
+                value,
+                f"Its class would not make it again from its config: {'; '.join(differences[:10])}",
+                "Save its state_dict(), or change the config, or the class, as the model was changed",
+            )
         folder = temporary.Kept()
         value.save_pretrained(str(folder.path), **({"safe_serialization": True} if kind == "model" else {}))
         files = sorted(p for p in folder.path.rglob("*") if p.is_file())
@@ -84,7 +94,7 @@ class PretrainedMaterializer(BuiltIn):
             options |= {"use_safetensors": True, "dtype": "auto"}
         try:
             made: Any = cls.from_pretrained(str(folder.path), **options)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RuntimeError) as error:
             raise damaged(self.name, str(error)) from error
         facts = json.loads(payload.read(FACTS))
         if kind == "model":
@@ -106,6 +116,33 @@ def _own(name: str) -> Any:
 
 def _code(paths: Iterable[str]) -> list[str]:
     return [path for path in paths if path.lower().endswith(_CODE)]
+
+
+def _differences(model: Any) -> list[str]:
+    """What ``from_pretrained`` would leave out, change, or stumble over; a fresh model without memory tells."""
+    try:
+        with torch.device("meta"):
+            fresh = type(model)(copy.deepcopy(model.config))
+    except Exception as error:  # constructors are anyone's
+        return [f"it raises {type(error).__name__}: {error}"]
+    left, right = dict(model.named_modules()), dict(fresh.named_modules())
+    found = [
+        f"the module {name!r} would be a {type(right.get(name)).__name__}"
+        for name in {**left, **right}
+        if type(left.get(name)) is not type(right.get(name))
+    ]
+    one, two = shapes(model), shapes(fresh)
+    nothing = ("nothing", "")
+    for name in {**one, **two}:
+        (was, _), (would, _) = one.get(name, nothing), two.get(name, nothing)
+        found += [f"{name} would be {would} and is {was}"] * (was != would)
+    found += [f"the module {name!r} has hooks, which would be lost" for name in left if hooked(left[name])
+              and not hooked(right.get(name))]  # fmt: skip
+    types = {str(p.dtype) for p in model.parameters() if p.is_floating_point()}
+    keeps = getattr(model, "_keep_in_fp32_modules", None) or getattr(model, "_keep_in_fp32_modules_strict", None)
+    if len(types) > 1 and not keeps:
+        found.append(f"its numbers are {', '.join(sorted(types))}, and would be of one type")
+    return found
 
 
 def _flags(model: Any) -> dict[str, Any]:

@@ -22,9 +22,19 @@ def write(file: BinaryIO, table: Any) -> None:
     """Write a table or batch to a file."""
     try:
         with writer(file, table.schema) as out:
-            out.write(table)
+            _write(out, table)
     except pa.ArrowException as error:  # chunks with dictionaries that cannot be made one
         raise refused(table, str(error), "Pass table.combine_chunks(), or columns without dictionaries") from error
+
+
+def _write(out: Any, table: Any) -> None:
+    """Write a table; of one without rows the dictionaries, too, which Arrow leaves out with the last batch."""
+    columns = table.columns if isinstance(table, pa.Table) else []
+    if columns and not table.num_rows and has_dictionaries(table.schema) and all(c.num_chunks for c in columns):
+        first: Any = [column.chunk(0) for column in columns]
+        out.write_batch(pa.RecordBatch.from_arrays(first, schema=table.schema))
+    else:
+        out.write(table)
 
 
 def writer(file: Any, schema: Any) -> Any:
@@ -51,7 +61,7 @@ def there_and_back(column: Any) -> Any:
         return column
     table, file = pa.Table.from_arrays([column], ["0"]), pa.BufferOutputStream()
     with pa.ipc.new_file(file, table.schema, options=pa.ipc.IpcWriteOptions(unify_dictionaries=True)) as out:
-        out.write(table)
+        _write(out, table)
     return _opened(file.getvalue(), "a column").column(0)
 
 
@@ -69,7 +79,7 @@ def read(payload: StoredPayload, path: str) -> Any:
     """The whole table of a file."""
     source = pa.py_buffer(payload.read(path)) if payload.size(path) <= SMALL_BYTES else None
     table = _opened(source or pa.OSFile(str(payload.local(path)), "rb"), path)
-    check_extensions(table.schema)
+    check_extensions(table.schema, payload)
     return table
 
 
@@ -81,13 +91,20 @@ def _opened(source: Any, path: str) -> Any:
         raise damaged("arrow", f"{path}: {error}") from error  # types of others are made by code of theirs
 
 
-def check_extensions(schema: Any) -> None:
-    """Refuse storage in place of a type that is not registered here.
+def plain(schema: Any) -> dict[str, Any]:
+    """The fact that types were not known when this was saved: their storage is what was there, and comes back."""
+    names = sorted({name for field in schema for name in _unknown(field)})
+    return {"plain": names} if names else {}
+
+
+def check_extensions(schema: Any, payload: StoredPayload) -> None:
+    """Refuse storage in place of a type that is not registered here, if the type was there when it was saved.
 
     Raises:
         ConfigurationError: Arrow would give back what the type is stored as.
     """
-    if unknown := sorted({name for field in schema for name in _unknown(field)}):
+    names = {name for field in schema for name in _unknown(field)}
+    if unknown := sorted(names.difference(payload.init.get("plain", ()))):
         raise ConfigurationError(
             f"The table has columns of the types {', '.join(unknown)}, which Arrow does not know here",
             why="They would silently become what they are stored as",

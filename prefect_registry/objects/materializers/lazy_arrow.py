@@ -18,7 +18,7 @@ def dataset_of(payload: StoredPayload, paths: Sequence[str], schema: Any = None)
     """The IPC files as one dataset, in this order."""
     files = fs.PyFileSystem(PayloadFileSystem(payload))
     made = ds.dataset(list(paths), filesystem=files, format="ipc", schema=schema)
-    ipc.check_extensions(made.schema)
+    ipc.check_extensions(made.schema, payload)
     return made
 
 

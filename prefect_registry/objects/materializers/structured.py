@@ -8,7 +8,10 @@ from __future__ import annotations
 import dataclasses
 import sys
 from abc import ABC, abstractmethod
+from collections import OrderedDict, deque
 from collections.abc import Callable
+from datetime import datetime, time
+from decimal import Decimal
 from enum import Enum, Flag
 from functools import cached_property, lru_cache
 from types import MemberDescriptorType
@@ -48,13 +51,13 @@ class _Enums(Structure):
     def encode(self, encode: Code, key: str, value: Enum) -> Any:
         cls, name = type(value), value._name_  # a class may give its members other ``name`` and ``value``
         if cls.__members__.get(name) is value:
-            return {self.tag: [key, name]}
+            return {self.tag: [key, encode(name)]}
         if not isinstance(value, Flag) or not _is_made_of_flags(value):
             raise refused(value, f"It is none of the members of {dotted(cls)}, nor made of them")
         return {self.tag: [key, None, encode(value._value_)]}
 
     def decode(self, decode: Code, cls: type, *content: Any) -> Any:
-        name, *value = content
+        name, *value = decode(content[0]), *content[1:]
         if not issubclass(cls, Enum) or (name is not None and name not in cls.__members__):
             raise _changed(cls, f"it has no member {name!r}")
         if name is not None:
@@ -82,6 +85,8 @@ class _NamedTuples(Structure):
     def encode(self, encode: Code, key: str, value: Any) -> Any:
         if lost := getattr(value, "__dict__", None):
             raise refused(value, f"Its attributes {', '.join(sorted(lost))} would be lost")
+        if len(value) != len(value._fields):
+            raise refused(value, f"It has {len(value)} values for {len(value._fields)} fields")
         return {self.tag: [key, [[name, encode(v)] for name, v in zip(value._fields, value, strict=True)]]}
 
     def decode(self, decode: Code, cls: type, *content: Any) -> Any:
@@ -178,6 +183,8 @@ def _validated(cls: Any, fields: Any, extra: Any, private: Any, given: list[str]
     by_name = config.get("populate_by_name") or config.get("validate_by_name")
     if "root" in fields and cls.__pydantic_root_model__:
         made = cls.model_validate(fields["root"])
+    elif not by_name and any(_is_a_way(field) for field in cls.model_fields.values()):
+        made = cls.model_validate({**(extra or {}), **fields}, by_alias=False, by_name=True)
     else:
         keys = {name: name if by_name else _alias(name, cls.model_fields.get(name)) for name in fields}
         made = cls.model_validate({**(extra or {}), **{keys[name]: value for name, value in fields.items()}})
@@ -185,6 +192,12 @@ def _validated(cls: Any, fields: Any, extra: Any, private: Any, given: list[str]
     if private is not None:
         object.__setattr__(made, "__pydantic_private__", dict(private))
     return made
+
+
+def _is_a_way(field: Any) -> bool:
+    """Whether a field is given by no name but by a way into what is validated (``AliasPath``)."""
+    alias = getattr(field, "validation_alias", None)
+    return alias is not None and not any(isinstance(choice, str) for choice in getattr(alias, "choices", [alias]))
 
 
 def _alias(name: str, field: Any) -> str:
@@ -207,16 +220,27 @@ def same(one: Any, other: Any) -> bool:
         return True
     if type(one) is not type(other):
         return False
-    if type(one) in (list, tuple):
-        return len(one) == len(other) and all(map(same, one, other))
-    if type(one) is dict:
-        return list(one) == list(other) and all(same(one[key], other[key]) for key in one)
+    if type(one) in (list, tuple, deque):
+        alike = len(one) == len(other) and getattr(one, "maxlen", None) == getattr(other, "maxlen", None)
+        return alike and all(map(same, one, other))
+    if type(one) in (dict, OrderedDict):
+        return same([*one.items()], [*other.items()])
+    if type(one) in (set, frozenset):
+        return one == other and _twins(one, other)
     if type(one) is float and one != one:
         return bool(other != other)
+    if type(one) in (float, complex, Decimal, datetime, time):  # -0.0, 1.0 and 1.00, and zones
+        return repr(one) == repr(other)
     try:
         return bool(one == other)
     except Exception:  # arrays have many answers, or none; and __eq__ is anyone's
         return False
+
+
+def _twins(one: Any, other: Any) -> bool:
+    """Whether each element of equal sets has one of the same types in the other: 1, 1.0 and True are equal."""
+    others = {element: element for element in other}
+    return all(same(element, others[element]) for element in one)
 
 
 def _attributes(value: Any) -> set[str]:

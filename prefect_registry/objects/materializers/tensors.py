@@ -15,6 +15,7 @@ from prefect_registry.errors import InvalidInput
 from prefect_registry.objects.materializers.builtin import BuiltIn, damaged, fact, lossy, refused
 from prefect_registry.objects.materializers.decoding import Decoder
 from prefect_registry.objects.materializers.encoding import Encoder
+from prefect_registry.objects.materializers.moments import is_unicode
 from prefect_registry.objects.payload import Part, Payload, StoredPayload
 
 DATA, FACTS = "tensors.safetensors", "facts.json"
@@ -57,7 +58,8 @@ class TensorMaterializer(BuiltIn):
     def refuses(self, value: Any) -> str | None:
         """What safetensors has no form for."""
         tensors = value if isinstance(value, Mapping) else {"": value}
-        problems = [f"{name}: {why}" if name else why for name, t in tensors.items() if (why := _problem(t))]
+        problems = [f"the key {name!r} is none of a file of safetensors" for name in tensors if not _is_key(name)]
+        problems += [f"{name}: {why}" if name else why for name, t in tensors.items() if (why := _problem(t))]
         return "; ".join(problems[:20]) or None
 
     def save(self, value: Any) -> Payload:
@@ -104,7 +106,7 @@ def stored_tensors(tensors: Mapping[str, Any]) -> tuple[dict[str, Any], Part]:
     first: dict[Any, str] = {}
     same: dict[str, str] = {}
     for name, tensor in tensors.items():
-        memory = (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype, type(tensor))
+        memory = (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype, type(tensor), tensor.requires_grad)
         known = first.setdefault(memory, name) if tensor.numel() else name
         if known != name:
             same[name] = known
@@ -157,6 +159,11 @@ def _write(file: BinaryIO, tensors: Mapping[str, Any]) -> None:
     for name in names:
         flat = tensors[name].cpu().contiguous().reshape(-1)
         file.write(memoryview(flat.view(torch.uint8).numpy()))
+
+
+def _is_key(name: str) -> bool:
+    """Whether a file can have a tensor of that name: one name is taken, and UTF-8 has no halves of characters."""
+    return name != "__metadata__" and is_unicode(name)
 
 
 def _problem(tensor: Any) -> str | None:

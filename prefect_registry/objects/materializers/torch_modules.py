@@ -14,10 +14,8 @@ from prefect_registry.objects.materializers.classes import dotted
 from prefect_registry.objects.materializers.decoding import Decoder
 from prefect_registry.objects.materializers.encoding import Encoder
 from prefect_registry.objects.materializers.tensors import FACTS, TensorMaterializer, loaded_tensors, stored_tensors
+from prefect_registry.objects.materializers.torch_attributes import changed_attributes, hooked, shapes, state_of
 from prefect_registry.objects.payload import Part, Payload, StoredPayload
-
-_SIMPLE = (type(None), bool, int, float, str, tuple)
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
 def handled() -> dict[type, type[BuiltIn]]:
@@ -59,7 +57,7 @@ class ModuleMaterializer(BuiltIn):
         key = self.context.finder.classes.meet(type(value))
         encoder = Encoder(self.context)
         arguments = encoder.encode(self._arguments)
-        state = _state(value)
+        state = state_of(value)
         problem = TensorMaterializer(self.context).refuses(state)
         if encoder.parts or problem:
             raise refused(value, problem or "Its arguments hold objects that have files of their own")
@@ -114,45 +112,26 @@ def _made(cls: type, arguments: Mapping[str, Any], value: Any = None) -> Any:
         ) from error
 
 
-def _state(module: Any) -> dict[str, Any]:
-    """Parameters and buffers, those too that a state dict leaves out."""
-    parameters = dict(module.named_parameters(remove_duplicate=False))
-    return parameters | dict(module.named_buffers(remove_duplicate=False))
-
-
 def _differences(value: Any, other: Any) -> list[str]:
-    if extra := sorted(set(value.state_dict()) - set(_state(value))):
+    if extra := sorted(set(value.state_dict()) - set(state_of(value))):
         return [f"its state has {', '.join(extra)}, which are no tensors of its own"]
-    one, two = _shapes(value), _shapes(other)
+    one, two = shapes(value), shapes(other)
     found = [
         f"{name} would be {two.get(name)} and is {one.get(name)}"
         for name in {**one, **two}
         if one.get(name) != two.get(name)
     ]
     left, right = dict(value.named_modules()), dict(other.named_modules())
+    known = frozenset(id(tensor) for module in (value, other) for tensor in state_of(module).values())
     for name in left.keys() | right.keys():
         if type(left.get(name)) is not type(right.get(name)):
             found.append(f"the module {name!r} would be a {type(right.get(name)).__name__}")
             continue
-        found.extend(f"{name}.{a}".strip(".") + " would differ" for a in _changed_attributes(left[name], right[name]))
-        if any(getattr(left[name], hooks, None) for hooks in _HOOKS):
+        changed = changed_attributes(left[name], right[name], known)
+        found.extend(f"{name}.{attribute}".strip(".") + " would differ" for attribute in changed)
+        if hooked(left[name]):
             found.append(f"the module {name!r} has hooks, which would be lost")
     return found
-
-
-def _shapes(module: Any) -> dict[str, Any]:
-    return {name: (tuple(tensor.shape), str(tensor.dtype)) for name, tensor in _state(module).items()}
-
-
-def _changed_attributes(one: Any, other: Any) -> list[str]:
-    left, right = vars(one), vars(other)
-    names = [n for n in left.keys() | right.keys() if not n.startswith("_") and n != "training"]
-    return sorted(n for n in names if _differ(left.get(n, ...), right.get(n, ...)))
-
-
-def _differ(one: Any, other: Any) -> bool:
-    simple = isinstance(one, _SIMPLE) or isinstance(other, _SIMPLE)
-    return (simple and (type(one) is not type(other) or one != other)) or (one is ...) != (other is ...)
 
 
 def _changed(cls: type, why: str) -> ConfigurationError:

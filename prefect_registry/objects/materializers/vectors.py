@@ -124,7 +124,7 @@ class Vectors:
         except InvalidInput as error:
             raise ValueError(f"{error.what}: {error.why}") from error
         if encoder.parts:
-            raise ValueError("objects in it have files of their own, such as arrays, or scalars of pandas")
+            raise ValueError("objects in it have files of their own, such as arrays")
         return pa.array(texts, pa.large_binary()), {"kind": "values"}
 
     def _objects(self, column: Any) -> Any:
