@@ -65,12 +65,14 @@ class Child:
 
 
 @contextlib.contextmanager
-def child(name: str, arguments: list[str], environment: Mapping[str, str], folder: Path) -> Iterator[Child]:
+def child(
+    name: str, arguments: list[str], environment: Mapping[str, str], folder: Path, python: str = sys.executable
+) -> Iterator[Child]:
     """Run this Python with ``arguments``; ended when the block is left, or when this process dies."""
     log = folder / f"{name.replace(' ', '-')}.log"
     with open(log, "ab") as output:
         process = subprocess.Popen(
-            [sys.executable, *arguments],
+            [python, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -251,7 +251,7 @@ def test_killed_ticks(prefect: Deployed, place: Path, store: Registry, flights_r
                 write(place / "inbox" / f"{number}.csv", number)
         return amid_its_files(store)
 
-    first = eventually(amid, "a tick amid its files")
+    first = eventually(amid, "a tick amid its files", longest_pause=0.3)
     kill_process_of(store, first)
     assert first.flow_run is not None
     crashed = prefect.end(first.flow_run)
@@ -261,7 +261,7 @@ def test_killed_ticks(prefect: Deployed, place: Path, store: Registry, flights_r
     assert failure.kind == "crashed"
     assert ids(store, "orders") == before
 
-    second = eventually(amid, "the next tick amid its files")
+    second = eventually(amid, "the next tick amid its files", longest_pause=0.3)
     assert second.id != first.id
     assert second.flow_run is not None
     assert prefect.worker is not None
@@ -372,3 +372,22 @@ def test_parquet_files_of_the_table(store: Registry, prefect: Deployed, flights_
     files = store.table("flights").files()
     assert len(files) == 12
     assert sum(pq.read_metadata(file).num_rows for file in files) == 336_776
+
+
+def test_what_is_forked_in_place_of_python(prefect: Deployed, tmp_path: Path) -> None:
+    """It has its own arguments, environment, folder and files, ends as it would, and is killed with what it is for."""
+    said = "import os, sys; print(sys.argv, os.environ['SAID'], os.getcwd(), sys.stdin.read()); sys.exit(7)"
+    environment = {**prefect.prefect.environment, "SAID": "yes"}
+    command = [prefect.python, "-c", said, "an argument"]
+    done = subprocess.run(command, env=environment, cwd=tmp_path, input="input", capture_output=True, text=True)
+    assert (done.stdout, done.returncode) == (f"{['-c', 'an argument']} yes {tmp_path} input\n", 7)
+    waits = "import os, time; print(os.getpid(), flush=True); time.sleep(600)"
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        for target in ("it", "what stands for it"):
+            started = subprocess.Popen([prefect.python, "-c", waits], env=environment, stdout=subprocess.PIPE)
+            assert started.stdout is not None
+            with started.stdout as output:
+                pid = int(output.readline())
+                os.kill(pid if target == "it" else started.pid, number)
+                assert started.wait(60) == -number
+                assert output.read() == b""  # nobody has it open any more

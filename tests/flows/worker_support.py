@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,25 +13,34 @@ from typing import Any, TypeVar
 import httpx
 import yaml
 from prefect_server import patient_database
+from python_forks import forking_python
 
 from flows.demo.environment import Prefect, prefect_server
 from flows.demo.processes import Child, child
 
 ROOT = Path(__file__).parents[2]
 TICK_SECONDS = 20
+FRUGAL = {
+    "PREFECT_SERVER_SERVICES_SCHEDULER_MAX_RUNS": "10",  # not those of the next hour, each time that ticks begin
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "20",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
+    "PREFECT_SERVER_UI_ENABLED": "false",
+    "PREFECT_WORKER_QUERY_SECONDS": "2",
+}
+"""Settings of server and worker that save processor time and change nothing else."""
 BEGUN = ("COMPLETED", "FAILED", "CRASHED")
 FINAL = (*BEGUN, "CANCELLED")
 T = TypeVar("T")
 
 
-def eventually(look: Callable[[], T | None], what: str, within: float = 180) -> T:
-    """The first answer that is not None or empty."""
-    deadline = time.monotonic() + within
-    while time.monotonic() < deadline:
+def eventually(look: Callable[[], T | None], what: str, within: float = 180, longest_pause: float = 1.0) -> T:
+    """The first answer that is not None or empty. It looks less and less often, since looking costs the others time."""
+    began = time.monotonic()
+    while (waited := time.monotonic() - began) < within:
         found = look()
         if found:
             return found
-        time.sleep(0.3)
+        time.sleep(min(0.2 + waited / 20, longest_pause))
     raise AssertionError(f"{what}: not within {within:.0f} seconds")
 
 
@@ -42,17 +50,19 @@ class Deployed:
 
     prefect: Prefect
     stack: ExitStack
+    python: str
+    client: httpx.Client
     worker: Child | None = None
 
     def start_worker(self) -> None:
         """Start a worker that runs the deployments."""
         arguments = ["-m", "prefect", "worker", "start", "--pool", "registry", "--type", "process", "--limit", "5"]
-        started = child("worker", arguments, self.prefect.environment, self.prefect.folder)
+        started = child("worker", arguments, self.prefect.environment, self.prefect.folder, self.python)
         self.worker = self.stack.enter_context(started)
 
     def api(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         for _ in range(30):
-            answer = httpx.request(method, f"{self.prefect.url}{path}", json=body, timeout=60)
+            answer = self.client.request(method, f"{self.prefect.url}{path}", json=body)
             if answer.status_code != 503:  # SQLite is locked, and the server asks to be asked again
                 break
             time.sleep(0.2)
@@ -139,17 +149,22 @@ def deployed_from(folder: Path, document: dict[str, Any]) -> Iterator[Deployed]:
     """The same with another ``prefect.yaml``."""
     file = folder / "prefect.yaml"
     file.write_text(yaml.safe_dump(document))
-    with patient_database() as settings, prefect_server(folder, settings) as prefect:
+    with (
+        patient_database() as settings,
+        prefect_server(folder, settings | FRUGAL) as prefect,
+        forking_python(prefect.environment) as python,
+        httpx.Client(timeout=60) as client,
+    ):
         prefect.wait()
 
         def cli(*arguments: str) -> None:
-            command = [sys.executable, "-m", "prefect", "--no-prompt", *arguments]
+            command = [python, "-m", "prefect", "--no-prompt", *arguments]
             done = subprocess.run(command, env=dict(prefect.environment), cwd=ROOT, capture_output=True, text=True)
             assert done.returncode == 0, done.stdout + done.stderr
 
         cli("work-pool", "create", "registry", "--type", "process")
         cli("deploy", "--all", "--prefect-file", str(file))
         with ExitStack() as stack:
-            running = Deployed(prefect, stack)
+            running = Deployed(prefect, stack, python, client)
             running.start_worker()
             yield running
