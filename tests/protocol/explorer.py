@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,8 +38,44 @@ class Trace:
         return tuple(self.choices)
 
 
-Choose = Callable[[list[int]], int]
+Choose = Callable[[Sequence[int]], int]
 """Given the cost of each option (0: go on as before; 1: a surprise), the index of the one to take."""
+
+
+class Tree:
+    """The schedules of one scenario that were run, as a tree of their choices.
+
+    Nothing but the choices makes two schedules differ: one that is in here need not be run to know where it leads.
+    """
+
+    _MOST_OPTIONS = 1_000
+
+    def __init__(self) -> None:
+        self.schedules = 0
+        self._costs: list[tuple[int, ...] | None] = [None]  # of each node; None: a schedule ends there
+        self._after: dict[int, int] = {}  # a choice at a node, and the node behind it
+        self._equal: dict[tuple[int, ...], tuple[int, ...]] = {}
+
+    def add(self, trace: Trace) -> bool:
+        """Whether it is new."""
+        known, node = len(self._costs), 0
+        for choice, costs in zip(trace.choices, map(tuple, trace.costs), strict=True):
+            if self._costs[node] is None:
+                self._costs[node] = self._equal.setdefault(costs, costs)
+            assert self._costs[node] == costs, "the same choices led to other options"
+            node = self._after.setdefault(node * self._MOST_OPTIONS + choice, len(self._costs))
+            if node == len(self._costs):
+                self._costs.append(None)
+        new = len(self._costs) > known or not self.schedules
+        self.schedules += new
+        return new
+
+    def has(self, choose: Choose) -> bool:
+        """Whether the schedule of these choices was run before."""
+        node: int | None = 0
+        while node is not None and (costs := self._costs[node]) is not None:
+            node = self._after.get(node * self._MOST_OPTIONS + choose(costs))
+        return node is not None and self.schedules > 0
 
 
 def run(world: World, choose: Choose, limits: Limits) -> Trace:
@@ -178,7 +214,7 @@ def systematic(setup: Callable[[], World], judge: Judge, limits: Limits, surpris
         prefix = stack.pop()
         position = 0
 
-        def choose(costs: list[int], prefix: list[int] = prefix) -> int:
+        def choose(costs: Sequence[int], prefix: list[int] = prefix) -> int:
             nonlocal position
             position += 1
             return prefix[position - 1] if position <= len(prefix) else 0
@@ -197,15 +233,20 @@ def systematic(setup: Callable[[], World], judge: Judge, limits: Limits, surpris
 
 def at_random(setup: Callable[[], World], judge: Judge, limits: Limits, seed: int) -> Trace:
     """One schedule by chance: mostly calm, sometimes wild, so that long and short overlaps both occur."""
+    return _judged(setup(), by_chance(seed), limits, judge)
+
+
+def by_chance(seed: int) -> Choose:
+    """The choices of :func:`at_random`, from the first one on."""
     source = random.Random(seed)
     calm = source.choice((0.5, 0.8, 0.95))
 
-    def choose(costs: list[int]) -> int:
+    def choose(costs: Sequence[int]) -> int:
         if source.random() < calm and costs[0] == 0:
             return 0
         return source.randrange(len(costs))
 
-    return _judged(setup(), choose, limits, judge)
+    return choose
 
 
 def _judged(world: World, choose: Choose, limits: Limits, judge: Judge) -> Trace:

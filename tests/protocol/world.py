@@ -68,7 +68,7 @@ class ActorClock(VirtualClock):
         self._actor.pause(("sleep", seconds))
 
 
-@dataclass
+@dataclass(eq=False)
 class Actor:
     """A program and what became of it. ``facts`` is shared by all actors of the world."""
 
@@ -251,11 +251,15 @@ class World:
         actor.greenlet = greenlet.greenlet(body)
 
     def close(self) -> None:
-        """End what has not ended: the garbage collector does not see into a greenlet that stands still."""
+        """End what has not ended: the garbage collector does not see into a greenlet that stands still. And take the
+        ledgers apart, which refer to themselves: what is freed at once, it need not look for.
+        """
         for actor in self.actors:
             if actor.greenlet:
                 actor.state = "crashed"
                 actor.greenlet.throw()
+            for part in [actor.ledger, *vars(actor.ledger).values()]:
+                getattr(part, "__dict__", {}).clear()
             actor.greenlet = actor.ledger = None
 
     def on_told(self, actor: Actor, outcome: str, run_id: str) -> None:
