@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pickle
 from collections.abc import Callable
+from itertools import product
 
 import pytest
 
 from prefect_registry import Registry
 from prefect_registry.catalog.histories import newest_rows
 from prefect_registry.errors import RegistryError
+from prefect_registry.objects.errors import RegistryVersionConflict
 from prefect_registry.records.cells import OBJECT
 from prefect_registry.storage.memory import MemoryStorage
 from prefect_registry.storage.remote import RemoteStorage
@@ -273,6 +277,24 @@ def test_the_same_requests_reach_s3(counted: tuple[Registry, Callable[[Call], li
     assert requests(lambda: registry.has_object("nothing@1")) == ["GET", "LIST"]
     assert requests(lambda: registry.set_alias("o", "best", "1")) == ["GET", "LIST", "LIST", "PUT", "PUT"]
     assert requests(lambda: registry.delete("o@1")) == ["LIST", "PUT", "PUT"]
+
+
+@pytest.mark.server
+def test_what_s3_has_already_is_not_sent_by_a_newcomer(
+    counted: tuple[Registry, Callable[[Call], list[str]]], seaweedfs_proxy: Proxy
+) -> None:
+    """A process that has never met the version: no request goes where bytes of files lie. Other content is refused."""
+    registry, _ = counted
+    content = of_size(LARGE)
+    registry.save("f", content, version="1")
+    for in_a_run, same in product((False, True), repeat=2):
+        newcomer = pickle.loads(pickle.dumps(registry))
+        run = newcomer.insert_run("r") if in_a_run else None
+        seaweedfs_proxy.requests.clear()
+        with contextlib.nullcontext() if same else pytest.raises(RegistryVersionConflict):
+            assert newcomer.save("f", content if same else of_size(LARGE), version="1", run_id=run) == "1"
+        assert len(seaweedfs_proxy.requests) >= 3
+        assert [path for _, path in seaweedfs_proxy.requests if "/data/" in path] == []
 
 
 def test_a_wrong_name_costs_nothing(bench: Bench) -> None:
