@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
@@ -33,8 +34,18 @@ active_run: ContextVar[dict[str, str]] = ContextVar("prefect_registry_active_run
 
 def enter_run(url: str, run_id: str) -> Token[dict[str, str]]:
     """Make a run the surrounding one of its store, and the innermost of all. ``active_run.reset`` undoes it."""
-    around = {store: run for store, run in active_run.get().items() if store != url}
+    around = {store: run for store, run in active_run.get().items() if not is_same_store(store, url)}
     return active_run.set({**around, url: run_id})
+
+
+def run_in_context(url: str) -> str | None:
+    """The id of the run of the store at ``url`` around this code, as far as its context tells."""
+    return next((run for store, run in active_run.get().items() if is_same_store(store, url)), None)
+
+
+def is_same_store(url: str, other: str) -> bool:
+    """Whether two URLs of registries name one store: a folder may be reached through symbolic links."""
+    return url == other or ("://" not in url + other and os.path.realpath(url) == os.path.realpath(other))
 
 
 def innermost_run() -> tuple[str, str] | None:
@@ -228,7 +239,7 @@ class Ledger:
         Prefect runs here for a flow elsewhere.
         """
         url = self.store.storage.url
-        return active_run.get().get(url) or observers.surrounding_run(url)
+        return run_in_context(url) or observers.surrounding_run(url)
 
 
 def failure_of(error: BaseException, kind: FailureKind | None = None) -> Failure:

@@ -110,7 +110,10 @@ class RegistryReads:
         """The registry as it was at ``time`` (aware), by the times of the decisions."""
         if not isinstance(time, datetime) or time.tzinfo is None:
             raise InvalidInput.of("time", ["time must be a datetime with a time zone"])
-        return Snapshot(self.parts, time.astimezone(UTC))
+        try:
+            return Snapshot(self.parts, time.astimezone(UTC))
+        except OverflowError:
+            raise InvalidInput.of("time", [f"{time} is no time in UTC"]) from None
 
     def runs(self, /, newest_first: bool = True, **filters: Any) -> Iterator[RunInfo]:
         """Runs by the time they began. Filters are fields: ``state="COMMITTED"``, ``purpose="nightly"`` …"""

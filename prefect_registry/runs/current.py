@@ -12,7 +12,7 @@ from prefect.context import FlowRunContext
 
 from prefect_registry.errors import ConfigurationError, NoActiveRun, RegistryError
 from prefect_registry.ledger import observers
-from prefect_registry.ledger.ledger import active_run, innermost_run
+from prefect_registry.ledger.ledger import innermost_run, is_same_store, run_in_context
 from prefect_registry.registry import Registry, Run
 from prefect_registry.resolve import RegistryLike, keep, known, open_shared, resolve_registry, set_surrounding
 from prefect_registry.runs import bound
@@ -83,7 +83,7 @@ def run_around(registry: Registry) -> str | None:
 def surrounding_run_id(url: str) -> str | None:
     """The same for a store's URL: what calls without ``run_id`` belong to in processes that Prefect started."""
     found = _in_context(url) or _labelled(flow_context(), url) or bound.only_open_run()
-    return found.id if found is not None and found.registry.url == url else None
+    return found.id if found is not None and is_same_store(found.registry.url, url) else None
 
 
 def registry_at(url: str) -> Registry:
@@ -101,7 +101,7 @@ def _innermost() -> Run | None:
 
 def _in_context(url: str) -> Run | None:
     """The run of the store at ``url`` around this code in this process: there may be runs of other stores inside."""
-    run_id, handle = active_run.get().get(url), surrounding.get()
+    run_id, handle = run_in_context(url), surrounding.get()
     if run_id is None:
         return None
     if handle is not None and handle.id == run_id:
@@ -146,7 +146,7 @@ def _labelled(context: FlowRunContext | None, wanted: str | None = None) -> Run 
         return None
     labels = cast(Any, context.flow_run).labels
     run_id, url = labels.get(RUN_LABEL), labels.get(URL_LABEL)
-    if not run_id or not url or wanted not in (None, url):
+    if not run_id or not url or not (wanted is None or is_same_store(wanted, url)):
         return None
     return _registry_at(url, labels.get(REFERENCE_LABEL) or None, context).attach(run_id)
 
