@@ -14,6 +14,10 @@ _SECRET_NAME = re.compile(
     r"(?i)(^|_|-)(pass(word|wd|phrase)?s?|secrets?|token|(api|access|private)[_-]?keys?|credentials?|authorization)($|_|-)"
 )
 """No ``tokens``: they are mostly counted."""
+_IN_QUERIES = re.compile(r"(?<=[?&])(?:amp;)?([\w.-]+)=([^&#\s'\"<>]+)")
+_SIGNATURE_NAME = re.compile(
+    r"(?i)(.*-)?sig(nature)?|x-(amz|goog)-.+|AWSAccessKeyId|(access_?)?token|api_?key|se|sp|sv"
+)
 _WITH_CONTAINERS = ("abfs", "abfss", "wasb", "wasbs")
 _OF_THE_WEB = ("http", "https")
 _TOKEN = re.compile(r"\S*")
@@ -67,6 +71,18 @@ def without_user_info(text: str, mask: str = "") -> str:
     for _, info, rest in _urls(text):
         pieces.append(f"{mask}@{rest}" if info and mask else rest)
     return "://".join(pieces)
+
+
+def without_url_secrets(text: str) -> str:
+    """``text``, such as that of an error, as everybody may read it: the URLs in it without users, passwords, signatures
+    and what else their queries call a secret.
+    """
+
+    def masked(found: re.Match[str]) -> str:
+        is_secret = _SIGNATURE_NAME.fullmatch(found[1]) is not None or is_secret_name(found[1])
+        return found[0][: -len(found[2])] + "***" if is_secret else found[0]
+
+    return _IN_QUERIES.sub(masked, without_user_info(text, "***"))
 
 
 def has_secret(text: str) -> bool:

@@ -40,7 +40,7 @@ def imported_by(statement: str) -> set[str]:
 
 @pytest.mark.parametrize("statement", ["import prefect_registry", "from prefect_registry import Registry"])
 def test_the_core_does_not_import_prefect_or_clients(statement: str) -> None:
-    heavy = {"prefect", "s3fs", "gcsfs", "adlfs", "aiobotocore", "pandas"}
+    heavy = {"prefect", "fsspec", "s3fs", "gcsfs", "adlfs", "aiobotocore", "pyarrow", "pandas"}
     assert not heavy & imported_by(statement)
 
 

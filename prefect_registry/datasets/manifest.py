@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
@@ -38,14 +38,7 @@ def inspect_folder(store: Store, prefix: str, known: Mapping[str, FileEntry], ve
         IntegrityError: A file is not what was written, or is no readable Parquet file.
     """
     found = {o.key[len(prefix) :]: o for o in store.storage.list(prefix)}
-    unfinished = sorted(p for p in found if "_temporary" in p.split("/"))
-    if unfinished:
-        raise InvalidInput(
-            f"{prefix}{unfinished[0]} shows that a writer has not finished",
-            why="Spark and Hadoop keep files under _temporary until their own commit",
-            todo="Let the job end, or delete what it left, and commit again",
-            committed="no",
-        )
+    refuse_unfinished(prefix, found)
     if "://" not in store.storage.url:
         settle(store.storage.url, prefix)
     missing = sorted(set(known) - set(found))
@@ -58,6 +51,18 @@ def inspect_folder(store: Store, prefix: str, known: Mapping[str, FileEntry], ve
         )
     calls = [partial(_inspect, store.storage, o, p, known.get(p), verify) for p, o in found.items() if is_member(p)]
     return check_files(store.together(calls) if calls else [])
+
+
+def refuse_unfinished(folder: str, paths: Iterable[str]) -> None:
+    """Raise ``InvalidInput`` if one of the files in a folder lies below ``_temporary``."""
+    unfinished = sorted(p for p in paths if "_temporary" in p.split("/"))
+    if unfinished:
+        raise InvalidInput(
+            f"{folder}{unfinished[0]} shows that a writer has not finished",
+            why="Spark and Hadoop keep files under _temporary until their own commit",
+            todo="Let the job end, or delete what it left, and commit again",
+            committed="no",
+        )
 
 
 def settle(root: str, prefix: str) -> None:
@@ -83,7 +88,7 @@ def settle(root: str, prefix: str) -> None:
 
 def _sync(path: str) -> None:
     with contextlib.suppress(OSError):  # vanished, or not ours to sync: reading it tells
-        descriptor = os.open(path, os.O_RDONLY)
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # a pipe would wait for its writer
         try:
             os.fsync(descriptor)
         finally:

@@ -154,10 +154,8 @@ def _folder(partitioning: pads.HivePartitioning, values: Sequence[tuple[pa.Field
     return str(partitioning.format(condition)[0]).rstrip("/")
 
 
-def stream_shape(path: str, file: BinaryIO) -> Shape | None:
-    """The shape of an open file that is named ``*.parquet``; None for any other."""
-    if not path.endswith(".parquet"):
-        return None
+def stream_shape(path: str, file: BinaryIO) -> Shape:
+    """The shape of an open file."""
     try:
         file.seek(0)
         source = file if isinstance(file, io.BytesIO) else pa.PythonFile(cast("io.IOBase", file), mode="r")
@@ -171,10 +169,8 @@ def stream_shape(path: str, file: BinaryIO) -> Shape | None:
         ) from error
 
 
-def local_shape(file: Path) -> Shape | None:
+def local_shape(file: Path) -> Shape:
     """The same for a file on the local disk."""
-    if not file.name.endswith(".parquet"):
-        return None
     with file.open("rb") as stream:
         return stream_shape(file.name, stream)
 

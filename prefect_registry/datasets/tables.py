@@ -14,7 +14,7 @@ from prefect_registry.catalog.published import Generation, publications, publish
 from prefect_registry.datasets.partitions import left, within
 from prefect_registry.datasets.reading import Dataset
 from prefect_registry.datasets.service import Datasets
-from prefect_registry.errors import InvalidInput, NotFound
+from prefect_registry.errors import IntegrityError, InvalidInput, NotFound
 from prefect_registry.ledger import paths
 from prefect_registry.ledger.journal import PublishedRun
 from prefect_registry.notebook import MOST_ROWS, pairs_html, rows_html
@@ -165,9 +165,23 @@ class Tables:
 
     def _read(self, generations: Sequence[Generation], state: DatasetState | None = None) -> list[Dataset]:
         keys = [paths.dataset_key(g.run_id, g.suffix, g.gen) for g in generations]
-        documents = self._store.read_many(keys, DatasetGeneration) if keys else []
         return [self._datasets.view(self._datasets.checked(d, k), state)
-                for k, d in zip(keys, documents, strict=True) if d is not None]  # fmt: skip
+                for k, d in zip(keys, self._documents(keys), strict=True)]  # fmt: skip
+
+    def _documents(self, keys: Sequence[str]) -> list[DatasetGeneration]:
+        """Generations that are known to exist: a table never goes without one that is lost."""
+        documents = self._store.read_many(keys, DatasetGeneration) if keys else []
+        for key, document in zip(keys, documents, strict=True):
+            if document is None:
+                raise IntegrityError(
+                    f"{key} is missing, and a dataset with it",
+                    why="Nothing of the registry deletes it: it was lost, or the store was put back from a backup that "
+                    "is older than the index of this machine",
+                    todo="Restore the object; after a backup was put back run 'prefect-registry fsck --repair', which "
+                    "builds the index anew",
+                    key=key,
+                )
+        return [document for document in documents if document is not None]
 
     # -- from runs to publications -------------------------------------------------------------------------------
 
@@ -188,11 +202,11 @@ class Tables:
                 for suffix, gen in sorted(self._store.members(run.decision).datasets.items())
             ]
             if members:
-                documents = self._store.read_many([key for _, key in members], DatasetGeneration)
+                documents = self._documents([key for _, key in members])
                 yield [
                     (run, d)
                     for (run, _), d in zip(members, documents, strict=True)
-                    if d is not None and d.step == "staged" and d.run_id == run.decision.run_id
+                    if d.step == "staged" and d.run_id == run.decision.run_id
                 ]
 
     def _tombstoned(self, published: Sequence[PublishedRun]) -> tuple[set[str], set[str]]:

@@ -160,11 +160,9 @@ class DatasetWriter:
 
         In a folder, links and names that start with ``_`` or ``.`` are passed over.
         """
-        from prefect_registry.datasets.parquet import local_shape
-
         pairs = list(_local_files(local_path, path))
         uploads = [Upload(self._key(name), source) for source, name in pairs]
-        self._put(uploads, [(name, local_shape(source)) for source, name in pairs], progress)
+        self._put(uploads, [(name, _shape(source.name, source)) for source, name in pairs], progress)
         return [name for _, name in pairs]
 
     def set_rows(self, rows: int) -> None:
@@ -327,12 +325,19 @@ class DatasetWriter:
     @nothing_published
     def store_file(self, path: str, file: BinaryIO) -> None:
         """Store a file that was written whole."""
-        from prefect_registry.datasets.parquet import stream_shape
-
         key = self._key(path)
-        shape = stream_shape(path, file)
+        shape = _shape(path, file)
         file.seek(0)
         self._put([Upload(key, file)], [(path, shape)])
+
+
+def _shape(name: str, source: Path | BinaryIO) -> Shape | None:
+    """The shape of a file that is named ``*.parquet``; None for any other, for which nothing imports Arrow."""
+    if not name.endswith(".parquet"):
+        return None
+    from prefect_registry.datasets.parquet import local_shape, stream_shape
+
+    return local_shape(source) if isinstance(source, Path) else stream_shape(name, source)
 
 
 def _hashed(upload: Upload, progress: Progress | None) -> Stored:

@@ -14,8 +14,10 @@ from prefect_registry.records.cells import CellGeneration
 
 CellObserver = Callable[[str, CellGeneration], None]
 DatasetObserver = Callable[[str, str, str], None]
+WorkObserver = Callable[[], None]
 SurroundingRun = Callable[[str], str | None]
 
+_work_in_run: list[WorkObserver] = []
 _cell_written: list[CellObserver] = []
 _cell_published: list[CellObserver] = []
 _dataset_begun: list[DatasetObserver] = []
@@ -27,6 +29,21 @@ _noting: ContextVar[list[CellGeneration] | None] = ContextVar("prefect_registry_
 # In a process that Prefect started (a pool of processes, a Dask worker) nobody may have imported the Prefect layer. It
 # is named here, not imported: without Prefect in the process it is never loaded.
 _WITH = {"prefect.context": "prefect_registry.runs"}
+
+
+def on_work_in_run(observer: WorkObserver) -> None:
+    """Call ``observer()`` before anything is written into a run that becomes visible with a decision of its caller's.
+    Once per observer.
+    """
+    if observer not in _work_in_run:
+        _work_in_run.append(observer)
+
+
+def work_in_run() -> None:
+    """Tell the observers."""
+    _wake()
+    for observer in _work_in_run:
+        observer()
 
 
 def on_dataset_begun(observer: DatasetObserver) -> None:

@@ -21,7 +21,7 @@ from prefect_registry.errors import (
     in_run,
 )
 from prefect_registry.ids import parse_run_id
-from prefect_registry.ledger import paths
+from prefect_registry.ledger import observers, paths
 from prefect_registry.ledger.holder import DETACHED
 from prefect_registry.ledger.outcomes import Outcomes
 from prefect_registry.ledger.store import Store
@@ -257,7 +257,10 @@ class Runs:
         looked_now = self._first_look(run_id, doing)
         if looked_now and not calls:
             return []
-        self.work_on(self.known(run_id))
+        begin = self.known(run_id)
+        if begin.parent is not None or not begin.implicit:
+            observers.work_in_run()
+        self.work_on(begin)
         looked: list[Decision | None] = []
         try:
             results = self._look_beside(run_id, calls, looked)

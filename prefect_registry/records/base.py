@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, ValidationEr
 from pydantic_core import PydanticSerializationError
 
 from prefect_registry.clock import iso
+from prefect_registry.credentials import without_url_secrets
 from prefect_registry.errors import FormatError, InvalidInput
 
 LARGEST_DOCUMENT_BYTES = 1 << 20
@@ -162,9 +163,9 @@ def as_reason(reason: object, most_characters: int) -> str | None:
 
 
 def text_of(error: BaseException) -> str:
-    """The text of an exception as it can be stored; also of one that cannot tell it."""
+    """The text of an exception as it can be stored, for everybody to read; also of one that cannot tell it."""
     try:
-        return printable(str(error))
+        return printable(without_url_secrets(str(error)))
     except Exception as second:
         return f"<its text cannot be had: {type(second).__name__}>"
 

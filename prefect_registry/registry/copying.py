@@ -270,8 +270,9 @@ def _belongs(info: ObjectInfo, entries: dict[str, RunEntry], settled: frozenset[
 
 
 def _touched_alone(info: ObjectInfo, entries: Mapping[str, RunEntry]) -> Iterator[str]:
-    """The key of the generation, of no run, that a touch tells of: one outside any run, or of a flow run's attempt. What
-    was touched after ``entries`` were listed, by an operation that they have, is left out.
+    """The key of the generation, of no run, that a touch tells of: one outside any run, or of a flow run's attempt.
+
+    What was touched after ``entries`` were listed, by an operation that they have, is left out.
     """
     parsed = paths.parse_run_object(info.key)
     if parsed is None or parsed.run_id not in entries or parsed.kind != "touch":

@@ -279,5 +279,6 @@ def _told(left: list[str]) -> str:
     return " ".join(f"{_named(staged)} could not be dropped and is still staged." for staged in left)
 
 
+observers.on_work_in_run(leave_no_cached_result)
 observers.on_dataset_begun(dataset_begun)
 observers.on_cell_written(cell_written)

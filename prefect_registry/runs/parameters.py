@@ -17,7 +17,7 @@ from uuid import UUID
 import orjson
 from pydantic import BaseModel
 
-from prefect_registry.credentials import MASK, is_secret_name, without_user_info
+from prefect_registry.credentials import MASK, is_secret_name, without_url_secrets
 from prefect_registry.errors import InvalidInput
 from prefect_registry.records.base import LARGEST_INTEGER, SMALLEST_INTEGER, Json
 from prefect_registry.registry import Registry
@@ -99,7 +99,7 @@ def _described_container(value: Any, name: str, depth: int) -> Json:
 
 
 def _text(text: str) -> str:
-    text = without_user_info(text, "***").encode("utf-8", "replace").decode()
+    text = without_url_secrets(text).encode("utf-8", "replace").decode()
     return text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}… ({len(text):,} characters)"
 
 
@@ -151,10 +151,10 @@ def _secrets(value: Any, name: str, depth: int) -> Iterator[str]:
 
 
 def redacted(text: str, secrets: Iterable[str]) -> str:
-    """``text`` without the secrets, and without user names and passwords in URLs."""
+    """``text`` without the secrets, and without user names, passwords and signatures in URLs."""
     for secret in sorted(secrets, key=len, reverse=True):
         text = text.replace(secret, MASK)
-    return without_user_info(text, "***")
+    return without_url_secrets(text)
 
 
 # -- templates -------------------------------------------------------------------------------------------------------

@@ -41,7 +41,7 @@ from prefect_registry.storage.concurrency import in_parallel
 from prefect_registry.storage.copies import check_sizes, copy_inside
 from prefect_registry.storage.looping import Request
 from prefect_registry.storage.ordering import in_key_order, safe_start
-from prefect_registry.storage.parts import download_in_parts, upload_in_parts
+from prefect_registry.storage.parts import download_in_parts, persistent, upload_in_parts
 from prefect_registry.storage.ranges import range_reader
 from prefect_registry.storage.secrets import Scrubber
 
@@ -285,8 +285,8 @@ class RemoteStorage(Storage):
         info = self.info(key)
         if info is None:
             raise failures.not_found(self._url, key)
-        name = self._name(key)
-        return range_reader(info.size, lambda start, end: self.run(key, self.fetch, name, start, end))
+        name, fetch = self._name(key), persistent(self, self.fetch)
+        return range_reader(info.size, lambda start, end: self.run(key, fetch, name, start, end))
 
     @override
     def info(self, key: str) -> ObjectInfo | None:

@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from prefect import flow
 from prefect.client.schemas.objects import State
 from publishing import Report, run_flow
+from test_block_documents import AWS_FIELDS, foreign
 from test_block_secrets import PLANTED, secret_fields, settings
 
 from prefect_registry import registry_run
@@ -104,6 +105,22 @@ def s3_case(moto: Server) -> Case:
         bucket=moto.bucket, prefix=prefix, endpoint_url=moto.endpoint, region="us-east-1", path_style=True,
         access_key_id=secrets[0], secret_access_key=secrets[1], session_token=secrets[2],
     )  # fmt: skip
+    return Case(block, secrets, moto.storage(prefix))
+
+
+@pytest.fixture
+def aws_block_case(moto: Server) -> Case:
+    """Another block, of prefect-aws, holds the secrets, and a role that is assumed with them."""
+    prefix = f"s-{random_token()[:8]}"
+    secrets = [PLANTED + "secret", PLANTED + "token"]
+    reference = foreign(
+        "AWS Credentials", AWS_FIELDS, aws_access_key_id="AK", aws_secret_access_key=secrets[0],
+        aws_session_token=secrets[1], region_name="us-east-1", aws_client_parameters={"endpoint_url": moto.endpoint},
+        assume_role_arn="arn:aws:iam::123456789012:role/registry",
+    )  # fmt: skip
+    block = S3Registry(
+        bucket=moto.bucket, prefix=prefix, path_style=True, credentials_block=reference, sts_endpoint_url=moto.endpoint
+    )
     return Case(block, secrets, moto.storage(prefix))
 
 
@@ -211,7 +228,7 @@ def hunt(case: Case, api: str, caplog: pytest.LogCaptureFixture) -> None:
 
 
 @pytest.mark.server
-@pytest.mark.parametrize("kind", ["s3", "gcs", "fsspec"])
+@pytest.mark.parametrize("kind", ["s3", "aws_block", "gcs", "fsspec"])
 def test_a_flow_leaves_no_secret(
     kind: str,
     request: pytest.FixtureRequest,

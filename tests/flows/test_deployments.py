@@ -8,7 +8,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -251,7 +250,7 @@ def test_killed_ticks(prefect: Deployed, place: Path, store: Registry, flights_r
                 write(place / "inbox" / f"{number}.csv", number)
         return amid_its_files(store)
 
-    first = eventually(amid, "a tick amid its files")
+    first = eventually(amid, "a tick amid its files", longest_pause=0.3)
     kill_process_of(store, first)
     assert first.flow_run is not None
     crashed = prefect.end(first.flow_run)
@@ -261,7 +260,7 @@ def test_killed_ticks(prefect: Deployed, place: Path, store: Registry, flights_r
     assert failure.kind == "crashed"
     assert ids(store, "orders") == before
 
-    second = eventually(amid, "the next tick amid its files")
+    second = eventually(amid, "the next tick amid its files", longest_pause=0.3)
     assert second.id != first.id
     assert second.flow_run is not None
     assert prefect.worker is not None
@@ -299,7 +298,7 @@ def test_from_a_bucket(prefect: Deployed, place: Path, store: Registry, seaweedf
     options = dict(seaweedfs.storage_options)
     save = "import os; from prefect.blocks.system import Secret; Secret(value=os.environ['OPTIONS']).save('options')"
     environment = {**prefect.prefect.environment, "OPTIONS": json.dumps(options)}
-    subprocess.run([sys.executable, "-c", save], env=environment, check=True)
+    subprocess.run([prefect.python, "-c", save], env=environment, check=True)
     fs, base = fsspec.core.url_to_fs(seaweedfs.url(), **options)
     fs.pipe_file(f"{base}/a.csv", b"id,n\n1,2\n2,4\n")
     source = f"s3://{base}/*.csv"

@@ -20,19 +20,27 @@ from flows.demo.processes import Child, child
 
 ROOT = Path(__file__).parents[2]
 TICK_SECONDS = 20
+FRUGAL = {
+    "PREFECT_SERVER_SERVICES_SCHEDULER_MAX_RUNS": "10",  # not those of the next hour, each time that ticks begin
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "20",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
+    "PREFECT_SERVER_UI_ENABLED": "false",
+    "PREFECT_WORKER_QUERY_SECONDS": "2",
+}
+"""Settings of server and worker that save processor time and change nothing else."""
 BEGUN = ("COMPLETED", "FAILED", "CRASHED")
 FINAL = (*BEGUN, "CANCELLED")
 T = TypeVar("T")
 
 
-def eventually(look: Callable[[], T | None], what: str, within: float = 180) -> T:
-    """The first answer that is not None or empty."""
-    deadline = time.monotonic() + within
-    while time.monotonic() < deadline:
+def eventually(look: Callable[[], T | None], what: str, within: float = 180, longest_pause: float = 1.0) -> T:
+    """The first answer that is not None or empty. It looks less and less often, since looking costs the others time."""
+    began = time.monotonic()
+    while (waited := time.monotonic() - began) < within:
         found = look()
         if found:
             return found
-        time.sleep(0.3)
+        time.sleep(min(0.2 + waited / 20, longest_pause))
     raise AssertionError(f"{what}: not within {within:.0f} seconds")
 
 
@@ -43,6 +51,7 @@ class Deployed:
     prefect: Prefect
     stack: ExitStack
     python: str
+    client: httpx.Client
     worker: Child | None = None
 
     def start_worker(self) -> None:
@@ -53,7 +62,7 @@ class Deployed:
 
     def api(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         for _ in range(30):
-            answer = httpx.request(method, f"{self.prefect.url}{path}", json=body, timeout=60)
+            answer = self.client.request(method, f"{self.prefect.url}{path}", json=body)
             if answer.status_code != 503:  # SQLite is locked, and the server asks to be asked again
                 break
             time.sleep(0.2)
@@ -142,8 +151,9 @@ def deployed_from(folder: Path, document: dict[str, Any]) -> Iterator[Deployed]:
     file.write_text(yaml.safe_dump(document))
     with (
         patient_database() as settings,
-        prefect_server(folder, settings) as prefect,
+        prefect_server(folder, settings | FRUGAL) as prefect,
         forking_python(prefect.environment) as python,
+        httpx.Client(timeout=60) as client,
     ):
         prefect.wait()
 
@@ -155,6 +165,6 @@ def deployed_from(folder: Path, document: dict[str, Any]) -> Iterator[Deployed]:
         cli("work-pool", "create", "registry", "--type", "process")
         cli("deploy", "--all", "--prefect-file", str(file))
         with ExitStack() as stack:
-            running = Deployed(prefect, stack, python)
+            running = Deployed(prefect, stack, python, client)
             running.start_worker()
             yield running

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from prefect.task_runners import ProcessPoolTaskRunner
 from prefect.transactions import transaction
 from prefect_support import ended, rows_of, seen, stage
 
+from prefect_registry.records import Doc, DoctagsAsset
 from prefect_registry.registry import Registry, Run
 from prefect_registry.runs import current_run, registry_run
 
@@ -248,6 +250,62 @@ def test_a_cached_task_that_staged_runs_again_in_a_later_flow_run(store: Registr
     counted.flow()
     assert counted.calls == {"staging": 4, "expensive": 1}
     assert [len(run.registry.table("a")) for run in [seen(store)]] == [2]
+
+
+TAGS = DoctagsAsset(doc_id="a", doctags_uri="s3://x", pages=1, vlm_model="m", vlm_revision="r")
+WRITES: dict[str, Callable[[Run], object]] = {
+    "document": lambda run: run.register_documents([Doc(id="a")]),
+    "documents": lambda run: run.register_documents([Doc(id="a"), Doc(id="b")]),
+    "doctags": lambda run: run.register_doctags([TAGS], allow_unknown_documents=True),
+    "event": lambda run: run.emit_event("said", "a", {}),
+    "object": lambda run: run.save("a", 1),
+}
+
+
+@pytest.mark.parametrize("what", WRITES)
+def test_a_cached_task_that_wrote_anything_into_the_run_runs_again_on_a_flow_retry(store: Registry, what: str) -> None:
+    """By the run's handle: what it wrote went with the attempt that was rolled back."""
+    calls, flaky = Counter[str](), Flaky()
+
+    @task(persist_result=True, cache_policy=INPUTS + TASK_SOURCE)
+    def writing(url: str) -> int:
+        calls["writing"] += 1
+        WRITES[what](current_run())
+        return 1
+
+    @registry_run(store)
+    @flow(retries=1)
+    def ingest() -> None:
+        writing(store.url)
+        flaky()
+
+    assert ended(ingest(return_state=True)).is_completed()
+    assert calls["writing"] == 2
+    reader = seen(store).registry
+    told = [d.id for d in reader.documents()], len(list(reader.doctags())), len(list(reader.events(event_name="said")))
+    expected = {"document": (["a"], 0, 0), "documents": (["a", "b"], 0, 0), "doctags": ([], 1, 0), "event": ([], 0, 1)}
+    assert told == expected.get(what, ([], 0, 0))
+    assert reader.has_object("a") == (what == "object")
+
+
+def test_a_cached_task_that_writes_outside_the_run_keeps_its_result(store: Registry, tmp_path: Path) -> None:
+    """That is published already, whatever becomes of the run."""
+    calls, flaky, elsewhere = Counter[str](), Flaky(), Registry(tmp_path / "elsewhere")
+
+    @task(persist_result=True, cache_policy=INPUTS + TASK_SOURCE)
+    def writing(url: str) -> int:
+        calls["writing"] += 1
+        elsewhere.register_documents([Doc(id="a"), Doc(id="b")])
+        return 1
+
+    @registry_run(store)
+    @flow(retries=1)
+    def ingest() -> None:
+        writing(store.url)
+        flaky()
+
+    assert ended(ingest(return_state=True)).is_completed()
+    assert calls["writing"] == 1
 
 
 @task(persist_result=True, cache_policy=INPUTS + TASK_SOURCE)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
 
-from prefect_registry.credentials import has_secret, passwords, without_user_info
+from prefect_registry import Registry
+from prefect_registry.credentials import has_secret, passwords, without_url_secrets, without_user_info
 from prefect_registry.storage.secrets import Scrubber, without_credentials
 
 
@@ -83,3 +85,29 @@ def test_long_texts_take_no_longer_for_each_character() -> None:
     for unit in ("https://u:1/b@", "a@", "a:1/", "://"):
         short, long = (f"https://{unit * count}@" for count in (10_000, 100_000))
         assert min(seconds(long) for _ in range(3)) < 40 * max(seconds(short), 0.001)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("403 for https://acc/x?sv=2&sig=planted%2B and more", "403 for https://acc/x?sv=***&sig=*** and more"),
+        ("'s3.org/b/k?X-Amz-Date=1&X-Amz-Signature=planted'", "'s3.org/b/k?X-Amz-Date=***&X-Amz-Signature=***'"),
+        ("https://u:planted@h/x?a=1&api_key=planted#f", "https://***@h/x?a=1&api_key=***#f"),
+        ("https://h/x?access_token=planted", "https://h/x?access_token=***"),
+        ("https://h/x?page=2&design=3&spin=4", "https://h/x?page=2&design=3&spin=4"),
+        ("sv=3 and se=4: no such thing", "sv=3 and se=4: no such thing"),
+    ],
+)
+def test_secrets_in_the_urls_of_a_text_are_masked(text: str, shown: str) -> None:
+    """Users, passwords, signatures and what is called a secret; nothing else."""
+    assert without_url_secrets(text) == shown
+    assert without_url_secrets(shown) == shown
+
+
+def test_what_a_run_records_of_its_failure_holds_no_secret_of_a_url(tmp_path: Path) -> None:
+    """Errors of HTTP clients name the URL that they asked for, and everybody may read a decision."""
+    registry = Registry(str(tmp_path))
+    with pytest.raises(ConnectionError), registry.run("x"):
+        raise ConnectionError("403 for https://u:planted1@acc/x?sig=planted2")
+    assert next(registry.runs()).failure.message == "403 for https://***@acc/x?sig=***"  # type: ignore[union-attr]
+    assert not any(b"planted" in path.read_bytes() for path in tmp_path.rglob("*.json"))

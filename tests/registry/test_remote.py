@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import pickle
 import subprocess
 import sys
@@ -158,6 +159,38 @@ def test_large_files_come_back_and_damage_is_told(remote: Registry, tmp_path: Pa
         with pytest.raises(IntegrityError):
             read()
     assert not (tmp_path / "again").exists()
+
+
+def test_what_another_program_wrote_is_verified(remote: Registry) -> None:
+    """Rows against footers, torn files, a job that has not finished; then each file is known by size and SHA-256."""
+
+    def parquet(*values: int) -> bytes:
+        sink = io.BytesIO()
+        pq.write_table(numbers(*values), sink)
+        return sink.getvalue()
+
+    run = remote.insert_run("p")
+    dataset = remote.begin_dataset("k", run)
+    root, prefix = remote.get_dataset(dataset).root, remote.get_dataset(dataset).prefix
+    for name, data in {"a.parquet": parquet(1, 2), "m=1/b.parquet": parquet(3), "_SUCCESS": b""}.items():
+        remote.storage.put(f"{prefix}{name}", data)
+    with refused(InvalidInput, remote):
+        remote.commit_dataset(dataset, root, 4)
+    remote.storage.put(f"{prefix}a.parquet", parquet(1, 2)[:-5])
+    with refused(IntegrityError, remote):
+        remote.commit_dataset(dataset, root, 3)
+    remote.storage.put(f"{prefix}a.parquet", parquet(1, 2))
+    remote.storage.put(f"{prefix}_temporary/0/c.parquet", parquet(4))
+    with refused(InvalidInput, remote):
+        remote.commit_dataset(dataset, root, 3)
+    remote.storage.delete_many([f"{prefix}_temporary/0/c.parquet"])
+    remote.commit_dataset(dataset, root, 3)
+    remote.close_run(run, True)
+    assert sorted(remote.table("k").to_table()["n"].to_pylist()) == [1, 2, 3]
+    for file in remote.latest("k").files:
+        data = remote.storage.get(f"{prefix}{file.path}")
+        assert (file.size, file.sha256) == (len(data), hashlib.sha256(data).hexdigest())
+    assert [file.path for file in remote.latest("k").files] == ["a.parquet", "m=1/b.parquet"]
 
 
 def test_threads_write_one_run_and_the_registry_pickles(remote: Registry) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from prefect_registry.errors import AlreadyExists
-from prefect_registry.storage import Upload
+from prefect_registry.storage import Upload, parts
 from prefect_registry.storage.remote import RemoteStorage
 from prefect_registry.storage.resolving import ResolvingStorage
 from prefect_registry.storage.s3 import S3Storage
@@ -125,3 +125,14 @@ def test_lost_parts_do_not_cost_the_file(behind: Behind) -> None:
         file.seek(30 << 20)
         assert file.read(1000) == data[30 << 20 : (30 << 20) + 1000]
     assert sent <= 10 + 2 + 2
+
+
+@pytest.mark.parametrize("fault", ["503", "reset before"])
+def test_a_lost_range_does_not_cost_an_open_file(behind: Behind, fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tables are read in ranges of open files: one answer that is lost is asked for again."""
+    monkeypatch.setattr(parts, "RETRY_SECONDS", 0.01)
+    data = bytes(range(256)) * 16
+    behind.storage.put("file", data)
+    with behind.storage.open("file") as file:
+        behind.proxy.fail_next(fault, which=lambda request: request.method == "GET")
+        assert file.read() == data

@@ -81,10 +81,15 @@ def _settled(checked: Checked, home: Home) -> Looked:
     """What there is to say of a run; looked at twice, where something may have been written meanwhile."""
     looked = look_at_run(checked, home)
     if not looked.is_fine:
-        home = again(checked, home.run_id)
-        looked = look_at_run(checked, home) if home.objects or home.data else Looked()
+        looked = _as_it_is(checked, home.run_id)
     looked.counts["runs"] += home.run_id.startswith("run_")
     return looked
+
+
+def _as_it_is(checked: Checked, run_id: str) -> Looked:
+    """What there is to say of a run now; nothing of one of which nothing is there: that is no damage to it."""
+    home = again(checked, run_id)
+    return look_at_run(checked, home) if home.objects or home.data else Looked()
 
 
 def look_at_run(checked: Checked, home: Home) -> Looked:
@@ -109,7 +114,7 @@ def look_at_run(checked: Checked, home: Home) -> Looked:
 
 def _walked_again(checked: Checked) -> Callable[[str], None]:
     def walk(run_id: str) -> None:
-        looked = tolerant(lambda: look_at_run(checked, again(checked, run_id)))
+        looked = tolerant(lambda: _as_it_is(checked, run_id))
         if isinstance(looked, Looked):
             for table, rows in looked.remembered.items():
                 checked.scratch.add(table, rows)
