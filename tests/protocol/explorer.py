@@ -13,7 +13,8 @@ Setup = Callable[[World], None]
 Judge = Callable[[World], None]
 MOST_STEPS = 4_000
 LEAP_SECONDS = 0.75
-WRITES = ("create", "put", "upload")
+WRITES = frozenset(("create", "put", "upload"))
+CHANGES = WRITES | {"delete"}
 
 
 @dataclass(frozen=True)
@@ -102,10 +103,7 @@ def run(world: World, choose: Choose, limits: Limits) -> Trace:
     while True:
         steps += 1
         assert steps < MOST_STEPS, f"the actors never come to an end: {_standing(world)} after {trace.choices[-50:]}"
-        for actor in world.actors:
-            if actor.state == "sleeping" and actor.wakes_at <= world.clock.seconds:
-                actor.state = "ready"
-        runnable = [a for a in world.actors if _can_go(world, a)]
+        runnable = [a for a in world.actors if a.state == "ready" or _can_go(world, a)]
         if not runnable:
             sleepers = [a for a in world.actors if a.state == "sleeping"]
             if not sleepers:
@@ -118,13 +116,17 @@ def run(world: World, choose: Choose, limits: Limits) -> Trace:
             continue
         options: list[tuple[str, Actor | None]] = []
         costs: list[int] = []
-        ordered = [current, *(a for a in runnable if a is not current)] if current in runnable else runnable
-        for i, actor in enumerate(ordered):
-            assert actor is not None
+        if current is not None and current.state == "ready":
+            runnable.remove(current)
+            runnable.insert(0, current)
+            another = 1
+        else:
+            another = 0
+        for actor in runnable:
             options.append(("go", actor))
-            costs.append(0 if i == 0 else 1 if current in runnable else 0)
+            costs.append(another if len(options) > 1 else 0)
             call = at_call.get(actor.name)
-            if call is not None and call[0] in (*WRITES, "delete"):
+            if call is not None and call[0] in CHANGES:
                 if delays and call[0] in WRITES:
                     options.append(("delay", actor))
                     costs.append(1)
@@ -169,15 +171,20 @@ def run(world: World, choose: Choose, limits: Limits) -> Trace:
 
 
 def _can_go(world: World, actor: Actor) -> bool:
-    if actor.state == "waiting" and actor.waits_for in world.facts:
+    """Whether one that was not ready has become it."""
+    is_ready = (
+        actor.wakes_at <= world.clock.seconds if actor.state == "sleeping"
+        else actor.state == "waiting" and actor.waits_for in world.facts
+    )  # fmt: skip
+    if is_ready:
         actor.state = "ready"
-    return actor.state == "ready"
+    return is_ready
 
 
 def _step(world: World, actor: Actor, order: str, at_call: dict[str, tuple[str, Any]]) -> None:
     """Let an actor make its call and run up to the next one."""
-    made = at_call[actor.name][0] if actor.name in at_call else ""
-    why = actor.greenlet.switch(order) if actor.name in at_call else actor.greenlet.switch()
+    call = at_call.get(actor.name)
+    why = actor.greenlet.switch() if call is None else actor.greenlet.switch(order)
     if actor.greenlet.dead:
         actor.state = "done"
         _wake_others(world, actor)
@@ -187,7 +194,7 @@ def _step(world: World, actor: Actor, order: str, at_call: dict[str, tuple[str, 
         actor.state, actor.wakes_at = "sleeping", world.clock.seconds + max(why[1], 0.001)
     elif why[0] == "wait":
         actor.state, actor.waits_for = "waiting", str(why[1])
-    if made in (*WRITES, "delete"):
+    if call is not None and call[0] in CHANGES:
         _wake_others(world, actor)
 
 

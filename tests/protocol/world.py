@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, TypeVar, cast
 
 import greenlet
 
@@ -78,7 +78,6 @@ class Actor:
     greenlet: Any = None
     state: str = "ready"  # ready, sleeping, waiting, done, crashed
     wakes_at: float = 0.0
-    steps_when_slept: int = 0
     waits_for: str = ""
     told: str = ""
     error: BaseException | None = None
@@ -95,7 +94,7 @@ class Actor:
         order = self.greenlet.parent.switch(why)
         if self.state == "crashed":
             raise greenlet.GreenletExit
-        return str(order)
+        return cast("str", order)
 
     def wait_for(self, fact: str) -> Any:
         """Stop until some actor has set a fact."""
@@ -211,13 +210,14 @@ class World:
         clock = ActorClock(self, actor)
         storage = ResolvingStorage(ScheduledStorage(self, actor), clock, timeout=1.0, jitter=lambda: 0.0)
         store_clock = StoreClock(clock)
+        holder = Holder(host="test", boot="test", pid=self.actors.index(actor), process_start=actor.name)
         store_clock.measured = True  # one clock for all: there is nothing to measure, and no calls to schedule for it
         store = Store(
             storage,
             store_clock,
             ids=IdFactory(self._random),
             settings=self.settings,
-            holder=lambda: Holder(host="test", boot="test", pid=self.actors.index(actor), process_start=actor.name),
+            holder=lambda: holder,
             is_gone=self._is_gone,
             random=lambda: 0.0,
         )
