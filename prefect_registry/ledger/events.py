@@ -13,7 +13,7 @@ from typing import Any
 
 from prefect_registry.errors import AlreadyExists, IntegrityError, in_run
 from prefect_registry.ids import began_at, parse_inner_id, parse_run_id
-from prefect_registry.ledger import paths
+from prefect_registry.ledger import observers, paths
 from prefect_registry.ledger.journal import Journal, RunEntry
 from prefect_registry.ledger.outcomes import Outcomes
 from prefect_registry.ledger.runs import Runs
@@ -70,7 +70,11 @@ class Events:
         name = ("i" if visible else "e") + event_id[-16:]
         create = partial(self._create, paths.event_key(home, name), document)
         if run_id is not None and not visible:
-            self._runs.within(run_id, [create], f"emit {event_name!r}", partial(self._lists, name=name))
+            try:
+                self._runs.within(run_id, [create], f"emit {event_name!r}", partial(self._lists, name=name))
+            finally:  # when the store did not say, it may be there
+                if document.record == "event":
+                    observers.event_emitted(self._store.storage.url, document)
         elif run_id is not None:
             with in_run(run_id):
                 self._runs.known(run_id)
@@ -79,6 +83,17 @@ class Events:
         else:
             create()
         return document
+
+    def drop(self, event_id: str) -> None:
+        """Take back an event that became a member of an undecided run: what was emitted is never deleted (P1), but the
+        run's decision leaves out what is marked.
+
+        Raises:
+            InvalidState: The run is decided.
+        """
+        run_id, suffix = parse_inner_id(event_id, "ev", "event")
+        mark = partial(self._store.storage.put, paths.dropped_key(run_id, "e" + suffix), b"")
+        self._runs.within(run_id, [mark], f"drop {event_id}", lambda end: not self._lists(end, "e" + suffix))
 
     def _see(self, run_id: str, now: datetime) -> list[Callable[[], object]]:
         """The marker that makes an index look at a run whose own hour it may have sealed (DESIGN.md 6)."""

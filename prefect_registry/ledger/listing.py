@@ -34,7 +34,7 @@ class Listing:
     @classmethod
     def of(cls, objects: Iterable[ObjectInfo]) -> Listing:
         """Sort the objects below a run's prefix by what they are."""
-        found = cls()
+        found, dropped = cls(), set[str]()
         for info in objects:
             parsed = paths.parse_run_object(info.key)
             if parsed is None:
@@ -54,6 +54,9 @@ class Listing:
                 found.touched.append(paths.cell_of_key("/".join(rest)))
             elif kind == "nested":
                 found.nested.append(rest[0])
+            elif kind == "dropped":
+                dropped.add(rest[0])
+        found.events = [name for name in found.events if name not in dropped]
         return found
 
 

@@ -11,9 +11,11 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 from prefect_registry.records.cells import CellGeneration
+from prefect_registry.records.events import Event
 
 CellObserver = Callable[[str, CellGeneration], None]
 DatasetObserver = Callable[[str, str, str], None]
+EventObserver = Callable[[str, Event], None]
 WorkObserver = Callable[[], None]
 SurroundingRun = Callable[[str], str | None]
 
@@ -22,6 +24,7 @@ _cell_written: list[CellObserver] = []
 _cell_published: list[CellObserver] = []
 _dataset_begun: list[DatasetObserver] = []
 _dataset_published: list[DatasetObserver] = []
+_event_emitted: list[EventObserver] = []
 _surrounding_run: list[SurroundingRun] = []
 
 _noting: ContextVar[list[CellGeneration] | None] = ContextVar("prefect_registry_noting", default=None)
@@ -57,6 +60,21 @@ def dataset_begun(store_url: str, run_id: str, dataset_id: str) -> None:
     _wake()
     for observer in _dataset_begun:
         observer(store_url, run_id, dataset_id)
+
+
+def on_event_emitted(observer: EventObserver) -> None:
+    """Call ``observer(store_url, event)`` after each event that is to be a member of a run, and after each whose
+    outcome is not known. Once per observer.
+    """
+    if observer not in _event_emitted:
+        _event_emitted.append(observer)
+
+
+def event_emitted(store_url: str, event: Event) -> None:
+    """Tell the observers."""
+    _wake()
+    for observer in _event_emitted:
+        observer(store_url, event)
 
 
 def on_dataset_published(observer: DatasetObserver) -> None:

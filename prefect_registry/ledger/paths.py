@@ -22,6 +22,7 @@ _SHAPES = {
     "events": re.compile(r"[ei][0-9a-z]{16}\.json"),
     "touch": re.compile(r"[^/]+/[^/]+(?:/[^/]+)?/[0-9]{10}"),
     "nested": re.compile(r"run_[0-7][0-9a-hjkmnp-tv-z]{25}"),
+    "dropped": re.compile(r"e[0-9a-z]{16}"),
 }
 """What may lie in the folders of a run."""
 
@@ -82,6 +83,11 @@ def dataset_key(run_id: str, suffix: str, gen: int) -> str:
 def event_key(run_id: str, suffix: str) -> str:
     """An event or incident; ``suffix`` starts with ``e`` or ``i``."""
     return f"{run_prefix(run_id)}events/{suffix}.json"
+
+
+def dropped_key(run_id: str, suffix: str) -> str:
+    """The marker of an event that its writer has taken back: the run's decision leaves it out."""
+    return f"{run_prefix(run_id)}dropped/{suffix}"
 
 
 def touch_key(run_id: str, cell: CellRef, gen: int) -> str:

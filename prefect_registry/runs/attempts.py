@@ -1,4 +1,4 @@
-"""What a task attempt staged (datasets, objects) is dropped when that attempt fails, and is never satisfied from a
+"""What a task attempt staged (datasets, objects, events) is dropped when that attempt fails, and is never satisfied from a
 cache (DESIGN.md 8).
 
 Prefect makes each attempt of a task a transaction and calls its rollback hooks when the attempt raises. Two of its
@@ -31,6 +31,7 @@ from prefect_registry.errors import InvalidState, RegistryError
 from prefect_registry.ledger import observers
 from prefect_registry.ledger.dropping import STAGED_TEXT, Staged, drop, drop_nested_dataset
 from prefect_registry.records.cells import CellGeneration
+from prefect_registry.records.events import Event
 from prefect_registry.runs import current
 from prefect_registry.runs.flowrun import flow_runs_out, log
 
@@ -58,7 +59,7 @@ class _Quiet(logging.LoggerAdapter[Any]):
 class Attempt:
     """What one attempt of a task has written into runs, and the hooks that drop it.
 
-    Each is a text: the id of a dataset, or what :class:`Staged` makes of a version or alias.
+    Each is a text: the id of a dataset or an event, or what :class:`Staged` makes of a version or alias.
     """
 
     def __init__(self, transaction: BaseTransaction, task: TaskRunContext | None) -> None:
@@ -128,6 +129,11 @@ def cell_written(store_url: str, generation: CellGeneration) -> None:
     staged = Staged.of(generation)
     if staged is not None:
         _note(store_url, str(staged))
+
+
+def event_emitted(store_url: str, event: Event) -> None:
+    """Observer of the ledger: tie an event to the task attempt that emitted it."""
+    _note(store_url, event.event_id)
 
 
 def _note(store_url: str, staged: str) -> None:
@@ -203,6 +209,9 @@ def _drop(url: str, staged: str, why: str) -> bool:
             if not dropped:
                 registry.rollback_dataset(staged)
                 dropped = True
+        elif staged.startswith("ev_"):
+            registry.ledger.events.drop(staged)
+            dropped = True
         else:
             dropped = drop(registry.ledger, Staged.parse(staged), why)
         if dropped:
@@ -223,11 +232,11 @@ def _drop(url: str, staged: str, why: str) -> bool:
 
 
 def _run_of(staged: str) -> str:
-    return f"run_{staged.split('_')[1]}" if staged.startswith("ds_") else Staged.parse(staged).run_id
+    return f"run_{staged.split('_')[1]}" if staged[:3] in _NAMES else Staged.parse(staged).run_id
 
 
 def _named(staged: str) -> str:
-    return f"Dataset {staged}" if staged.startswith("ds_") else f"Generation {staged}"
+    return f"{_NAMES.get(staged[:3], 'Generation')} {staged}"
 
 
 def drop_spoiled(run_id: str) -> bool:
@@ -268,8 +277,10 @@ def still_spoiled(run_id: str) -> InvalidState:
     )
 
 
+_NAMES = {"ds_": "Dataset", "ev_": "Event"}
 _TOLD = re.compile(
     r"(?:Dataset (?=ds_[0-9a-z]{26}_[0-9a-z]{16} )"
+    r"|Event (?=ev_[0-9a-z]{26}_[0-9a-z]{16} )"
     rf"|Generation (?={STAGED_TEXT}))"
     r"(\S+) could not be dropped and is still staged"
 )
@@ -282,3 +293,4 @@ def _told(left: list[str]) -> str:
 observers.on_work_in_run(leave_no_cached_result)
 observers.on_dataset_begun(dataset_begun)
 observers.on_cell_written(cell_written)
+observers.on_event_emitted(event_emitted)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from prefect import flow, task
 from prefect.cache_policies import INPUTS, TASK_SOURCE
+from prefect.states import Failed
 from prefect.task_runners import ProcessPoolTaskRunner
 from prefect.transactions import transaction
 from prefect_support import ended, rows_of, seen, stage
@@ -306,6 +307,44 @@ def test_a_cached_task_that_writes_outside_the_run_keeps_its_result(store: Regis
 
     assert ended(ingest(return_state=True)).is_completed()
     assert calls["writing"] == 1
+
+
+@pytest.mark.parametrize("how", ["call", "submit", "failed state"])
+def test_an_event_of_a_failed_attempt_never_happened(
+    store: Registry, how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One of a retried task is there once, that of a task whose failure the flow handles not at all. What has to be
+    known in any case is immediate.
+    """
+    flaky = Flaky(2)
+
+    @task(retries=2)
+    def retried() -> None:
+        current_run().emit_event("said", "retried", {})
+        current_run().emit_event("said at once", "retried", {}, immediate=True)
+        flaky()
+
+    @task
+    def failing() -> Any:
+        current_run().emit_event("said", "failing", {})
+        if how == "failed state":
+            return Failed(message="no")
+        raise ValueError("no")
+
+    @registry_run(store, on_unawaited_failure="ignore")
+    @flow
+    def ingest() -> str:
+        current_run().emit_event("said", "flow", {})
+        retried.submit().result() if how == "submit" else retried()
+        failing.submit().wait() if how == "submit" else failing(return_state=True)
+        return "handled"
+
+    assert ended(ingest(return_state=True)).is_completed()
+    events = [e for e in seen(store).registry.events() if e.event_name != "RunClosed"]
+    assert sorted((e.event_name, e.subject_id) for e in events) == [
+        ("said", "flow"), ("said", "retried"), *[("said at once", "retried")] * 3,
+    ]  # fmt: skip
+    assert caplog.text.count("was dropped: its task") == 3
 
 
 @task(persist_result=True, cache_policy=INPUTS + TASK_SOURCE)

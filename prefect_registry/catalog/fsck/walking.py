@@ -21,7 +21,7 @@ _TREES = (PROBE, "catalog/", CELLS, paths.DATA, paths.RESULTS, paths.RUNS)
 
 _OF_A_RUN = re.compile(
     r"begin\.json|heartbeat\.json|end\.json|see|members-[0-9a-z]{16}\.json|datasets/[0-9a-z]{16}/[0-9]{10}\.json"
-    r"|events/[ei][0-9a-z]{16}\.json|touch/[^/]+/[^/]+(?:/[^/]+)?/[0-9]{10}|nested/run_[0-7][0-9a-hjkmnp-tv-z]{25}"
+    r"|events/[ei][0-9a-z]{16}\.json|touch/[^/]+/[^/]+(?:/[^/]+)?/[0-9]{10}|dropped/e[0-9a-z]{16}|nested/run_[0-7][0-9a-hjkmnp-tv-z]{25}"
 )
 _OF_AN_OPERATION = re.compile(r"events/[ei][0-9a-z]{16}\.json|touch/[^/]+/[^/]+(?:/[^/]+)?/[0-9]{10}")
 _DATA = re.compile(r"[0-9a-z]{16}/.+", re.S)
