@@ -8,11 +8,14 @@ import pytest
 from registry_support import FAST, Later
 
 from prefect_registry import Registry
+from prefect_registry.errors import AccessDenied
 from prefect_registry.ids import random_token
 from prefect_registry.objects.materializers.base import Materializer
 from prefect_registry.objects.payload import Part, Payload, StoredPayload
 from prefect_registry.records.cells import OBJECT
+from prefect_registry.storage.base import Storage
 from prefect_registry.storage.memory import MemoryStorage
+from prefect_registry.testing.faults import FaultyStorage, error_before
 
 LARGE = 20_000
 """Bytes that do not fit the record."""
@@ -42,6 +45,12 @@ def store(storage: MemoryStorage, clock: Later) -> Registry:
 @pytest.fixture
 def mutable(storage: MemoryStorage, clock: Later) -> Registry:
     return opened(storage, clock, mutable=True)
+
+
+def refusing(storage: Storage, name: str, version: str) -> FaultyStorage:
+    """A store that takes the bytes of that version, and never its record."""
+    key = f"cells/object/{name}/{version}/*"
+    return FaultyStorage(storage, error_before(lambda: AccessDenied("planned", key=key), method="create", key=key))
 
 
 def large(value: int) -> bytes:

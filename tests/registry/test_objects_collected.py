@@ -5,14 +5,13 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from object_support import LARGE, clock, folders, opened, payload_of, storage, store
+from object_support import LARGE, clock, folders, opened, payload_of, refusing, storage, store
 from registry_support import FAST, Later, publish
 
 from prefect_registry import Registry
-from prefect_registry.errors import RunAborted
+from prefect_registry.errors import AccessDenied, RunAborted
 from prefect_registry.ledger import paths
 from prefect_registry.ledger.ledger import RunSpec
-from prefect_registry.objects.errors import RegistryVersionConflict
 from prefect_registry.records.cells import OBJECT, CellRef
 from prefect_registry.records.runs import Members
 from prefect_registry.storage.base import Upload
@@ -44,12 +43,12 @@ def test_what_is_published_stays(store: Registry) -> None:
 def test_the_bytes_of_a_save_that_failed_go_when_its_run_is_closed(
     store: Registry, storage: MemoryStorage, clock: Later
 ) -> None:
-    """A save that lost a conflict has uploaded: its run commits, and what it has published stays."""
+    """One that has uploaded, and could not write its record: its run commits, and what it has published stays."""
     store.save("m@1", b"first" * LARGE)
-    other = opened(storage, clock)  # has not met the object, so it uploads before it compares
+    other = opened(refusing(storage, "m", "9"), clock)
     with other.run("work"):
-        with pytest.raises(RegistryVersionConflict):
-            other.save("m@1", b"second" * LARGE)
+        with pytest.raises(AccessDenied):
+            other.save("m@9", b"second" * LARGE)
         other.save("m@2", b"third" * LARGE)
         assert other.collect(dry_run=False).objects == 0
         assert len(folders(store)) == 3

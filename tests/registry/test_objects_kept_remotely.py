@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from object_support import folders, large
+from object_support import folders, large, refusing
 from registry_support import FAST
 
 from prefect_registry import Registry
-from prefect_registry.errors import InvalidState
-from prefect_registry.objects.errors import RegistryVersionConflict
+from prefect_registry.errors import AccessDenied, InvalidState
+from prefect_registry.storage.opening import open_storage
 from prefect_registry.testing.servers import Server
 
 pytestmark = pytest.mark.server
@@ -26,10 +26,10 @@ def test_versions_are_released_collected_reverted_checked_and_copied(
     store = Registry(url, storage_options=options, version_objects=True, settings=FAST, use_cache=False)
     for value in (1, 2, 3):
         store.save("m", large(value))
-    other = Registry(url, storage_options=options, settings=FAST, use_cache=False)
+    other = Registry(refusing(open_storage(url, options), "m", "9"), settings=FAST, use_cache=False)
     with other.run("work") as run:
-        with pytest.raises(RegistryVersionConflict):
-            other.save("m@2", large(4))
+        with pytest.raises(AccessDenied):
+            other.save("m@9", large(4))
         other.save("n", large(5))
         other.set_alias("m", "champion", "2")
     assert len(folders(store)) == 5
