@@ -1,5 +1,5 @@
-"""What a task attempt staged (datasets, objects, events) is dropped when that attempt fails, and is never satisfied from
-a cache (DESIGN.md 8).
+"""What a task attempt staged (datasets, objects, events) is dropped when that attempt fails, and is never taken from a
+cache (DESIGN.md 8).
 
 Prefect makes each attempt of a task a transaction and calls its rollback hooks when the attempt raises. Two of its
 habits need care (measured with Prefect 3.8):
