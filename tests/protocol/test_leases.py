@@ -136,14 +136,20 @@ def test_a_dataset_whose_run_of_its_own_has_no_begin_is_reaped() -> None:
     assert Datasets(reaper).get(dataset.dataset_id).state == "ROLLED_BACK"
 
 
-def test_a_generation_whose_run_has_no_begin_is_taken_when_the_error_said() -> None:
+def half_a_save(storage: MemoryStorage, clock: Driven) -> str:
     """A save that had sent its version, its touch and its begin at once, and died when only the first two landed."""
-    clock = Driven()
-    storage = MemoryStorage(clock=clock)
-    owner, other = ledger(storage, clock), ledger(storage, clock)
+    owner = ledger(storage, clock)
     run = owner.begin(RunSpec("save")).begin.run_id
     owner.cells.first("object", "o@1", {"by": "the dead"}, run_id=run)
     storage.delete_many([paths.begin_key(run)])
+    return run
+
+
+def test_a_generation_whose_run_has_no_begin_is_taken_when_the_error_said() -> None:
+    """By whoever wants its name; until then the error says when."""
+    clock = Driven()
+    storage = MemoryStorage(clock=clock)
+    run, other = half_a_save(storage, clock), ledger(storage, clock)
     with pytest.raises(UndecidedConflict, match="begin cannot be found") as refused:
         other.cells.write("object", "o@1", {})
     after = datetime.fromisoformat(refused.value.context["available_after"])
@@ -153,17 +159,14 @@ def test_a_generation_whose_run_has_no_begin_is_taken_when_the_error_said() -> N
         other.cells.write("object", "o@1", {})
     clock.seconds += (after - clock.now()).total_seconds()
     assert other.cells.write("object", "o@1", {}).gen == 1
-    assert owner.store.decision(run) is not None
+    assert other.store.decision(run) is not None
 
 
 def test_a_run_that_has_a_touch_and_no_begin_is_reaped() -> None:
-    """The same, when nobody wants the version: no hour stays open for it."""
+    """Also when nobody wants the version: no hour stays open for it."""
     clock = Driven()
     storage = MemoryStorage(clock=clock)
-    owner, reaper = ledger(storage, clock), ledger(storage, clock)
-    run = owner.begin(RunSpec("save")).begin.run_id
-    owner.cells.first("object", "o@1", {"by": "the dead"}, run_id=run)
-    storage.delete_many([paths.begin_key(run)])
+    run, reaper = half_a_save(storage, clock), ledger(storage, clock)
     assert reaper.housekeeping.reap().suspects == [run]
     clock.seconds += reaper.store.settings.lease_seconds
     assert reaper.housekeeping.reap().reaped == [run]
