@@ -16,7 +16,7 @@ from prefect_registry.clock import SystemClock, iso
 from prefect_registry.ids import random_token
 from prefect_registry.models.fields import NOUNS
 from prefect_registry.models.listing import Listing
-from prefect_registry.records.models import MODEL, MODEL_ARTIFACT, MODEL_LINK, MODEL_VERSION
+from prefect_registry.records.types import MODEL, MODEL_ARTIFACT, MODEL_LINK, MODEL_VERSION
 from prefect_registry.storage.memory import MemoryStorage
 
 VERSIONS = 10_000

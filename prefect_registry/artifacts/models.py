@@ -17,7 +17,8 @@ from prefect_registry.models.cards import CARD
 from prefect_registry.models.published import RegisteredVersion
 from prefect_registry.models.reading import Kept, Shelf
 from prefect_registry.names import key_of
-from prefect_registry.records.models import MODEL_VERSION, ModelArtifactValue, ModelVersionValue
+from prefect_registry.records.models import ModelArtifactValue, ModelVersionValue
+from prefect_registry.records.types import MODEL_VERSION
 from prefect_registry.registry import Registry
 from prefect_registry.storage.secrets import without_credentials
 

@@ -16,16 +16,8 @@ from typing import Any
 import orjson
 
 from prefect_registry.catalog.checkpoints.parts import note_edge_of
-from prefect_registry.records.cells import OBJECT
-from prefect_registry.records.models import MODEL_ARTIFACT, MODEL_VERSION
-from prefect_registry.records.provenance import (
-    MODEL_RUN,
-    PROV_NODE,
-    Assertion,
-    assertions,
-    node_assertions,
-    prov_node_name,
-)
+from prefect_registry.records.assertions import Assertion, assertions, node_assertions, prov_node_name
+from prefect_registry.records.types import MODEL_ARTIFACT, MODEL_RUN, MODEL_VERSION, OBJECT, PROV_NODE
 
 EARLIER = "excluded.at <= edges.at"
 """Of an edge that one run asserts several times, the first time counts."""

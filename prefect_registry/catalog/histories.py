@@ -13,11 +13,9 @@ import orjson
 from prefect_registry.catalog.lineage import edges_from
 from prefect_registry.catalog.schema import moment
 from prefect_registry.ledger.runs import FLOW_RUN
-from prefect_registry.records.cells import ALIAS, OBJECT
 from prefect_registry.records.datasets import LATER_STATES
-from prefect_registry.records.models import MODEL_ARTIFACT, MODEL_TYPES
 from prefect_registry.records.objects import PAYLOAD
-from prefect_registry.records.provenance import PROV_BATCH, PROV_ITEM, PROV_NODE
+from prefect_registry.records.types import ALIAS, MODEL_ARTIFACT, MODEL_TYPES, OBJECT, PROV_BATCH, PROV_ITEM, PROV_NODE
 
 _GIVEN_UP = ("MARKED_FOR_DELETION", "DELETED", "ABANDONED")
 """States of an artifact in which its files may go."""

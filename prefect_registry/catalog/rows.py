@@ -10,12 +10,12 @@ from typing import Any
 import orjson
 
 from prefect_registry.catalog.schema import micros
-from prefect_registry.records.cells import OBJECT, CellGeneration
+from prefect_registry.records.assertions import assertions, node_assertions
+from prefect_registry.records.cells import CellGeneration
 from prefect_registry.records.datasets import DatasetGeneration
 from prefect_registry.records.events import Event
-from prefect_registry.records.models import MODEL_ARTIFACT, MODEL_VERSION
-from prefect_registry.records.provenance import MODEL_RUN, PROV_NODE, assertions, node_assertions
 from prefect_registry.records.runs import Begin, Decision, Outcome
+from prefect_registry.records.types import MODEL_ARTIFACT, MODEL_RUN, MODEL_VERSION, OBJECT, PROV_NODE
 
 Row = dict[str, Any]
 _CONTENT = ("inline", "files", "init")

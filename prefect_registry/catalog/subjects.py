@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from prefect_registry.catalog.results import CellInfo, DatasetInfo, EventInfo, IncidentInfo, RunInfo
 from prefect_registry.catalog.schema import moment
 from prefect_registry.ledger import paths
+from prefect_registry.records import types
 from prefect_registry.records.documents import Doc, DoctagsAsset
 from prefect_registry.records.runs import Failure
 
@@ -281,5 +282,5 @@ def _records(model: type[M], noun: str, cell_type: str) -> Subject[M]:
     )
 
 
-DOCUMENTS = _records(Doc, "document", "document")
-DOCTAGS = _records(DoctagsAsset, "doctags asset", "doctags")
+DOCUMENTS = _records(Doc, "document", types.DOCUMENT)
+DOCTAGS = _records(DoctagsAsset, "doctags asset", types.DOCTAGS)

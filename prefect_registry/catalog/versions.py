@@ -14,8 +14,8 @@ import orjson
 
 from prefect_registry.catalog.histories import Cell
 from prefect_registry.catalog.schema import moment
-from prefect_registry.records.cells import OBJECT
 from prefect_registry.records.objects import PAYLOAD
+from prefect_registry.records.types import OBJECT
 
 _AT_A_TIME = 500
 

@@ -147,7 +147,7 @@ def type_of_id(id_: str) -> str | None:
 def looked_up(registry: Registry, type_: str, id_: str) -> dict[str, Any]:
     """What is registered under an id, and of a version its artifacts. Raises ``ModelNotFound``."""
     from prefect_registry.models import ModelRegistry
-    from prefect_registry.records.models import MODEL, MODEL_VERSION
+    from prefect_registry.records.types import MODEL, MODEL_VERSION
 
     models = ModelRegistry(registry)
     if type_ == MODEL:
@@ -176,7 +176,7 @@ def names_of(registry: Registry, ids: Iterable[str]) -> dict[str, str]:
 
 def cell_name(registry: Registry, type_: str, name: str) -> str:
     """What people call a cell; that of a model has an address for a name."""
-    from prefect_registry.records.models import MODEL_TYPES
+    from prefect_registry.records.types import MODEL_TYPES
 
     if type_ not in MODEL_TYPES:
         return f"{type_} {name}"
@@ -185,17 +185,17 @@ def cell_name(registry: Registry, type_: str, name: str) -> str:
 
 
 def _label(type_: str, value: Mapping[str, Any]) -> str:
-    from prefect_registry.records import models as records
+    from prefect_registry.records import types
 
     name = f"{value.get('name')!r:.100}"
-    if type_ == records.MODEL:
+    if type_ == types.MODEL:
         return f"model {name}"
-    if type_ == records.MODEL_VERSION:
+    if type_ == types.MODEL_VERSION:
         return f"version {name} of model {value.get('model_name')!r:.100}"
-    if type_ == records.MODEL_ARTIFACT:
+    if type_ == types.MODEL_ARTIFACT:
         return f"{value.get('type')} {name}"
-    if type_ == records.MODEL_LINK:
+    if type_ == types.MODEL_LINK:
         return f"{value.get('type')} {name} of {value.get('version')}"
-    if type_ == records.MODEL_ALIAS:
+    if type_ == types.MODEL_ALIAS:
         return f"alias {value.get('alias')!r:.100} of model {value.get('model_name')!r:.100}"
     return f"external id {value.get('external_id')!r:.100}"

@@ -9,10 +9,10 @@ from typing import Any
 from prefect_registry.errors import InvalidState
 from prefect_registry.ledger import paths
 from prefect_registry.ledger.ledger import Ledger
-from prefect_registry.records.cells import ALIAS, OBJECT, CellGeneration, CellRef
+from prefect_registry.records.cells import CellGeneration, CellRef
 from prefect_registry.records.datasets import LATER_STATES
-from prefect_registry.records.models import MODEL_TYPES
 from prefect_registry.records.objects import PAYLOAD
+from prefect_registry.records.types import ALIAS, MODEL_TYPES, OBJECT
 
 
 @dataclass(frozen=True)

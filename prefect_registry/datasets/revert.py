@@ -23,9 +23,10 @@ from prefect_registry.ledger import paths
 from prefect_registry.ledger.runs import FLOW_RUN
 from prefect_registry.notebook import shown
 from prefect_registry.records.base import as_reason
-from prefect_registry.records.cells import OBJECT, CellGeneration, CellRef
+from prefect_registry.records.cells import CellGeneration, CellRef
 from prefect_registry.records.datasets import LATER_STATES, DatasetGeneration
 from prefect_registry.records.objects import PAYLOAD
+from prefect_registry.records.types import OBJECT
 
 
 @dataclass

@@ -14,6 +14,7 @@ from prefect_registry.errors import FormatError, InvalidInput, NotFound
 from prefect_registry.ledger import paths
 from prefect_registry.ledger.ledger import Ledger
 from prefect_registry.names import name_problems
+from prefect_registry.records import types
 from prefect_registry.records.base import LARGEST_DOCUMENT_BYTES, json_problems
 from prefect_registry.records.cells import CellGeneration
 from prefect_registry.records.documents import Doc, DoctagsAsset
@@ -73,8 +74,8 @@ def _problems_of(error: ValidationError | UnicodeError) -> Iterator[str]:
         yield "".join(f".{part}" for part in each["loc"]) + f": {each['msg']}"
 
 
-DOCUMENT = Kind(Doc, "document", "id", "document")
-DOCTAGS = Kind(DoctagsAsset, "doctags", "doc_id", "doctags asset")
+DOCUMENT = Kind(Doc, types.DOCUMENT, "id", "document")
+DOCTAGS = Kind(DoctagsAsset, types.DOCTAGS, "doc_id", "doctags asset")
 
 
 class Documents:

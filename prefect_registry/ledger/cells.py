@@ -277,7 +277,7 @@ class Cells:
         return candidate
 
     def _tell(self, candidate: CellGeneration) -> None:
-        if candidate.tx is not None and not self._runs.is_implicit(candidate.tx):
+        if candidate.tx is not None and not self._runs.stands_alone(candidate.tx):
             observers.cell_written(self._store.storage.url, candidate)
 
     def touch(self, document: CellGeneration) -> None:

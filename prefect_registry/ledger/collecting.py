@@ -20,10 +20,11 @@ from prefect_registry.ledger.leases import MAY_BE_ABORTED, Leases, reaped
 from prefect_registry.ledger.outcomes import Outcomes
 from prefect_registry.ledger.store import Store
 from prefect_registry.notebook import shown
-from prefect_registry.records.cells import OBJECT, CellGeneration, CellRef
+from prefect_registry.records.cells import CellGeneration, CellRef
 from prefect_registry.records.datasets import LATER_STATES, DatasetGeneration
 from prefect_registry.records.objects import PAYLOAD, ObjectValue
 from prefect_registry.records.runs import failure
+from prefect_registry.records.types import OBJECT
 from prefect_registry.storage.base import ObjectInfo
 
 _AT_A_TIME = 1_000

@@ -17,15 +17,14 @@ from prefect_registry.ids import parse_inner_id
 from prefect_registry.ledger import paths, spoiled
 from prefect_registry.ledger.ledger import Ledger
 from prefect_registry.ledger.outcomes import GenerationState
-from prefect_registry.records.cells import ALIAS, OBJECT, CellGeneration, CellRef
+from prefect_registry.records.cells import CellGeneration, CellRef
 from prefect_registry.records.datasets import LATER_STATES
-from prefect_registry.records.models import MODEL_TYPES
-from prefect_registry.records.provenance import PROV_TYPES
+from prefect_registry.records.types import ALIAS, MODEL_TYPES, OBJECT, PROV_TYPES, RECORD_TYPES
 
 DROPS = "drops"
 """Field of a generation that takes another one back: the number of that."""
 RESTORES = "restores"
-DROPPED_TYPES = (OBJECT, ALIAS, *MODEL_TYPES, *PROV_TYPES)
+DROPPED_TYPES = (*RECORD_TYPES, OBJECT, ALIAS, *MODEL_TYPES, *PROV_TYPES)
 """Types of cells that a failed task attempt takes back."""
 STAGED_TEXT = rf"run_[0-9a-z]{{26}}/(?:{'|'.join(DROPPED_TYPES)})/\S+/[0-9]{{10}}\.json/"
 """What the text of a :class:`Staged` begins with."""

@@ -312,9 +312,10 @@ class Runs:
         """Whether this process has read or written the run's begin before."""
         return self._store.has(paths.begin_key(parse_run_id(run_id)))
 
-    def is_implicit(self, run_id: str) -> bool:
-        """Whether this process knows the run as one that a single call opened for itself. Asks nothing."""
-        return self.is_known(run_id) and self.known(run_id).implicit
+    def stands_alone(self, run_id: str) -> bool:
+        """Whether this process knows the run as one that a single call opened for itself, in no other. Asks nothing."""
+        known = self.known(run_id) if self.is_known(run_id) else None
+        return known is not None and known.implicit and known.parent is None
 
     def _look(self, run_id: str, looked: list[Decision | None]) -> None:
         with contextlib.suppress(StorageUnavailable):

@@ -13,7 +13,7 @@ from datetime import datetime
 
 from prefect_registry.errors import MalformedId
 from prefect_registry.ids import encode, millis_of, wrong_kind
-from prefect_registry.records.models import MODEL, MODEL_ARTIFACT, MODEL_VERSION
+from prefect_registry.records.types import MODEL, MODEL_ARTIFACT, MODEL_VERSION
 
 PREFIXES = {MODEL: "model", MODEL_VERSION: "mv", MODEL_ARTIFACT: "art"}
 """What the ids of each type of cell begin with."""

@@ -13,7 +13,8 @@ from prefect_registry.models.converting import named_problems
 from prefect_registry.models.exceptions import ModelNotFound
 from prefect_registry.models.service import Models
 from prefect_registry.models.writing import Write
-from prefect_registry.records.models import MODEL, MODEL_ALIAS, ModelAliasValue, ModelVersionValue
+from prefect_registry.records.models import ModelAliasValue, ModelVersionValue
+from prefect_registry.records.types import MODEL, MODEL_ALIAS
 
 LATEST = "latest"
 """Not an alias: the version that was registered last."""

@@ -21,13 +21,8 @@ from prefect_registry.models.resources import (
 from prefect_registry.models.utils import reference_of
 from prefect_registry.names import name_problems
 from prefect_registry.records.base import LARGEST_VALUE_BYTES, json_problems
-from prefect_registry.records.models import (
-    MODEL,
-    ModelArtifactValue,
-    ModelRecord,
-    ModelVersionValue,
-    RegisteredModelValue,
-)
+from prefect_registry.records.models import ModelArtifactValue, ModelRecord, ModelVersionValue, RegisteredModelValue
+from prefect_registry.records.types import MODEL
 from prefect_registry.storage.secrets import holds_credentials, without_credentials
 
 LONGEST_NAME_CHARACTERS = 250

@@ -16,7 +16,7 @@ from prefect_registry.ids import with_article
 from prefect_registry.models.addresses import NOUNS
 from prefect_registry.models.expressions import Field, parse_field
 from prefect_registry.models.resources import ARTIFACT_CLASSES, Artifact
-from prefect_registry.records.models import MODEL, MODEL_ARTIFACT, MODEL_VERSION
+from prefect_registry.records.types import MODEL, MODEL_ARTIFACT, MODEL_VERSION
 
 Family = Literal["text", "number", "boolean"]
 _REFERENCE_ORDERS: Final = ("CREATE_TIME", "LAST_UPDATE_TIME", "ID")

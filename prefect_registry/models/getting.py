@@ -11,7 +11,7 @@ from prefect_registry.models.addresses import is_id
 from prefect_registry.models.converting import resource_of
 from prefect_registry.models.reading import Kept, Shelf
 from prefect_registry.models.resources import Artifact, ModelVersion, RegisteredModel, Resource
-from prefect_registry.records.models import MODEL, MODEL_ARTIFACT, MODEL_VERSION
+from prefect_registry.records.types import MODEL, MODEL_ARTIFACT, MODEL_VERSION
 
 if TYPE_CHECKING:
     from prefect_registry.registry import Registry

@@ -21,13 +21,8 @@ from prefect_registry.models.lists import ModelLists
 from prefect_registry.models.paging import ListOptions, OrderByField
 from prefect_registry.models.reading import Kept
 from prefect_registry.models.resources import Artifact, DocArtifact, ModelArtifact, ModelVersion, RegisteredModel
-from prefect_registry.records.models import (
-    MODEL,
-    MODEL_VERSION,
-    ModelArtifactValue,
-    ModelVersionValue,
-    RegisteredModelValue,
-)
+from prefect_registry.records.models import ModelArtifactValue, ModelVersionValue, RegisteredModelValue
+from prefect_registry.records.types import MODEL, MODEL_VERSION
 from prefect_registry.storage.secrets import without_credentials
 
 

@@ -21,16 +21,8 @@ from prefect_registry.models.fields import order_of
 from prefect_registry.models.filters import Filter, filter_of
 from prefect_registry.models.resources import ArtifactState, ArtifactType, ModelVersionState, RegisteredModelState
 from prefect_registry.records.base import first_problem
-from prefect_registry.records.models import (
-    MODEL,
-    MODEL_ARTIFACT,
-    MODEL_LINK,
-    MODEL_VERSION,
-    ModelArtifactValue,
-    ModelRecord,
-    ModelVersionValue,
-    RegisteredModelValue,
-)
+from prefect_registry.records.models import ModelArtifactValue, ModelRecord, ModelVersionValue, RegisteredModelValue
+from prefect_registry.records.types import MODEL, MODEL_ARTIFACT, MODEL_LINK, MODEL_VERSION
 
 _RECORDS: Final[dict[str, type[ModelRecord]]] = {
     MODEL: RegisteredModelValue,

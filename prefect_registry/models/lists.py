@@ -14,7 +14,7 @@ from prefect_registry.models.listing import Listing
 from prefect_registry.models.paging import DEFAULT_PAGE_SIZE, ListOptions, OrderByField
 from prefect_registry.models.resources import Artifact, ArtifactType, ModelArtifact, ModelVersion, RegisteredModel
 from prefect_registry.models.service import Models
-from prefect_registry.records.models import MODEL, MODEL_VERSION
+from prefect_registry.records.types import MODEL, MODEL_VERSION
 
 Kind = Literal["model", "model_version", "model_artifact"]
 _ORDERS = {OrderByField.CREATE_TIME: "create_time", OrderByField.LAST_UPDATE_TIME: "last_update_time",

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from prefect_registry.ledger.dropping import kept_of
 from prefect_registry.records.cells import CellGeneration
-from prefect_registry.records.models import MODEL, MODEL_ALIAS, MODEL_VERSION
+from prefect_registry.records.types import MODEL, MODEL_ALIAS, MODEL_VERSION
 
 TOLD_TYPES = (MODEL, MODEL_VERSION, MODEL_ALIAS)
 """The types of cells of which anything is told."""

@@ -20,12 +20,6 @@ from prefect_registry.models.exceptions import ModelNotFound
 from prefect_registry.records.base import Record
 from prefect_registry.records.cells import CellGeneration
 from prefect_registry.records.models import (
-    MODEL,
-    MODEL_ALIAS,
-    MODEL_ARTIFACT,
-    MODEL_EXTERNAL_ID,
-    MODEL_LINK,
-    MODEL_VERSION,
     ModelAliasValue,
     ModelArtifactValue,
     ModelExternalIdValue,
@@ -33,6 +27,14 @@ from prefect_registry.records.models import (
     ModelRecord,
     ModelVersionValue,
     RegisteredModelValue,
+)
+from prefect_registry.records.types import (
+    MODEL,
+    MODEL_ALIAS,
+    MODEL_ARTIFACT,
+    MODEL_EXTERNAL_ID,
+    MODEL_LINK,
+    MODEL_VERSION,
 )
 
 R = TypeVar("R", bound=ModelRecord)

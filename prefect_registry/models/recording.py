@@ -16,11 +16,6 @@ from prefect_registry.models.resources import Artifact, ModelVersion, Registered
 from prefect_registry.models.writing import MOST_TRIES, Batch, Write, deciding, write_one
 from prefect_registry.records.base import as_reason
 from prefect_registry.records.models import (
-    MODEL,
-    MODEL_ARTIFACT,
-    MODEL_EXTERNAL_ID,
-    MODEL_LINK,
-    MODEL_VERSION,
     ModelArtifactValue,
     ModelExternalIdValue,
     ModelLinkValue,
@@ -28,6 +23,7 @@ from prefect_registry.records.models import (
     ModelVersionValue,
     RegisteredModelValue,
 )
+from prefect_registry.records.types import MODEL, MODEL_ARTIFACT, MODEL_EXTERNAL_ID, MODEL_LINK, MODEL_VERSION
 
 
 class Records(Gets):

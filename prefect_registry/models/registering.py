@@ -16,13 +16,8 @@ from prefect_registry.models.exceptions import DuplicateError
 from prefect_registry.models.resources import Artifact, ModelVersion, RegisteredModel
 from prefect_registry.models.service import Models
 from prefect_registry.models.writing import Batch, deciding, duplicate
-from prefect_registry.records.models import (
-    MODEL,
-    MODEL_ARTIFACT,
-    MODEL_VERSION,
-    ModelVersionValue,
-    RegisteredModelValue,
-)
+from prefect_registry.records.models import ModelVersionValue, RegisteredModelValue
+from prefect_registry.records.types import MODEL, MODEL_ARTIFACT, MODEL_VERSION
 
 Upload = Callable[[Batch, str], Iterable[Artifact]]
 """Puts the bytes of a version of that name somewhere, and returns the artifacts that tell of them."""

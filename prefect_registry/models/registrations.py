@@ -21,7 +21,7 @@ from prefect_registry.models.resources import Artifact, ModelArtifact, ModelVers
 from prefect_registry.models.uploading import S3Params, Uploaded, delete_from_s3, upload_to_s3
 from prefect_registry.models.utils import object_uri
 from prefect_registry.models.writing import Batch
-from prefect_registry.records.cells import OBJECT
+from prefect_registry.records.types import OBJECT
 from prefect_registry.storage.base import Progress
 
 _NOTHING: Any = object()

@@ -13,7 +13,7 @@ from prefect_registry.models.checking import checked, immutable, subject_of
 from prefect_registry.models.converting import resource_of
 from prefect_registry.models.recording import Records
 from prefect_registry.models.resources import Artifact, ModelVersion, RegisteredModel
-from prefect_registry.records.models import MODEL, MODEL_ARTIFACT, MODEL_VERSION
+from prefect_registry.records.types import MODEL, MODEL_ARTIFACT, MODEL_VERSION
 
 A = TypeVar("A", bound=Artifact)
 

@@ -10,8 +10,9 @@ from prefect_registry.errors import InvalidInput
 from prefect_registry.ledger import observers
 from prefect_registry.objects.versions import Version, Wanted, alias_problems
 from prefect_registry.records.base import as_reason
-from prefect_registry.records.cells import ALIAS, CellGeneration
+from prefect_registry.records.cells import CellGeneration
 from prefect_registry.records.objects import AliasValue
+from prefect_registry.records.types import ALIAS
 
 if TYPE_CHECKING:
     from prefect_registry.objects.service import Objects

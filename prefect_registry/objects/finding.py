@@ -14,9 +14,10 @@ from prefect_registry.ledger.ledger import Ledger
 from prefect_registry.names import key_of
 from prefect_registry.objects.errors import RegistryObjectNotFound
 from prefect_registry.objects.versions import FIRST, Version, Wanted
-from prefect_registry.records.cells import ALIAS, OBJECT, CellGeneration, CellRef
+from prefect_registry.records.cells import CellGeneration, CellRef
 from prefect_registry.records.datasets import FileEntry
 from prefect_registry.records.objects import AliasValue, ObjectSettings, ObjectValue
+from prefect_registry.records.types import ALIAS, OBJECT
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from prefect_registry.ledger.dropping import DROPS
-from prefect_registry.records.cells import ALIAS, OBJECT, CellGeneration
+from prefect_registry.records.cells import CellGeneration
+from prefect_registry.records.types import ALIAS, OBJECT
 
 
 @dataclass(frozen=True)

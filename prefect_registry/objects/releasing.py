@@ -30,8 +30,9 @@ from prefect_registry.ledger.ledger import Ledger
 from prefect_registry.objects.service import PIN, Objects
 from prefect_registry.objects.settings import SETTING
 from prefect_registry.objects.versions import Version
-from prefect_registry.records.cells import OBJECT, CellGeneration
+from prefect_registry.records.cells import CellGeneration
 from prefect_registry.records.objects import PAYLOAD
+from prefect_registry.records.types import OBJECT
 
 log = logging.getLogger("prefect_registry")
 _AT_A_TIME = 200

@@ -22,10 +22,11 @@ from prefect_registry.objects.draft import Draft, rewind
 from prefect_registry.objects.errors import RegistryVersionConflict
 from prefect_registry.objects.finding import Finding, Found, cell_name
 from prefect_registry.objects.versions import FIRST, Version
-from prefect_registry.records.cells import OBJECT, CellGeneration, CellRef
+from prefect_registry.records.cells import CellGeneration, CellRef
 from prefect_registry.records.datasets import FileEntry
 from prefect_registry.records.objects import ObjectSettings, ObjectValue
 from prefect_registry.records.runs import Begin, Members
+from prefect_registry.records.types import OBJECT
 from prefect_registry.storage.base import CopyOf, Progress, Stored, Upload
 
 LOOK_FIRST_BYTES = 8 << 20

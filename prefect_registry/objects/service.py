@@ -23,8 +23,9 @@ from prefect_registry.objects.saving import Saver, Saving
 from prefect_registry.objects.settings import Settings
 from prefect_registry.objects.versions import FIRST, LATEST, Version, Wanted
 from prefect_registry.records.base import as_reason, checked_json_object
-from prefect_registry.records.cells import OBJECT, CellGeneration
+from prefect_registry.records.cells import CellGeneration
 from prefect_registry.records.objects import PAYLOAD, ObjectSettings
+from prefect_registry.records.types import OBJECT
 from prefect_registry.storage.base import Progress
 
 log = logging.getLogger("prefect_registry")

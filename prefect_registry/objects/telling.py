@@ -17,8 +17,9 @@ from prefect_registry.ledger.staged import staged_cells
 from prefect_registry.objects.finding import Found, cell_name
 from prefect_registry.objects.service import Objects
 from prefect_registry.objects.versions import Version
-from prefect_registry.records.cells import OBJECT, CellGeneration
+from prefect_registry.records.cells import CellGeneration
 from prefect_registry.records.objects import AliasValue
+from prefect_registry.records.types import OBJECT
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,9 @@ from prefect_registry.provenance.records import (
 )
 from prefect_registry.provenance.settings_file import settings_file
 from prefect_registry.provenance.validating import problems_of_model_run
-from prefect_registry.records.provenance import MODEL_RUN, ModelRunValue, assertions
+from prefect_registry.records.assertions import assertions
+from prefect_registry.records.provenance import ModelRunValue
+from prefect_registry.records.types import MODEL_RUN
 
 if TYPE_CHECKING:
     from prefect_registry.provenance.service import Provenance

@@ -28,13 +28,9 @@ from prefect_registry.provenance.records.base import MOST_RECORDS
 from prefect_registry.provenance.records.refused import unruled
 from prefect_registry.provenance.registering import ModelRuns
 from prefect_registry.records.base import json_object_problems, text_of
-from prefect_registry.records.provenance import (
-    PROV_BATCH,
-    BatchRecord,
-    ModelRunValue,
-    ProvBatchValue,
-)
+from prefect_registry.records.provenance import BatchRecord, ModelRunValue, ProvBatchValue
 from prefect_registry.records.runs import Begin
+from prefect_registry.records.types import PROV_BATCH
 
 RUNS_AT_A_TIME = 64
 LARGEST_PART_BYTES = 400_000

@@ -16,11 +16,11 @@ from prefect_registry.ledger.ledger import Ledger
 from prefect_registry.ledger.listing import Listing, list_run
 from prefect_registry.ledger.runs import unknown_run
 from prefect_registry.ledger.store import Store
-from prefect_registry.records.cells import OBJECT, CellGeneration, CellRef
+from prefect_registry.records.cells import CellGeneration, CellRef
 from prefect_registry.records.datasets import DatasetGeneration
 from prefect_registry.records.events import Event
-from prefect_registry.records.models import MODEL_ARTIFACT, MODEL_VERSION
 from prefect_registry.records.runs import Begin, Decision, Failure, Outcome
+from prefect_registry.records.types import MODEL_ARTIFACT, MODEL_VERSION, OBJECT
 
 MOST_DOCUMENTS = 10_000
 """How many documents of one run :func:`involved` reads, of events and of versions each."""

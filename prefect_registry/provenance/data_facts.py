@@ -20,9 +20,9 @@ from prefect_registry.ledger import paths
 from prefect_registry.ledger.dropping import RESTORES
 from prefect_registry.ledger.ledger import Ledger
 from prefect_registry.provenance.standards.openlineage_facts import DatasetFacts
-from prefect_registry.records.cells import OBJECT, CellGeneration, CellRef
+from prefect_registry.records.cells import CellGeneration, CellRef
 from prefect_registry.records.datasets import DatasetGeneration
-from prefect_registry.records.models import ADDRESS_CHARACTERS, CELLS_OF_IDS, MODEL_ARTIFACT, MODEL_VERSION
+from prefect_registry.records.types import ADDRESS_CHARACTERS, CELLS_OF_IDS, MODEL_ARTIFACT, MODEL_VERSION, OBJECT
 
 _STAGED = 1
 """The generation of a dataset that has its rows and files: 0 is its beginning."""

@@ -17,9 +17,15 @@ from prefect_registry.interpreter import no_collection
 from prefect_registry.provenance.graph import Graph, Link, Node
 from prefect_registry.provenance.registering_items import PREFIXES
 from prefect_registry.provenance.relations import ItemSubType, Relation
-from prefect_registry.records.cells import OBJECT
-from prefect_registry.records.models import ADDRESS_CHARACTERS, CELLS_OF_IDS, MODEL_ARTIFACT
-from prefect_registry.records.provenance import MODEL_RUN, PROV_ITEM, PROV_NODE
+from prefect_registry.records.types import (
+    ADDRESS_CHARACTERS,
+    CELLS_OF_IDS,
+    MODEL_ARTIFACT,
+    MODEL_RUN,
+    OBJECT,
+    PROV_ITEM,
+    PROV_NODE,
+)
 
 START_TIME, END_TIME = "start_time", "end_time"
 """Of a workflow run when it was begun and decided, of a model run by its record: ISO 8601, as PROV has it."""

@@ -20,8 +20,10 @@ from prefect_registry.notebook import shown
 from prefect_registry.provenance.facts import imported_nodes_of, own_nodes_of
 from prefect_registry.provenance.graph import Graph, Link, Node
 from prefect_registry.provenance.holding import Holding
+from prefect_registry.records.assertions import prov_node_name
 from prefect_registry.records.base import json_object_problems
-from prefect_registry.records.provenance import PROV_NODE, ProvNodeValue, prov_node_name
+from prefect_registry.records.provenance import ProvNodeValue
+from prefect_registry.records.types import PROV_NODE
 
 MOST_PROBLEMS = 100
 """How many are told."""

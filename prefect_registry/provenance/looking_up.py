@@ -20,9 +20,8 @@ from prefect_registry.provenance.records import (
     WorkflowTemplate,
 )
 from prefect_registry.provenance.registering_items import item_of
-from prefect_registry.records.cells import OBJECT
-from prefect_registry.records.models import ADDRESS_CHARACTERS, CELLS_OF_IDS
-from prefect_registry.records.provenance import MODEL_RUN, PROV_ITEM, ProvItemValue
+from prefect_registry.records.provenance import ProvItemValue
+from prefect_registry.records.types import ADDRESS_CHARACTERS, CELLS_OF_IDS, MODEL_RUN, OBJECT, PROV_ITEM
 
 T = TypeVar("T")
 

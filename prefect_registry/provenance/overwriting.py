@@ -10,7 +10,7 @@ from sqlite3 import Connection
 import orjson
 
 from prefect_registry.catalog.schema import micros
-from prefect_registry.records.cells import OBJECT
+from prefect_registry.records.types import OBJECT
 
 _AT_A_TIME = 500
 

@@ -8,8 +8,7 @@ from sqlite3 import Connection
 
 import orjson
 
-from prefect_registry.records.cells import ALIAS
-from prefect_registry.records.models import MODEL_ALIAS
+from prefect_registry.records.types import ALIAS, MODEL_ALIAS
 
 JOB = "job"
 """The type of the cells of scheduled jobs, ``<publication>/<number>`` by name; ``run`` is what published one."""

@@ -27,8 +27,9 @@ from prefect_registry.provenance.records.refused import unruled
 from prefect_registry.provenance.validating import problems_of_model_run
 from prefect_registry.records.base import json_object_problems
 from prefect_registry.records.cells import CellGeneration, CellRef
-from prefect_registry.records.provenance import MODEL_RUN, ModelRunValue
+from prefect_registry.records.provenance import ModelRunValue
 from prefect_registry.records.runs import Begin, Members
+from prefect_registry.records.types import MODEL_RUN
 
 LONGEST_PURPOSE_CHARACTERS = 250
 

@@ -26,7 +26,8 @@ from prefect_registry.provenance.records import (
 )
 from prefect_registry.records.base import json_object_problems
 from prefect_registry.records.cells import CellGeneration
-from prefect_registry.records.provenance import PROV_ITEM, ProvItemValue
+from prefect_registry.records.provenance import ProvItemValue
+from prefect_registry.records.types import PROV_ITEM
 
 AnyItem = TypeVar("AnyItem", bound=Item)
 CLASSES: Mapping[str, type[Item]] = {

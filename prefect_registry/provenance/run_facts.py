@@ -22,8 +22,8 @@ from prefect_registry.provenance.standards.openlineage_facts import (
     RunFacts,
 )
 from prefect_registry.records.cells import CellRef
-from prefect_registry.records.provenance import MODEL_RUN
 from prefect_registry.records.runs import Begin, Decision
+from prefect_registry.records.types import MODEL_RUN
 
 _PAGE = 1_000
 

@@ -14,7 +14,8 @@ from prefect_registry.provenance.records import HealthCheckResponse, ItemModelRu
 from prefect_registry.provenance.registering import item_of_run
 from prefect_registry.provenance.registering_items import Items
 from prefect_registry.provenance.tables import Tables
-from prefect_registry.records.provenance import MODEL_RUN, ModelRunValue
+from prefect_registry.records.provenance import ModelRunValue
+from prefect_registry.records.types import MODEL_RUN
 
 _PAGE = 1_000
 

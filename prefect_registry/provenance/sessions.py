@@ -9,7 +9,8 @@ from prefect_registry.ids import is_run_id
 from prefect_registry.provenance.batches import Batches
 from prefect_registry.provenance.holding import check_id, not_found, parsed
 from prefect_registry.provenance.records import JobStatus, JobStatusTable, JobSubType
-from prefect_registry.records.provenance import MODEL_RUN, ModelRunValue
+from prefect_registry.records.provenance import ModelRunValue
+from prefect_registry.records.types import MODEL_RUN
 
 
 class Sessions(Batches):

@@ -8,7 +8,8 @@ from typing import Any
 
 from prefect_registry.ids import parse_run_id
 from prefect_registry.provenance.holding import Holding, parsed
-from prefect_registry.records.provenance import MODEL_RUN, ModelRunValue
+from prefect_registry.records.provenance import ModelRunValue
+from prefect_registry.records.types import MODEL_RUN
 
 
 @dataclass(frozen=True)

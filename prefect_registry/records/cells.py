@@ -8,13 +8,10 @@ from pydantic import Field
 
 from prefect_registry.names import key_of
 from prefect_registry.records.base import Document, Moment
+from prefect_registry.records.types import ALIAS, MODEL_ALIAS, MODEL_LINK, OBJECT
 
-OBJECT: Final = "object"
-"""The type of the cells that are object versions, named ``name@version``."""
-ALIAS: Final = "alias"
-"""The type of the cells that are aliases of object versions, named ``name@alias``."""
 _IN_FOLDERS: Final = (OBJECT, ALIAS)
-_BELOW_AN_ADDRESS: Final = ("model_link", "model_alias")
+_BELOW_AN_ADDRESS: Final = (MODEL_LINK, MODEL_ALIAS)
 """Types whose names begin with an address, which has no ``@``: what follows may have some."""
 
 

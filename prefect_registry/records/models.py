@@ -2,27 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 from pydantic import Field
 
 from prefect_registry.records.base import Moment, Record
-
-MODEL: Final = "model"
-MODEL_VERSION: Final = "model_version"
-MODEL_ARTIFACT: Final = "model_artifact"
-MODEL_LINK: Final = "model_link"
-"""The type of the cells that link an artifact to a version, named ``<version>@<type>:<name>``: no version has two
-artifacts of one type and name."""
-MODEL_ALIAS: Final = "model_alias"
-"""The type of the cells that are aliases of versions, named ``<model>@<alias>``."""
-MODEL_EXTERNAL_ID: Final = "model_external_id"
-"""The type of the cells that keep external ids unique, named ``context:<id>`` or ``artifact:<id>``."""
-CELLS_OF_IDS: Final = {"model_": MODEL, "mv_": MODEL_VERSION, "art_": MODEL_ARTIFACT}
-"""The types of cells of registered models, versions and artifacts, by what their ids begin with."""
-ADDRESS_CHARACTERS: Final = 16
-"""The end of such an id is the name of its cell (decision 0028)."""
-MODEL_TYPES: Final = (MODEL, MODEL_VERSION, MODEL_ARTIFACT, MODEL_LINK, MODEL_ALIAS, MODEL_EXTERNAL_ID)
 
 
 class ModelRecord(Record):

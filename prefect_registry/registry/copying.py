@@ -23,11 +23,12 @@ from prefect_registry.ledger.outcomes import Outcomes
 from prefect_registry.ledger.runs import FLOW_RUN
 from prefect_registry.ledger.store import Store
 from prefect_registry.notebook import shown
-from prefect_registry.records.cells import OBJECT, CellGeneration, CellRef
+from prefect_registry.records.cells import CellGeneration, CellRef
 from prefect_registry.records.datasets import LATER_STATES, DatasetGeneration, FileEntry
 from prefect_registry.records.objects import PAYLOAD, ObjectValue
 from prefect_registry.records.runs import Decision, Members, Reference, failure
 from prefect_registry.records.store import RegistryDocument
+from prefect_registry.records.types import OBJECT
 from prefect_registry.storage.base import ObjectInfo, Progress, Upload
 
 T = TypeVar("T")

@@ -1,5 +1,5 @@
-"""What a task attempt staged (datasets, objects, events) is dropped when that attempt fails, and is never taken from a
-cache (DESIGN.md 8).
+"""What a task attempt staged (datasets, objects, documents, events) is dropped when that attempt fails, and is never
+taken from a cache (DESIGN.md 8).
 
 Prefect makes each attempt of a task a transaction and calls its rollback hooks when the attempt raises. Two of its
 habits need care (measured with Prefect 3.8):
@@ -20,7 +20,8 @@ import logging
 import re
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any, cast
 
 from prefect.client.schemas.objects import State
@@ -34,6 +35,9 @@ from prefect_registry.records.cells import CellGeneration
 from prefect_registry.records.events import Event
 from prefect_registry.runs import current
 from prefect_registry.runs.flowrun import flow_runs_out, log
+
+MOST_TOLD_SINGLY = 20
+"""How many things that are dropped have a line each in the log of the flow run."""
 
 _lock = threading.Lock()
 
@@ -59,7 +63,7 @@ class _Quiet(logging.LoggerAdapter[Any]):
 class Attempt:
     """What one attempt of a task has written into runs, and the hooks that drop it.
 
-    Each is a text: the id of a dataset or an event, or what :class:`Staged` makes of a version or alias.
+    Each is a text: the id of a dataset or an event, or what :class:`Staged` makes of a cell's generation.
     """
 
     def __init__(self, transaction: BaseTransaction, task: TaskRunContext | None) -> None:
@@ -109,8 +113,7 @@ class Attempt:
         """Drop what was staged; returns what could not be dropped."""
         with self._lock:
             written, self._staged = self._staged, []
-        # The last one first: each puts back what was there before it.
-        return [staged for url, staged in reversed(written) if not _drop(url, staged, why)]
+        return [staged for url in dict(written) for staged in _drop_all(url, [s for u, s in written if u == url], why)]
 
     # Prefect announces and reports each call of a hook in the task's log, unless this says otherwise.
     roll_back.log_on_run = False  # type: ignore[attr-defined]
@@ -125,7 +128,7 @@ def dataset_begun(store_url: str, run_id: str, dataset_id: str) -> None:
 
 
 def cell_written(store_url: str, generation: CellGeneration) -> None:
-    """Observer of the ledger: tie a version or alias to the task attempt that wrote it."""
+    """Observer of the ledger: tie a version, an alias, a record … to the task attempt that wrote it."""
     staged = Staged.of(generation)
     if staged is not None:
         _note(store_url, str(staged))
@@ -198,7 +201,31 @@ def _failed_children(transaction: BaseTransaction) -> int:
     return sum(1 for child in transaction.children if child.is_rolled_back())
 
 
-def _drop(url: str, staged: str, why: str) -> bool:
+def _drop_all(url: str, written: Sequence[str], why: str) -> list[str]:
+    """Drop what was staged in a registry; returns what could not be dropped.
+
+    Of one thing the last write first, since each puts back what was there before it; of several things at once.
+    """
+    things: dict[str, list[str]] = {}
+    for staged in reversed(written):
+        things.setdefault(_thing_of(staged), []).append(staged)
+    few = len(written) <= MOST_TOLD_SINGLY
+    if not few:
+        log().warning("%d things that were staged are dropped: %s.", len(written), why)
+    calls = [partial(_drop_each, url, writes, why, few) for writes in things.values()]
+    left = current.registry_at(url).ledger.store.together(calls) if calls else []
+    return [staged for writes in left for staged in writes]
+
+
+def _drop_each(url: str, writes: Sequence[str], why: str, told: bool) -> list[str]:
+    return [staged for staged in writes if not _drop(url, staged, why, told)]
+
+
+def _thing_of(staged: str) -> str:
+    return staged if staged[:3] in _NAMES else Staged.parse(staged).key.rpartition("/")[0]
+
+
+def _drop(url: str, staged: str, why: str, told: bool = True) -> bool:
     """Drop what was staged; False when the store did not answer."""
     what = _named(staged)
     run_id = _run_of(staged)
@@ -215,7 +242,7 @@ def _drop(url: str, staged: str, why: str) -> bool:
         else:
             dropped = drop(registry.ledger, Staged.parse(staged), why)
         if dropped:
-            log().warning("%s was dropped: %s.", what, why)
+            log().log(logging.WARNING if told else logging.DEBUG, "%s was dropped: %s.", what, why)
     except InvalidState:  # published by itself (publish="on_commit"), or its run is decided: nothing to drop
         log().debug("%s could not be dropped any more", what, exc_info=True)
     except RegistryError as error:

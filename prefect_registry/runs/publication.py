@@ -10,9 +10,10 @@ from prefect_registry.datasets.reading import Dataset
 from prefect_registry.ledger import paths
 from prefect_registry.models.published import TOLD_TYPES, PublishedModels, published_models
 from prefect_registry.objects.published import MovedAlias, SavedObject, published_of
-from prefect_registry.records.cells import ALIAS, OBJECT, CellGeneration, CellRef
+from prefect_registry.records.cells import CellGeneration, CellRef
 from prefect_registry.records.datasets import LATER_STATES, DatasetGeneration
 from prefect_registry.records.runs import Decision
+from prefect_registry.records.types import ALIAS, OBJECT
 from prefect_registry.registry import Registry, Run
 
 MOST_READ = 20_000

@@ -17,7 +17,8 @@ from prefect_registry.clock import SystemClock
 from prefect_registry.ledger import manifests, paths
 from prefect_registry.objects.materializers.base import Materializer
 from prefect_registry.objects.payload import Part, Payload, StoredPayload
-from prefect_registry.records.cells import ALIAS, OBJECT, CellRef
+from prefect_registry.records.cells import CellRef
+from prefect_registry.records.types import ALIAS, OBJECT
 from prefect_registry.storage.base import Storage
 from prefect_registry.storage.memory import MemoryStorage
 from prefect_registry.storage.resolving import ResolvingStorage

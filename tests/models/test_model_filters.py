@@ -18,7 +18,7 @@ from prefect_registry.errors import InvalidInput
 from prefect_registry.models.expressions import DEEPEST, LONGEST
 from prefect_registry.models.fields import NOUNS
 from prefect_registry.models.filters import filter_of
-from prefect_registry.records.models import MODEL, MODEL_ARTIFACT, MODEL_VERSION
+from prefect_registry.records.types import MODEL, MODEL_ARTIFACT, MODEL_VERSION
 
 Record = Mapping[str, Any]
 Meaning = Callable[[Record], bool]

@@ -15,15 +15,8 @@ from prefect_registry.ids import random_token
 from prefect_registry.ledger.staged import staged_cells
 from prefect_registry.models.fields import NOUNS, known
 from prefect_registry.models.listing import Listing
-from prefect_registry.records.models import (
-    MODEL,
-    MODEL_ARTIFACT,
-    MODEL_LINK,
-    MODEL_VERSION,
-    ModelArtifactValue,
-    ModelVersionValue,
-    RegisteredModelValue,
-)
+from prefect_registry.records.models import ModelArtifactValue, ModelVersionValue, RegisteredModelValue
+from prefect_registry.records.types import MODEL, MODEL_ARTIFACT, MODEL_LINK, MODEL_VERSION
 from prefect_registry.storage.memory import MemoryStorage
 from prefect_registry.storage.resolving import ResolvingStorage
 from prefect_registry.testing.counting import CountingStorage

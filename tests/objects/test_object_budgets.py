@@ -14,7 +14,7 @@ from prefect_registry import Registry
 from prefect_registry.catalog.histories import newest_rows
 from prefect_registry.errors import RegistryError
 from prefect_registry.objects.errors import RegistryVersionConflict
-from prefect_registry.records.cells import OBJECT
+from prefect_registry.records.types import OBJECT
 from prefect_registry.storage.memory import MemoryStorage
 from prefect_registry.storage.remote import RemoteStorage
 from prefect_registry.storage.resolving import ResolvingStorage

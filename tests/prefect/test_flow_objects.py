@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -138,13 +139,16 @@ def test_a_retried_task_does_not_double_what_it_saved(versioned: Registry, versi
 
 
 def test_what_a_failed_attempt_changed_is_as_it_was(tmp_path: Path, server: Server) -> None:
-    """Objects that were overwritten, deleted, new, restored; an alias that was moved twice. What another task has
-    written over it stays. Nothing of the attempt can be restored afterwards."""
+    """Objects that were overwritten, deleted, new, restored, with one version or several; an alias that was moved
+    twice. What another task has written over it stays. Nothing of the attempt can be restored afterwards."""
     store = Registry(tmp_path / "store", mutable=True, version_objects=True)
     for name in ("over", "gone", "back", "theirs"):
         store.save(name, "before", version="1")
     store.save("over", "other", version="2")
+    for name, number in product(("all gone", "all back"), "12"):
+        store.save(name, "before", version=number)
     store.delete("back", "1")
+    store.delete("all back")
     store.set_alias("over", "a", "1")
 
     over = threading.Barrier(2, timeout=60)
@@ -157,6 +161,8 @@ def test_what_a_failed_attempt_changed_is_as_it_was(tmp_path: Path, server: Serv
         run.save("new", "failed")
         run.registry.delete("gone", run_id=run.id)
         run.registry.restore("back", run_id=run.id)
+        run.registry.delete("all gone", run_id=run.id)
+        run.registry.restore("all back", run_id=run.id)
         run.registry.set_alias("over", "a", "2", run_id=run.id)
         run.registry.set_alias("over", "a", "1", run_id=run.id)
         run.registry.set_alias("over", "b", "2", run_id=run.id)
@@ -177,18 +183,20 @@ def test_what_a_failed_attempt_changed_is_as_it_was(tmp_path: Path, server: Serv
         futures = [change.submit(), neighbour.submit()]
         assert [f.wait() or f.state.is_failed() for f in futures] == [True, False]
         run = current_run()
-        return {name: run.load(name) for name in ("over@1", "gone", "theirs")}
+        return {name: run.load(name) for name in ("over@1", "gone", "all gone@1", "theirs")}
 
     inside = train()
     reader = seen(store).registry
-    assert inside == {"over@1": "before", "gone": "before", "theirs": "neighbour"}
+    assert inside == {"over@1": "before", "gone": "before", "all gone@1": "before", "theirs": "neighbour"}
     assert {name: reader.load(name) for name in inside} == inside
     assert (reader.has_object("back"), reader.has_object("new"), reader.aliases("over")) == (False, False, {"a": "1"})
-    assert reader.list_objects() == ["gone", "over", "theirs"]
+    assert reader.list_objects() == ["all gone", "gone", "over", "theirs"]
+    assert reader.list_versions("all gone") == ["1", "2"]
     with pytest.raises(RegistryObjectNotFound):
         reader.restore("new")
     assert reader.restore("back") == ["back@1"]
     assert reader.load("back") == "before"
+    assert reader.restore("all back") == ["all back@1", "all back@2"]
 
 
 @pytest.mark.parametrize("size", [1, 20_000])

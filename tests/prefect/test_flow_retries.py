@@ -347,6 +347,59 @@ def test_an_event_of_a_failed_attempt_never_happened(
     assert caplog.text.count("was dropped: its task") == 3
 
 
+@pytest.mark.parametrize("how", ["call", "submit"])
+def test_documents_of_a_failed_attempt_were_never_registered(
+    store: Registry, how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What they replaced is there again, for the run and for everybody; a long list of them has one line in the log."""
+    store.register_documents([Doc(id="old", title="before")])
+    store.register_doctags([TAGS], allow_unknown_documents=True)
+    flaky = Flaky()
+
+    @task(retries=1)
+    def retried() -> None:
+        current_run().register_documents([Doc(id="retried", title=f"attempt {flaky.calls}")])
+        flaky()
+
+    @task
+    def failing() -> None:
+        run = current_run()
+        run.register_documents([Doc(id="new"), Doc(id="old", title="after")])
+        run.register_documents([Doc(id="old", title="and again")])
+        run.register_documents([Doc(id=f"many {n}") for n in range(30)])
+        run.register_doctags([TAGS.model_copy(update={"pages": 2})], allow_unknown_documents=True)
+        run.register_doctags([TAGS.model_copy(update={"doc_id": "new"})])
+        assert run.registry.get_document("old", run_id=run.id).title == "and again"
+        raise ValueError("no")
+
+    def titles(registry: Registry) -> dict[str, str]:
+        return {doc.id: doc.title for doc in registry.documents()}
+
+    @registry_run(store, on_unawaited_failure="ignore")
+    @flow
+    def ingest() -> tuple[str, int]:
+        retried.submit().result() if how == "submit" else retried()
+        failing.submit().wait() if how == "submit" else failing(return_state=True)
+        run = current_run()
+        return (
+            run.registry.get_document("old", run_id=run.id).title,
+            run.registry.get_doctags("a", run_id=run.id).pages,
+        )
+
+    assert ingest() == ("before", 1)
+    registry = seen(store).registry
+    assert titles(registry) == {"old": "before", "retried": "attempt 1"}
+    assert [tags.model_dump() for tags in registry.doctags()] == [TAGS.model_dump()]
+    assert {doc.id: doc.title for doc in registry.catalog.documents()} == titles(registry)
+    assert registry.fsck(verify="all").of("error", "warning") == []
+    assert caplog.text.count("35 things that were staged are dropped: its task attempt failed") == 1
+    assert caplog.text.count("was dropped: its task") == 1
+
+    (run,) = (r for r in registry.catalog.runs() if r.purpose == "ingest")
+    registry.revert(run.id)
+    assert titles(registry) == {"old": "before"}
+
+
 @task(persist_result=True, cache_policy=INPUTS + TASK_SOURCE)
 def stage_in_pool(folder: str) -> str:
     (Path(folder) / f"call-{len(list(Path(folder).glob('call-*')))}").touch()

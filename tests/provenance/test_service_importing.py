@@ -13,7 +13,8 @@ from prefect_registry.errors import InvalidInput
 from prefect_registry.provenance.graph import Graph, Link, Node
 from prefect_registry.provenance.relations import ItemSubType, Relation
 from prefect_registry.provenance.service import Provenance
-from prefect_registry.records.provenance import PROV_NODE, ProvNodeValue
+from prefect_registry.records.provenance import ProvNodeValue
+from prefect_registry.records.types import PROV_NODE
 from prefect_registry.storage.memory import MemoryStorage
 
 

@@ -18,7 +18,7 @@ from prefect_registry.provenance.records import JobStatus, Model, SeedItem
 from prefect_registry.provenance.relations import ItemSubType
 from prefect_registry.provenance.service import Provenance
 from prefect_registry.records.cells import CellGeneration
-from prefect_registry.records.provenance import MODEL_RUN
+from prefect_registry.records.types import MODEL_RUN
 
 T = TypeVar("T")
 

@@ -12,7 +12,7 @@ from prefect_registry.errors import AccessDenied
 from prefect_registry.ids import random_token
 from prefect_registry.objects.materializers.base import Materializer
 from prefect_registry.objects.payload import Part, Payload, StoredPayload
-from prefect_registry.records.cells import OBJECT
+from prefect_registry.records.types import OBJECT
 from prefect_registry.storage.base import Storage
 from prefect_registry.storage.memory import MemoryStorage
 from prefect_registry.testing.faults import FaultyStorage, error_before

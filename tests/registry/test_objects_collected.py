@@ -12,8 +12,9 @@ from prefect_registry import Registry
 from prefect_registry.errors import AccessDenied, RunAborted
 from prefect_registry.ledger import paths
 from prefect_registry.ledger.ledger import RunSpec
-from prefect_registry.records.cells import OBJECT, CellRef
+from prefect_registry.records.cells import CellRef
 from prefect_registry.records.runs import Members
+from prefect_registry.records.types import OBJECT
 from prefect_registry.storage.base import Upload
 from prefect_registry.storage.memory import MemoryStorage
 from prefect_registry.testing.counting import CountingStorage

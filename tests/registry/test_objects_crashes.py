@@ -14,7 +14,7 @@ from registry_support import FAST, Later
 
 from prefect_registry import Registry
 from prefect_registry.ids import random_token
-from prefect_registry.records.cells import OBJECT
+from prefect_registry.records.types import OBJECT
 from prefect_registry.storage.base import Storage
 from prefect_registry.storage.memory import MemoryStorage
 from prefect_registry.storage.resolving import ResolvingStorage

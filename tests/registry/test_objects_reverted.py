@@ -12,7 +12,7 @@ from prefect_registry import Registry
 from prefect_registry.datasets.releasing import release
 from prefect_registry.errors import Conflict, InvalidState
 from prefect_registry.objects import releasing
-from prefect_registry.records.cells import ALIAS, OBJECT
+from prefect_registry.records.types import ALIAS, OBJECT
 
 __all__ = ["clock", "mutable", "storage", "store"]  # fixtures
 

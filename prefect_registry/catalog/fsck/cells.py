@@ -15,9 +15,9 @@ from prefect_registry.clock import iso, parse_iso
 from prefect_registry.ids import is_run_id
 from prefect_registry.ledger import paths
 from prefect_registry.ledger.runs import FLOW_RUN
-from prefect_registry.records.cells import ALIAS, OBJECT, CellGeneration, CellRef
+from prefect_registry.records.cells import CellGeneration, CellRef
 from prefect_registry.records.datasets import LATER_STATES, later_state
-from prefect_registry.records.provenance import MODEL_RUN
+from prefect_registry.records.types import ALIAS, MODEL_RUN, OBJECT
 from prefect_registry.storage.base import ObjectInfo
 
 _GENERATION = re.compile(r"cells/[^/]+/[^/]+(?:/[^/]+)?/[0-9]{10}\.json")

@@ -10,10 +10,10 @@ import orjson
 
 from prefect_registry.catalog import rows
 from prefect_registry.catalog.rows import Row
-from prefect_registry.records.cells import OBJECT, CellGeneration, CellRef
+from prefect_registry.records.cells import CellGeneration, CellRef
 from prefect_registry.records.datasets import DatasetGeneration
 from prefect_registry.records.events import Event
-from prefect_registry.records.models import MODEL_ARTIFACT, MODEL_VERSION
+from prefect_registry.records.types import MODEL_ARTIFACT, MODEL_VERSION, OBJECT
 
 if TYPE_CHECKING:
     from prefect_registry.catalog.fsck.runs import RunCheck

@@ -20,7 +20,7 @@ from prefect_registry.catalog.sync import Sync
 from prefect_registry.errors import RegistryError
 from prefect_registry.ledger import paths
 from prefect_registry.records.cells import CellRef
-from prefect_registry.records.provenance import MODEL_RUN
+from prefect_registry.records.types import MODEL_RUN
 
 if TYPE_CHECKING:
     from prefect_registry.catalog.catalog import Catalog

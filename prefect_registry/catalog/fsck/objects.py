@@ -11,8 +11,9 @@ from prefect_registry.catalog.fsck.folders import Folders, Made
 from prefect_registry.catalog.fsck.look import Checked, Damage, batches, since_text, tolerant
 from prefect_registry.catalog.fsck.runs import RunCheck
 from prefect_registry.ledger import paths
-from prefect_registry.records.cells import ALIAS, OBJECT, CellGeneration, CellRef
+from prefect_registry.records.cells import CellGeneration, CellRef
 from prefect_registry.records.objects import PAYLOAD, AliasValue, ObjectValue
+from prefect_registry.records.types import ALIAS, OBJECT
 from prefect_registry.storage.base import ObjectInfo
 
 # -- files -----------------------------------------------------------------------------------------------------------
