@@ -94,8 +94,8 @@ def dataset_published(store_url: str, run_id: str, dataset_id: str) -> None:
 
 
 def on_cell_written(observer: CellObserver) -> None:
-    """Call ``observer(store_url, generation)`` after each write to a named cell in a run, and after each whose outcome is
-    not known; not in one that is implicit and in no other run. Once per observer.
+    """Call ``observer(store_url, generation)`` after each write to a named cell in a run, and after each whose outcome
+    is not known; not in one that is implicit and in no other run. Once per observer.
     """
     if observer not in _cell_written:
         _cell_written.append(observer)
@@ -103,8 +103,8 @@ def on_cell_written(observer: CellObserver) -> None:
 
 @contextmanager
 def noting(written: list[CellGeneration]) -> Iterator[None]:
-    """Append to ``written`` what the block writes to named cells in runs, but for implicit ones that are in no other, and
-    what it may have written: the store did not say.
+    """Append to ``written`` what the block writes to named cells in runs, but for implicit ones that are in no other,
+    and what it may have written: the store did not say.
     """
     token = _noting.set(written)
     try:
