@@ -22,10 +22,16 @@ from pathlib import Path
 
 import httpx
 import pytest
+from memory_folders import memory_folder
 
-IN_MEMORY = "/dev/shm"
-LEAST_BYTES = 1 << 30
-"""How much room in memory the servers of all tests at the same time have to have; containers often give 64 MiB."""
+RARELY = {
+    "PREFECT_SERVER_SERVICES_LATE_RUNS_LOOP_SECONDS": "60",
+    "PREFECT_SERVER_SERVICES_PAUSE_EXPIRATIONS_LOOP_SECONDS": "60",
+    "PREFECT_SERVER_SERVICES_CLEANUP_RECONCILER_LOOP_SECONDS": "60",
+    "PREFECT_SERVER_SERVICES_REPOSSESSOR_LOOP_SECONDS": "60",
+    "PREFECT_SERVER_SERVICES_FOREMAN_LOOP_SECONDS": "60",
+}
+"""What a server looks for every few seconds, and no test waits for."""
 BUILD = Path(__file__).parent.parent / ".build"
 
 
@@ -39,8 +45,7 @@ def patient_database() -> Iterator[dict[str, str]]:
     a transaction that began with reading before somebody else wrote, Prefect answers 503 at once, and sixteen flows
     that begin together meet that often enough to use up their clients' retries.
     """
-    has_room = os.access(IN_MEMORY, os.W_OK) and shutil.disk_usage(IN_MEMORY).free > LEAST_BYTES
-    with tempfile.TemporaryDirectory(dir=IN_MEMORY if has_room else None) as folder:
+    with tempfile.TemporaryDirectory(dir=memory_folder(1 << 30)) as folder:
         database = Path(folder) / ":memory:.db"
         shutil.copy(_made_database(), database)
         yield _settings(database) | {"PREFECT_SERVER_DATABASE_MIGRATE_ON_START": "false"}
@@ -106,7 +111,9 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory, _database: dict[str
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_LOGGING_SERVER_LEVEL": "ERROR",
         "PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED": "false",
-    } | _database
+        **RARELY,
+        **_database,
+    }
     before = {name: os.environ.get(name) for name in own}
     os.environ.update(own)
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]

@@ -6,12 +6,16 @@ belongs to the first lane, so none is left out. Each lane keeps its own record o
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import IO
+
+from memory_folders import memory_folder
 
 TESTS = Path(__file__).parent
 CACHE = Path(".pytest_cache")
@@ -20,6 +24,10 @@ LANES = {
     "prefect": ("ingestion", "prefect", "storage"),
 }
 """The lanes beside the first, by the folders that they run. All three take about as long."""
+ON_DISK = "prefect"
+"""The lane whose stores lie on a disk: it has the tests of storage, and of large files."""
+ROOM_BYTES = 6 << 30
+"""What memory the others need to have theirs there, and their servers' (``memory_folders.py``)."""
 NOTHING_COLLECTED = 5
 
 
@@ -32,12 +40,14 @@ def main() -> int:
     }
     elsewhere = [f"--ignore={TESTS / folder}" for folders in LANES.values() for folder in folders]
     with ExitStack() as stack:
+        memory = stack.enter_context(_folder())
+        env = {**os.environ, "TMPDIR": memory}
         outputs = {name: stack.enter_context(tempfile.TemporaryFile()) for name in others}
         beside = {
-            name: stack.enter_context(_ended(subprocess.Popen(command, stdout=outputs[name], stderr=subprocess.STDOUT)))
+            name: stack.enter_context(_lane(command, outputs[name], os.environ if name == ON_DISK else env))
             for name, command in others.items()
         }
-        statuses = {"first": subprocess.run([*pytest, *elsewhere], check=False).returncode}
+        statuses = {"first": subprocess.run([*pytest, *elsewhere], check=False, env=env).returncode}
         statuses |= {name: lane.wait() for name, lane in beside.items()}
         for name, output in outputs.items():
             output.seek(0)
@@ -49,9 +59,14 @@ def main() -> int:
     return max((status for status in statuses.values() if status != NOTHING_COLLECTED), default=NOTHING_COLLECTED)
 
 
+def _folder() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(dir=memory_folder(ROOM_BYTES), ignore_cleanup_errors=True)
+
+
 @contextmanager
-def _ended(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+def _lane(command: Sequence[str], output: IO[bytes], env: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
     """A process that ends with the block, also by an interrupt."""
+    process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=env)
     try:
         yield process
     finally:

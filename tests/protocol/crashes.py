@@ -47,11 +47,6 @@ class Patient(SystemClock):
 
 SETTINGS = LedgerSettings(lease_seconds=60, undecided_wait_seconds=1, younger_wait_seconds=1)
 CALLS = ("create", "put", "get", "open", "upload", "list", "delete_many", "info")
-IN_MEMORY = "/dev/shm"
-"""Where the stores lie, if the machine has it. A process is killed between two calls, and what it has written is there
-for those that come later, synced or not: only a power cut would tell a disk from memory, which needs no waiting. At
-night they lie on a disk all the same.
-"""
 SYSTEM_CALLS = ("link", "replace", "unlink", "fsync", "mkdir", "rmdir", "write", "rename")
 
 
@@ -470,13 +465,12 @@ def _wrong_words(registry: Registry, told: list[str]) -> Iterator[str]:
             yield f"told {line}, but it is not there"
 
 
-def main(shard: int, shards: int, on_disk: bool = False) -> dict[str, Any]:
+def main(shard: int, shards: int) -> dict[str, Any]:
     """Kill at every ``shards``-th place there is; how often in each operation and phase, and what was wrong."""
     assert "prefect" not in sys.modules, "the server must stay light"
     wrong: list[str] = []
     operations, phases = Counter[str](), Counter[str]()
-    in_memory = os.access(IN_MEMORY, os.W_OK) and not on_disk
-    with tempfile.TemporaryDirectory(dir=IN_MEMORY if in_memory else None) as temporary:
+    with tempfile.TemporaryDirectory() as temporary:
         template, folder = Path(temporary) / "template", Path(temporary) / "store"
         prepare(template)
         gc.freeze()  # a child that collects garbage would copy all memory that it shares with this process
@@ -506,4 +500,4 @@ def main(shard: int, shards: int, on_disk: bool = False) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:] == ["disk"])))
+    print(json.dumps(main(int(sys.argv[1]), int(sys.argv[2]))))

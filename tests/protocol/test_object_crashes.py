@@ -10,15 +10,14 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from memory_folders import memory_folder
 
 SERVER = Path(__file__).with_name("object_crashes.py")
-IN_MEMORY = Path("/dev/shm")
-"""A kill leaves what the system was told to write: a disk would only make it slower."""
 
 
 def kill(shards: range, of: int) -> Counter[str]:
     """Kill in fork servers side by side; how often in each operation."""
-    where = {"TMPDIR": str(IN_MEMORY)} if IN_MEMORY.is_dir() and os.access(IN_MEMORY, os.W_OK) else {}
+    where = {"TMPDIR": memory_folder(1 << 30)}
     commands = [[sys.executable, str(SERVER), str(shard), str(of)] for shard in shards]
     servers = [subprocess.Popen(c, stdout=subprocess.PIPE, text=True, env={**os.environ, **where}) for c in commands]
     outputs = [server.communicate()[0] for server in servers]
