@@ -24,7 +24,6 @@ from prefect_registry.catalog.results import (
     Total,
 )
 from prefect_registry.catalog.subjects import Subject
-from prefect_registry.catalog.sync import Sync, SyncReport
 from prefect_registry.errors import InvalidInput
 from prefect_registry.ledger import paths
 from prefect_registry.ledger.store import Store
@@ -33,6 +32,7 @@ from prefect_registry.records.store import RegistryDocument
 
 if TYPE_CHECKING:  # what few programs do need not be loaded by all
     from prefect_registry.catalog.checkpoints.writing import CheckpointReport, Checkpoints
+    from prefect_registry.catalog.sync import Sync, SyncReport
 
 T = TypeVar("T")
 By = Literal["kind", "day"]
@@ -78,6 +78,8 @@ class Catalog(Ancestry):
 
     @cached_property
     def _sync(self) -> Sync:
+        from prefect_registry.catalog.sync import Sync
+
         return Sync(self._store, self._database)
 
     @cached_property

@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prefect_registry.asynchronous import context_twin, twin
 from prefect_registry.capture import Capture, Capturing
 from prefect_registry.clock import Clock, StoreClock, SystemClock
-from prefect_registry.datasets.revert import RevertReport, revert
 from prefect_registry.errors import InvalidInput, NoActiveRun, nothing_published, outcome_unknown
 from prefect_registry.ledger.closing import UNSET, Closed
 from prefect_registry.ledger.ledger import Ledger, RunSpec
@@ -30,7 +29,10 @@ from prefect_registry.registry.mapping import RegistryMapping
 from prefect_registry.registry.places import one_place, storage_at
 from prefect_registry.registry.snapshot import Parts
 from prefect_registry.storage.base import Storage
-from prefect_registry.storage.probe import ProbeReport, probe
+
+if TYPE_CHECKING:  # what few programs do need not be loaded by all
+    from prefect_registry.datasets.revert import RevertReport
+    from prefect_registry.storage.probe import ProbeReport
 
 PUBLISH = ("on_close", "on_commit", "never")
 
@@ -338,6 +340,8 @@ class Registry(RegistryMapping):
 
         Writes a few objects and deletes them again, and corrects this process's clock by the store's (P12).
         """
+        from prefect_registry.storage.probe import probe
+
         report = probe(self.storage)
         if report.clock_offset is not None:
             self.ledger.store.clock.correct(report.clock_offset)
@@ -366,6 +370,8 @@ class Registry(RegistryMapping):
     @nothing_published
     def revert(self, run_id: str, reason: str | None = None) -> RevertReport:
         """Un-publish a committed run by one new run. Reverting that one restores it."""
+        from prefect_registry.datasets.revert import revert
+
         return revert(self.parts.datasets, self.catalog, run_id, reason)
 
     # -- inside --------------------------------------------------------------------------------------------------

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from prefect_registry.asynchronous import twin
-from prefect_registry.catalog.histories import newest_cells
-from prefect_registry.catalog.retention import (
-    OBJECT_RETENTION,
-    RETENTION,
-    ReleaseReport,
-    RetentionRule,
-    remove_rule,
-    rules_of,
-    set_rule,
-)
-from prefect_registry.datasets.releasing import release
 from prefect_registry.errors import nothing_published
-from prefect_registry.objects import releasing
 from prefect_registry.registry.recording import RegistryRecording
+
+if TYPE_CHECKING:  # what few programs do need not be loaded by all
+    from prefect_registry.catalog.retention import ReleaseReport, RetentionRule
 
 
 class RegistryRetention(RegistryRecording):
@@ -49,18 +42,25 @@ class RegistryRetention(RegistryRecording):
         Raises:
             InvalidInput: Lists every problem; neither ``keep_last`` nor ``keep_days`` is one.
         """
+        from prefect_registry.catalog.retention import RetentionRule, set_rule
+
         rule = RetentionRule(kind, keep_last, keep_days, keep_used, objects)
         set_rule(self.parts.ledger, rule, self._wanted(None))
         return rule
 
     def retention(self) -> list[RetentionRule]:
         """The rules: those for datasets by kind, then those for objects by name."""
+        from prefect_registry.catalog.histories import newest_cells
+        from prefect_registry.catalog.retention import OBJECT_RETENTION, RETENTION, rules_of
+
         kinds, objects = self.catalog.ask(lambda c: (newest_cells(c, RETENTION), newest_cells(c, OBJECT_RETENTION)))
         return [*rules_of(kinds).values(), *rules_of(objects, OBJECT_RETENTION).values()]
 
     @nothing_published
     def remove_retention(self, kind: str | None = None, *, objects: str | None = None) -> None:
         """Take a rule away: the default rule (``"*"``) counts from now on, or all is kept. Raises ``NotFound``."""
+        from prefect_registry.catalog.retention import remove_rule
+
         remove_rule(self.parts.ledger, kind, objects, self._wanted(None))
 
     @nothing_published
@@ -76,6 +76,9 @@ class RegistryRetention(RegistryRecording):
             Conflict: A rule or a version changed, or a run was reverted, while this was on its way. Nothing was
                 released.
         """
+        from prefect_registry.datasets.releasing import release
+        from prefect_registry.objects import releasing
+
         parts = self.parts
         return release(parts.datasets, self.catalog, dry_run, lambda: [releasing.plan(parts.objects, self.catalog)])
 
