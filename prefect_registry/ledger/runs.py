@@ -138,10 +138,10 @@ class Runs:
             assert begin.parent is not None
             calls.append(partial(self._store.storage.put, paths.nested_key(begin.parent, begin.run_id), b""))
         if spec.flow_run is not None:
+            calls.append(partial(self._touch_claim, begin, spec.flow_run, 0))  # before what it touches (P9)
             calls.append(partial(self._claim, begin, spec.flow_run, 0))
-            calls.append(partial(self._touch_claim, begin, spec.flow_run, 0))
         with in_run(begin.run_id):
-            self._store.together(calls)
+            self._store.storage.in_order(calls)
             if nested:
                 self._refuse_decided_parent(begin)
             if spec.flow_run is not None:
