@@ -46,6 +46,7 @@ class Saving:
         version: The number that was asked for; None takes the next one.
         run_id: The surrounding run; None outside any.
         met: This process has seen the object before, so its content is compared before anything is uploaded.
+        last: What of it this process has saved or loaded last, if that was one file.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Saving:
     metadata: Mapping[str, Any]
     met: bool = False
     progress: Progress | None = None
+    last: ObjectValue | None = None
     next_number: Version | None = field(default=None, init=False)
     there: CellGeneration | None = field(default=None, init=False)
     """What is visible of ``version``, if it was ``looked`` at."""
@@ -192,10 +194,14 @@ class Saver:
         return self._store.storage.upload(uploads, progress)
 
     def _copies(self, saving: Saving, known: Found | None) -> dict[str, CopyOf]:
-        """For each file that the store has in ``known``, what to copy it from."""
-        if known is None or not known.value.root:
+        """For each file that the store has in ``known``, or had when this process has met it last, what to copy it
+        from. Who has looked at nothing pays for the copy only if the content is the same.
+        """
+        value = known.value if known is not None else saving.last
+        if value is None or not value.root or (known is None and self._store.storage.near):
             return {}
-        there = {(f.size, f.sha256): known.value.root + f.path for f in self._finding.files(known)}
+        files = self._finding.files(known) if known is not None else value.files
+        there = {(f.size, f.sha256): value.root + f.path for f in files}
         ours = {f.path: (f.size, f.sha256) for f in saving.draft.files}
         return {path: CopyOf(there[k], *k) for path, k in ours.items() if k in there}
 

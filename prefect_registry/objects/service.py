@@ -24,7 +24,7 @@ from prefect_registry.objects.settings import Settings
 from prefect_registry.objects.versions import FIRST, LATEST, Version, Wanted
 from prefect_registry.records.base import as_reason, checked_json_object
 from prefect_registry.records.cells import CellGeneration
-from prefect_registry.records.objects import PAYLOAD, ObjectSettings
+from prefect_registry.records.objects import PAYLOAD, ObjectSettings, ObjectValue
 from prefect_registry.records.types import OBJECT
 from prefect_registry.storage.base import Progress
 
@@ -49,6 +49,7 @@ class Objects:
         self.reading = reading
         self._saver = Saver(self.finding)
         self._met: set[str] = set()
+        self._last: dict[str, ObjectValue] = {}
 
     # -- saving --------------------------------------------------------------------------------------------------
 
@@ -81,11 +82,12 @@ class Objects:
                 facts,
                 self._has_met(wanted.name, version),
                 progress,
+                self._last.get(wanted.name),
             )
             number, written = self._saver.save(saving)
             if written is not None:
                 self.reading.keep(draft, written, saving.stored)
-        self._meet(wanted.name, number)
+        self._meet(wanted.name, number, written)
         self._log(
             "Saved" if written is not None else "Left as it is", cell_name(wanted.name, number), form.name, run_id
         )
@@ -137,10 +139,13 @@ class Objects:
         """Whether this process has seen that version; without one, any of the object."""
         return (cell_name(name, version) if version is not None else name) in self._met
 
-    def _meet(self, name: str, version: Version) -> None:
+    def _meet(self, name: str, version: Version, value: ObjectValue | None) -> None:
         if len(self._met) >= MOST_MET:
             self._met.clear()
+            self._last.clear()
         self._met |= {name, cell_name(name, version)}
+        if value is not None and len(value.files) == 1:
+            self._last[name] = value
 
     # -- loading -------------------------------------------------------------------------------------------------
 
@@ -208,7 +213,7 @@ class Objects:
             found, partial(self.finding.files, found), verify=verify, lazy=lazy, output_dir=output_dir, gone=gone,
             progress=progress,
         )  # fmt: skip
-        self._meet(found.name, found.version)
+        self._meet(found.name, found.version, found.value)
         self._log("Loading", found.id, found.value.materializer, run_id)
         if lazy:  # its files go when nobody reads them any more
             return form.load(payload)
@@ -234,7 +239,7 @@ class Objects:
         with payload, fetched(payload, found.value) as draft:
             saving = Saving(wanted.name, version, draft, run_id, stored, conflict, found.value.metadata)
             number, written = self._saver.save(saving)
-        self._meet(wanted.name, number)
+        self._meet(wanted.name, number, written)
         self._log(f"Copied {found.id} to", cell_name(wanted.name, number), found.value.materializer, run_id)
         return number, written is not None
 

@@ -19,7 +19,7 @@ from prefect_registry.storage.memory import MemoryStorage
 from prefect_registry.storage.remote import RemoteStorage
 from prefect_registry.storage.resolving import ResolvingStorage
 from prefect_registry.testing.counting import CountingStorage
-from prefect_registry.testing.proxies import Proxy
+from prefect_registry.testing.proxies import Proxy, Request
 from prefect_registry.testing.servers import Server
 
 LARGE = 200_000
@@ -295,6 +295,35 @@ def test_what_s3_has_already_is_not_sent_by_a_newcomer(
             assert newcomer.save("f", content if same else of_size(LARGE), version="1", run_id=run) == "1"
         assert len(seaweedfs_proxy.requests) >= 3
         assert [path for _, path in seaweedfs_proxy.requests if "/data/" in path] == []
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("how", ["saved", "loaded"])
+def test_what_this_process_has_saved_or_loaded_is_not_sent_again_under_the_next_number(
+    counted: tuple[Registry, Callable[[Call], list[str]]], seaweedfs_proxy: Proxy, how: str
+) -> None:
+    """It is copied inside the store; other content costs nothing more; what is gone is sent."""
+    registry, requests = counted
+    content, sent = of_size(LARGE), list[int]()
+
+    def is_long(request: Request) -> bool:
+        sent.append(len(request.body))
+        return False
+
+    registry.save("f", content)
+    if how == "loaded":
+        registry = pickle.loads(pickle.dumps(registry))
+        assert registry.load("f") == content
+    seaweedfs_proxy.fail_next("503 before", which=is_long)
+    assert registry.save("f", content) == "2"
+    assert 0 < max(sent) < 4_000
+    assert requests(lambda: registry.save("f", of_size(LARGE))) == ["LIST", *["PUT"] * 5]
+    assert max(sent) >= LARGE
+
+    registry.save("gone", content)
+    registry.storage.delete_many([info.key for info in registry.storage.list("data/")])
+    assert registry.save("gone", content) == "2"
+    assert registry.load("gone@2") == content
 
 
 def test_a_wrong_name_costs_nothing(bench: Bench) -> None:
