@@ -35,7 +35,10 @@ from prefect_registry.records.cells import CellGeneration
 from prefect_registry.records.events import Event
 from prefect_registry.runs import current
 from prefect_registry.runs.flowrun import flow_runs_out, log
+from prefect_registry.storage.concurrency import in_parallel
 
+AT_ONCE = 16
+"""How many things are dropped at the same time."""
 MOST_TOLD_SINGLY = 20
 """How many things that are dropped have a line each in the log of the flow run."""
 
@@ -213,8 +216,7 @@ def _drop_all(url: str, written: Sequence[str], why: str) -> list[str]:
     if not few:
         log().warning("%d things that were staged are dropped: %s.", len(written), why)
     calls = [partial(_drop_each, url, writes, why, few) for writes in things.values()]
-    left = current.registry_at(url).ledger.store.together(calls) if calls else []
-    return [staged for writes in left for staged in writes]
+    return [staged for left in in_parallel(calls, AT_ONCE) for staged in left]
 
 
 def _drop_each(url: str, writes: Sequence[str], why: str, told: bool) -> list[str]:

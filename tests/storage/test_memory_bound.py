@@ -190,3 +190,13 @@ def test_s3_8_gib(tmp_path: Path, seaweedfs: Server) -> None:
     storage = seaweedfs.storage()
     assert peak_of(storage, tmp_path, 8 * GIB) < MOST
     storage.delete_many(["large"])
+
+
+@pytest.mark.deep
+@pytest.mark.server
+@pytest.mark.timeout(1_800)
+def test_gcs_1_gib(tmp_path: Path, fake_gcs: Server) -> None:
+    """The emulator copies 20 GiB for it."""
+    storage = fake_gcs.storage()
+    assert peak_of(storage, tmp_path, GIB) < MOST
+    storage.delete_many(["large"])
