@@ -87,7 +87,8 @@ class Changed:
     Attributes:
         inputs: Datasets, objects and models that only one of them used; a dataset by its kind, where that is clear.
         parameters: Of the run's config, and of a model run's record.
-        code: Commit, entry point, revision …
+        code: Commit, entry point, revision … Whether it had changes that were not committed is compared where git told
+            both runs in time.
         packages: Versions of installed packages.
         environment: Python, operating system …
     """
@@ -198,7 +199,7 @@ class Questions(Asking):
         return Changed(
             _differences(*self._inputs_of_both(run_a, run_b)),
             _differences(_flat(first.parameters), _flat(second.parameters)),
-            _differences(_flat(first.code), _flat(second.code)),
+            _differences(*map(_flat, _comparable(first.code, second.code))),
             _differences(first.packages, second.packages),
             _differences(_flat(first.environment), _flat(second.environment)),
         )
@@ -280,6 +281,13 @@ def _flat(value: Mapping[str, Any], before: str = "") -> dict[str, Any]:
     for key, each in value.items():
         found |= _flat(each, f"{before}{key}.") if isinstance(each, Mapping) and each else {f"{before}{key}": each}
     return found
+
+
+def _comparable(first: Mapping[str, Any], second: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The code of two runs, without what is only not known of one: git answers late, or not at all."""
+    unknown = {"dirty"} if first.get("dirty") is None or second.get("dirty") is None else set()
+    one, other = ({k: v for k, v in code.items() if k not in unknown} for code in (first, second))
+    return one, other
 
 
 def _differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:

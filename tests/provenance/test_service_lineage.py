@@ -411,6 +411,18 @@ def test_questions_about_a_run_that_failed() -> None:
     assert provenance.reproduce(bad.id).inputs == {newer: True}
 
 
+@pytest.mark.parametrize(("one", "other", "told"), [
+    (None, False, {}), (True, None, {}), (None, None, {}), (False, True, {"dirty": (False, True)}),
+])  # fmt: skip
+def test_what_git_did_not_tell_in_time_is_no_difference(
+    one: bool | None, other: bool | None, told: dict[str, Any]
+) -> None:
+    registry = opened()
+    code = {"commit": "a" * 40}
+    runs = [registry.insert_run("r", capture=Capture(code={**code, "dirty": dirty})) for dirty in (one, other)]
+    assert Provenance(registry).what_changed(*runs).code == told
+
+
 def test_code_and_packages_of_two_runs_are_compared() -> None:
     """What only one of them has, or in another version; what is the same is not told."""
     registry = opened()
