@@ -41,6 +41,7 @@ def main() -> int:
     elsewhere = [f"--ignore={TESTS / folder}" for folders in LANES.values() for folder in folders]
     with ExitStack() as stack:
         memory = stack.enter_context(_folder())
+        os.chmod(memory, 0o755)
         env = {**os.environ, "TMPDIR": memory}
         outputs = {name: stack.enter_context(tempfile.TemporaryFile()) for name in others}
         beside = {

@@ -29,9 +29,10 @@ REFUSED = ["", " ", " a", "a ", "\t", "a\nb", "a\x00b", "a\x7f", "a\x85b", "\ud8
            7, None, b"a", ["a", 7]]  # fmt: skip
 
 
-def tree(folder: Path, besides: Path) -> dict[str, int]:
-    """Everything around the root of a registry."""
-    return {str(p): p.lstat().st_size for p in sorted(folder.rglob("*")) if besides not in (p, *p.parents)}
+def tree(folder: Path, besides: Path) -> dict[str, int | None]:
+    """Everything around the root of a registry, and how large each file is."""
+    found = [p for p in sorted(folder.rglob("*")) if besides not in (p, *p.parents)]
+    return {str(p): None if p.is_dir() and not p.is_symlink() else p.lstat().st_size for p in found}
 
 
 def refusal_of(call: Callable[[], object]) -> InvalidInput | None:

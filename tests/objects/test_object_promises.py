@@ -148,8 +148,10 @@ def plain(value: Any) -> Any:
     """What tells one value of these families from another."""
     if isinstance(value, dict):
         return type(value), [(plain(k), plain(v)) for k, v in value.items()]
-    if isinstance(value, (list, tuple, set)):
+    if isinstance(value, (list, tuple)):
         return type(value), [*map(plain, value)]
+    if isinstance(value, set):  # in which order depends on where the process has its hashes from
+        return type(value), sorted(map(repr, map(plain, value)))
     if isinstance(value, ds.Dataset):
         return "dataset", value.to_table().to_pylist()
     if isinstance(value, torch.Tensor):
