@@ -19,6 +19,7 @@ from prefect_registry.ledger.ledger import Ledger
 from prefect_registry.ledger.outcomes import GenerationState
 from prefect_registry.records.cells import CellGeneration, CellRef
 from prefect_registry.records.datasets import LATER_STATES
+from prefect_registry.records.runs import Decision
 from prefect_registry.records.types import ALIAS, MODEL_TYPES, OBJECT, PROV_TYPES, RECORD_TYPES
 
 DROPS = "drops"
@@ -65,12 +66,16 @@ class Staged:
 
 
 def drop(ledger: Ledger, staged: Staged, reason: str) -> bool:
-    """Take a write back, whether it is the last one or others have written over it; False when it did not happen.
+    """Take a write back, whether it is the last one or others have written over it; False when it did not happen, or
+    its run is aborted: then nobody sees it.
 
     Raises:
-        InvalidState: The run is decided, and so are those around it.
+        InvalidState: The run is committed, and so are those around it.
     """
-    run_id = _where(ledger, staged.run_id)
+    end = ledger.store.decision(staged.run_id)
+    if end is not None and not end.committed:
+        return False
+    run_id = _where(ledger, staged.run_id, end)
     while True:
         made = ledger.store.peek(staged.key, CellGeneration)
         now = ledger.cells.latest(made.type, made.name, run_id) if made is not None else None
@@ -98,7 +103,7 @@ def drop_nested_dataset(ledger: Ledger, dataset_id: str, reason: str) -> bool:
         InvalidState: The run around it was decided meanwhile.
     """
     run_id, _ = parse_inner_id(dataset_id, "ds", "dataset")
-    around = _where(ledger, run_id)
+    around = _where(ledger, run_id, ledger.store.decision(run_id))
     if around == run_id:
         return False
     ledger.cells.write(LATER_STATES, dataset_id, {"state": "DELETED"}, run_id=around, deleted=True, reason=reason)
@@ -165,11 +170,10 @@ def _dropped(
     return ledger.outcomes.state_of(generation.tx, cell, generation.gen)
 
 
-def _where(ledger: Ledger, run_id: str) -> str:
-    """The run in which a write of ``run_id`` can be taken back: itself; or, if it is committed, and nested in one that
-    is not decided, that one.
+def _where(ledger: Ledger, run_id: str, end: Decision | None) -> str:
+    """The run in which a write of ``run_id``, whose decision is ``end``, can be taken back: itself; or, if it is
+    committed, and nested in one that is not decided, that one.
     """
-    end = ledger.store.decision(run_id)
     if end is None or not end.committed:
         return run_id
     around = reversed(ledger.outcomes.ancestors(run_id))

@@ -11,7 +11,11 @@ from prefect_registry.errors import InvalidInput, RunAlreadyClosed
 from prefect_registry.ledger import observers
 from prefect_registry.ledger.dropping import Staged, drop
 from prefect_registry.records.cells import CellGeneration
+from prefect_registry.records.documents import Doc
+from prefect_registry.records.types import DOCUMENT
 from prefect_registry.registry import Registry
+from prefect_registry.storage.memory import MemoryStorage
+from prefect_registry.testing.counting import CountingStorage
 
 
 @pytest.fixture
@@ -64,6 +68,34 @@ def test_a_decided_run_keeps_what_it_has(tmp_path: Path, written: list[CellGener
     assert store.load("x") == 1
     with pytest.raises(InvalidInput):
         Staged.parse("run_/object/../../x")
+
+
+def test_what_is_aborted_need_not_be_taken_back(written: list[CellGeneration]) -> None:
+    """As a list of documents of which one could not be written: its run inside the other has seen to that."""
+    counting = CountingStorage(MemoryStorage(), width=16)
+    store = Registry(counting, heartbeats=False)
+    with store.run("work") as run:
+        with pytest.raises(KeyError), store.ledger.implicit_run("many", run.id) as inner:
+            for name in "ab":
+                store.ledger.cells.write(DOCUMENT, name, Doc(id=name).model_dump(mode="json"), run_id=inner)
+            raise KeyError
+        staged = [found for generation in written if (found := Staged.of(generation)) is not None]
+        with counting.measure() as cost:
+            assert [drop(store.ledger, each, "no") for each in staged] == [False, False]
+        assert cost.total == 0
+        run.register_documents([Doc(id=name, title="kept") for name in "bc"])
+    assert {doc.id: doc.title for doc in store.documents()} == {"b": "kept", "c": "kept"}
+
+
+def test_of_many_documents_each_is_taken_back(written: list[CellGeneration]) -> None:
+    """They are written in a run inside the other one, which is committed by then."""
+    store = Registry(MemoryStorage(), heartbeats=False)
+    store.register_documents([Doc(id="a", title="before")])
+    with store.run("work") as run:
+        run.register_documents([Doc(id=name, title="staged") for name in "abc"])
+        staged = {g.name: found for g in written if (found := Staged.of(g)) is not None}
+        assert [drop(store.ledger, staged[name], "no") for name in "aba"] == [True, True, False]
+    assert {doc.id: doc.title for doc in store.documents()} == {"a": "before", "c": "staged"}
 
 
 def test_a_number_that_another_write_took_is_left_alone(tmp_path: Path, written: list[CellGeneration]) -> None:
